@@ -1,0 +1,1 @@
+//! Compiles `.cu` files through NVRTC in a build script and embeds the result.

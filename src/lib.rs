@@ -1,0 +1,1 @@
+//! Hand-written CUDA kernels with tensors, autograd and training on top.

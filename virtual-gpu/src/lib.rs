@@ -1,0 +1,1 @@
+//! A CUDA driver in Rust that runs PTX on the CPU.
