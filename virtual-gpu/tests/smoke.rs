@@ -51,7 +51,8 @@ fn a_ptx() {
     for (mm, nn, kk) in [(100usize, 70usize, 50usize), (512, 512, 512), (512, 512, 512), (512, 512, 512)] {
         let a: Vec<f32> = (0..mm * kk).map(|i| ((i * 7919) % 1000) as f32 / 500.0 - 1.0).collect();
         let b: Vec<f32> = (0..nn * kk).map(|i| ((i * 104729) % 1000) as f32 / 500.0 - 1.0).collect();
-        let (da, db, dc) = (upload(&mem, &a), upload(&mem, &b), mem.alloc((mm * nn * 4) as u64, AllocationKind::Device).unwrap());
+        let (da, db, dc) =
+            (upload(&mem, &a), upload(&mem, &b), mem.alloc((mm * nn * 4) as u64, AllocationKind::Device).unwrap());
         let mut p = Vec::new();
         for v in [da, db, dc] {
             p.extend(v.to_le_bytes());
