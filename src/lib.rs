@@ -1,1 +1,24 @@
-//! Hand-written CUDA kernels with tensors, autograd and training on top.
+//! Hand-written CUDA kernels as a Rust library, with tensors, autograd and training on top: no cuBLAS, no cuDNN, no
+//! nvcc. The same programs run on the CPU device where there is no GPU.
+//!
+//! Floors, each importing only from below: plain values ([`DType`], [`Shape`], [`Error`]); [`device`] (memory,
+//! threads, launches); [`kernels`] (one folder per family, on buffers); [`Tensor`] and [`autograd`]; operations
+//! (methods of [`Tensor`]); `nn`, `optim` and what trains.
+
+pub mod autograd;
+pub mod device;
+mod dtype;
+mod error;
+pub mod kernels;
+mod ops;
+mod shape;
+mod tensor;
+
+pub use half;
+
+pub use autograd::{Gradients, Var, no_grad};
+pub use device::Device;
+pub use dtype::{DType, Element};
+pub use error::{Error, Result};
+pub use shape::{IntoShape, Layout, MAX_RANK, Shape};
+pub use tensor::Tensor;

@@ -1,0 +1,46 @@
+//! Threads: rayon's pool, with splits that depend on shapes only, so that results never depend on thread count.
+
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Elements below which handing work to another thread costs more than it saves.
+pub const GRAIN: usize = 1 << 14;
+
+/// The number of threads that share work.
+pub fn threads() -> usize {
+    rayon::current_num_threads()
+}
+
+/// Cuts `out` into chunks of `chunk` elements (the last may be shorter) and calls `f(chunk_index, chunk)` on each,
+/// in parallel.
+pub fn for_each_chunk<T: Send>(out: &mut [T], chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    let chunk = chunk.max(1);
+    if out.len() <= chunk {
+        if !out.is_empty() {
+            f(0, out);
+        }
+    } else {
+        out.par_chunks_mut(chunk).enumerate().for_each(|(i, c)| f(i, c));
+    }
+}
+
+/// Calls `f` for 0..n in parallel; `f` must find disjoint work for itself (or only read).
+pub fn for_each_index(n: usize, f: impl Fn(usize) + Sync) {
+    if n <= 1 {
+        (0..n).for_each(f);
+    } else {
+        (0..n).into_par_iter().for_each(&f);
+    }
+}
+
+/// Cuts 0..n into ranges of `chunk` and collects `f` of each, in order: the base of fixed-order reductions.
+pub fn map_ranges<R: Send>(n: usize, chunk: usize, f: impl Fn(Range<usize>) -> R + Sync) -> Vec<R> {
+    let chunk = chunk.max(1);
+    let count = n.div_ceil(chunk);
+    let range = |i: usize| i * chunk..n.min((i + 1) * chunk);
+    if count <= 1 {
+        (0..count).map(|i| f(range(i))).collect()
+    } else {
+        (0..count).into_par_iter().map(|i| f(range(i))).collect()
+    }
+}

@@ -1,0 +1,10 @@
+//! What the tests share: f64 arrays, fresh random inputs, and the check of one operation against its definition.
+#![allow(dead_code)] // every test binary uses its own part
+
+pub mod array;
+pub mod check;
+pub mod random;
+
+pub use array::Array;
+pub use check::{Domain, OpCheck};
+pub use random::Random;
