@@ -1,4 +1,4 @@
-/* The structs that host and device share. Plain C, laid out alike by every compiler: no size_t, no bool, no empty
+/* The structs that host and device share: plain, laid out alike by every compiler: no size_t, no bool, no empty
    struct, and explicit padding. `cargo xtask codegen` writes their Rust side, src/kernels/params.rs. */
 #ifndef WARPSMITH_PARAMS_H
 #define WARPSMITH_PARAMS_H
@@ -10,7 +10,7 @@ typedef unsigned long long u64;
 typedef float f32;
 
 /** The most dimensions that a strided kernel walks; the host merges neighbours first. */
-#define MAX_RANK 6
+static const u32 MAX_RANK = 6;
 
 /** A contiguous elementwise call. */
 typedef struct ElementwiseParams {
@@ -57,13 +57,13 @@ typedef struct StridedParams {
 } StridedParams;
 
 /** No activation after a matrix product. */
-#define ACTIVATION_NONE 0
+static const u32 ACTIVATION_NONE = 0;
 /** max(x, 0). */
-#define ACTIVATION_RELU 1
+static const u32 ACTIVATION_RELU = 1;
 /** GELU by the error function. */
-#define ACTIVATION_GELU 2
+static const u32 ACTIVATION_GELU = 2;
 /** GELU by tanh. */
-#define ACTIVATION_GELU_TANH 3
+static const u32 ACTIVATION_GELU_TANH = 3;
 
 /** out = activation(alpha·A·B + beta·C + bias) + residual, for each matrix of a batch; row-major, strides in elements. */
 typedef struct GemmParams {
