@@ -3,7 +3,10 @@
 
 mod binary;
 mod contiguous;
+mod reduction;
 mod relu;
 mod sum;
 mod support;
 mod views;
+
+pub use reduction::Reduction;
