@@ -3,6 +3,8 @@
 
 mod binary;
 mod contiguous;
+mod linear;
+mod matmul;
 mod relu;
 mod sum;
 mod support;
