@@ -4,6 +4,8 @@
 mod binary;
 mod contiguous;
 mod reduction;
+mod linear;
+mod matmul;
 mod relu;
 mod sum;
 mod support;
