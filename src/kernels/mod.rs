@@ -5,9 +5,12 @@
 //! the pure function from descriptor and device to a named configuration, `cpu.rs` the CPU device's implementation,
 //! `cuda.rs` the launches.
 
+pub mod batchnorm;
 pub mod elementwise;
 pub mod gemm;
+pub mod layernorm;
 pub mod reduce;
+pub(crate) mod rowwise;
 
 use crate::{DType, Error};
 
