@@ -6,6 +6,8 @@
 //! `cuda.rs` the launches.
 
 pub mod elementwise;
+pub mod images;
+pub mod params;
 pub mod reduce;
 
 use crate::{DType, Error};
