@@ -8,6 +8,7 @@
 pub mod elementwise;
 pub mod images;
 pub mod params;
+pub mod gemm;
 pub mod reduce;
 
 use crate::{DType, Error};
