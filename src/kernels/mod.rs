@@ -6,9 +6,9 @@
 //! `cuda.rs` the launches.
 
 pub mod elementwise;
+pub mod gemm;
 pub mod images;
 pub mod params;
-pub mod gemm;
 pub mod reduce;
 
 use crate::{DType, Error};

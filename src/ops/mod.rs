@@ -3,9 +3,9 @@
 
 mod binary;
 mod contiguous;
-mod reduction;
 mod linear;
 mod matmul;
+mod reduction;
 mod relu;
 mod sum;
 mod support;

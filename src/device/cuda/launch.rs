@@ -164,6 +164,12 @@ macro_rules! launches {
         $crate::launches!(@ $table; $($rest)*);
     };
     (@one $table:path, $kernel:expr, [$($meta:tt)*], $vis:vis, $name:ident, $($argument:ident: $ty:ty),*) => {
+        const _: () = assert!(
+            $table.admits($kernel, &[$(<$ty as $crate::device::cuda::Argument>::PARAM),*]),
+            concat!("the table `", stringify!($table), "` has no kernel that is named and takes what `",
+                stringify!($name), "` declares")
+        );
+
         $($meta)*
         ///
         /// # Safety
@@ -174,13 +180,6 @@ macro_rules! launches {
             config: &$crate::device::cuda::LaunchConfig,
             $($argument: $ty),*
         ) -> $crate::Result<()> {
-            const {
-                assert!(
-                    $table.admits($kernel, &[$(<$ty as $crate::device::cuda::Argument>::PARAM),*]),
-                    concat!("no kernel of `", stringify!($table), "` is named and takes what `", stringify!($name),
-                        "` declares")
-                )
-            };
             let kernel = device.kernel(&$table, $kernel)?;
             // SAFETY: the caller vouches for what the kernel does with the memory of its arguments.
             unsafe { kernel.launch(config, ($($argument,)*)) }
