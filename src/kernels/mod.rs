@@ -9,6 +9,8 @@ pub mod batchnorm;
 pub mod elementwise;
 pub mod gemm;
 pub mod layernorm;
+pub mod images;
+pub mod params;
 pub mod reduce;
 pub(crate) mod rowwise;
 
