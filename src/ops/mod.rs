@@ -2,13 +2,19 @@
 //! method with its documentation, the shape rule, and the backward. Names no device.
 
 mod batch_norm;
+mod activation;
+mod arithmetic;
 mod binary;
+mod cast;
+mod compare;
 mod contiguous;
 mod layer_norm;
 mod linear;
 mod matmul;
+mod functions;
+mod operators;
 mod reduction;
-mod relu;
+mod select;
 mod sum;
 mod support;
 mod views;
