@@ -6,7 +6,9 @@
 //! `cuda.rs` the launches.
 
 pub mod elementwise;
+pub mod index;
 pub mod reduce;
+pub mod sort;
 
 use crate::{DType, Error};
 
