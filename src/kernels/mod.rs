@@ -7,6 +7,7 @@
 
 pub mod elementwise;
 pub mod index;
+pub mod gemm;
 pub mod reduce;
 pub mod sort;
 

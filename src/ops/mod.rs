@@ -10,6 +10,9 @@ mod extreme;
 mod gather;
 mod moments;
 mod pad;
+mod reduction;
+mod linear;
+mod matmul;
 mod relu;
 mod rows;
 mod slice;
@@ -21,3 +24,4 @@ mod triangle;
 mod views;
 
 pub use slice::Slice;
+pub use reduction::Reduction;
