@@ -8,11 +8,13 @@
 pub mod batchnorm;
 pub mod elementwise;
 pub mod gemm;
-pub mod layernorm;
 pub mod images;
+pub mod index;
+pub mod layernorm;
 pub mod params;
 pub mod reduce;
 pub(crate) mod rowwise;
+pub mod sort;
 
 use crate::{DType, Error};
 
