@@ -5,9 +5,12 @@
 //! the pure function from descriptor and device to a named configuration, `cpu.rs` the CPU device's implementation,
 //! `cuda.rs` the launches.
 
+pub mod conv;
 pub mod elementwise;
 pub mod gemm;
+pub mod pool;
 pub mod reduce;
+pub mod window;
 
 use crate::{DType, Error};
 

@@ -3,9 +3,14 @@
 
 mod binary;
 mod contiguous;
+mod conv;
 mod linear;
 mod matmul;
+mod pool;
 mod relu;
 mod sum;
 mod support;
 mod views;
+
+pub use conv::{Conv1dParams, Conv2dParams, ConvTranspose2dParams};
+pub use pool::{Pool1dParams, Pool2dParams};

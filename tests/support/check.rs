@@ -60,6 +60,8 @@ pub struct OpCheck {
     ulps: f64,
     /// Backward error allowed, in unit roundoffs times Σ|∂y/∂x|·|upstream|.
     grad_ulps: f64,
+    /// Whether those roundoffs are the accumulator's, and results are rounded once more to the dtype.
+    accumulated: bool,
     dtypes: Vec<DType>,
     differentiable: bool,
     silent: Vec<(&'static str, usize)>,
@@ -81,6 +83,7 @@ impl OpCheck {
             magnitude: None,
             ulps: 2.0,
             grad_ulps: 2.0,
+            accumulated: false,
             dtypes: vec![DType::F64, DType::F32, DType::F16, DType::BF16],
             differentiable: true,
             silent: vec![],
@@ -108,6 +111,21 @@ impl OpCheck {
     pub fn ulps(mut self, forward: f64, backward: f64) -> Self {
         (self.ulps, self.grad_ulps) = (forward, backward);
         self
+    }
+
+    /// Forward and backward error of sums of this many products: f16 and bf16 accumulate in f32 and round the result
+    /// (and what passes between two steps of a backward) to the dtype.
+    pub fn terms(mut self, forward: f64, backward: f64) -> Self {
+        (self.ulps, self.grad_ulps, self.accumulated) = (forward + 1.0, backward + 1.0, true);
+        self
+    }
+
+    fn roundoffs(&self, ulps: f64, dtype: DType) -> f64 {
+        if self.accumulated && matches!(dtype, DType::F16 | DType::BF16) {
+            2.0 + ulps * DType::F32.unit_roundoff() / dtype.unit_roundoff()
+        } else {
+            ulps
+        }
     }
 
     /// What the forward bound scales with instead of |result|: Σ|ab| for sums of products.
@@ -268,7 +286,8 @@ impl<'a> Case<'a> {
         let found = out.to_f64_vec().map_err(|e| e.to_string())?;
         let unit = self.dtype.unit_roundoff();
         for (i, (&found, &expected)) in found.iter().zip(&self.expected.data).enumerate() {
-            let bound = self.check.ulps * unit * self.magnitude.data[i] + smallest(self.dtype);
+            let ulps = self.check.roundoffs(self.check.ulps, self.dtype);
+            let bound = ulps * unit * self.magnitude.data[i] + smallest(self.dtype);
             let same = found == expected || found.is_nan() && expected.is_nan();
             if !same && !within((found - expected).abs(), bound) {
                 return Err(format!("element {i}: {found:e} instead of {expected:e}, bound {bound:e}"));
@@ -314,11 +333,12 @@ impl<'a> Case<'a> {
     /// before it shows in single rounded elements.
     fn compare_gradient(&self, input: usize, found: &[f64], expected: &[f64], scale: &[f64]) -> Result<(), String> {
         // Central differences are good to about 1e-10 of the function's scale.
-        let unit = self.dtype.unit_roundoff() * self.check.grad_ulps + 1e-9;
+        let ulps = self.check.roundoffs(self.check.grad_ulps, self.dtype);
+        let unit = self.dtype.unit_roundoff() * ulps + 1e-9;
         let mean = scale.iter().sum::<f64>() / scale.len().max(1) as f64;
         let (mut energy, mut product, mut slack) = (0.0, 0.0, 0.0);
         for (i, ((&f, &e), &s)) in found.iter().zip(expected).zip(scale).enumerate() {
-            let bound = unit * s.max(mean) + smallest(self.dtype) * self.check.grad_ulps;
+            let bound = unit * s.max(mean) + smallest(self.dtype) * ulps;
             if !within((f - e).abs(), bound) {
                 return Err(format!("gradient {input}[{i}]: {f:e} instead of {e:e}, bound {bound:e}"));
             }
