@@ -10,7 +10,7 @@ pub mod device;
 mod dtype;
 mod error;
 pub mod kernels;
-mod ops;
+pub mod ops;
 mod shape;
 mod tensor;
 

@@ -15,6 +15,9 @@ pub mod params;
 pub mod reduce;
 pub(crate) mod rowwise;
 pub mod sort;
+pub mod conv;
+pub mod pool;
+pub mod window;
 
 use crate::{DType, Error};
 
