@@ -8,6 +8,7 @@
 pub mod batchnorm;
 pub mod elementwise;
 pub mod layernorm;
+pub mod gemm;
 pub mod reduce;
 pub(crate) mod rowwise;
 

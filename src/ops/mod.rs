@@ -6,6 +6,8 @@ mod binary;
 mod contiguous;
 mod reduction;
 mod layer_norm;
+mod linear;
+mod matmul;
 mod relu;
 mod sum;
 mod support;
