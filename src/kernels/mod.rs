@@ -11,6 +11,7 @@ pub mod layernorm;
 pub mod gemm;
 pub mod reduce;
 pub(crate) mod rowwise;
+pub mod softmax_xent;
 
 use crate::{DType, Error};
 

@@ -4,14 +4,17 @@
 mod batch_norm;
 mod binary;
 mod contiguous;
-mod reduction;
+mod cross_entropy;
 mod layer_norm;
+mod reduction;
 mod linear;
 mod matmul;
 mod relu;
+mod softmax;
 mod sum;
 mod support;
 mod views;
 
 pub use batch_norm::BatchNormOutput;
+pub use cross_entropy::CrossEntropyParams;
 pub use reduction::Reduction;
