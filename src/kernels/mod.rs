@@ -5,6 +5,7 @@
 //! the pure function from descriptor and device to a named configuration, `cpu.rs` the CPU device's implementation,
 //! `cuda.rs` the launches.
 
+pub mod attention;
 pub mod batchnorm;
 pub mod elementwise;
 pub mod layernorm;
