@@ -20,7 +20,7 @@ pub struct AttentionParams {
 struct Attention {
     desc: AttentionDesc,
     operands: [Saved; 3],
-    mask: Option<Tensor>,
+    mask: Option<Saved>,
     out: Saved,
     lse: Saved,
 }
@@ -36,7 +36,8 @@ impl Op for Attention {
         let buffer = |x: &Tensor| Buffer::uninit(x.device(), x.dtype(), x.numel());
         let (mut dq, mut dk, mut dv) = (buffer(&q)?, buffer(&k)?, buffer(&v)?);
         let guards = [&q, &k, &v, &out, &lse, &grad].map(Tensor::read);
-        let mask = self.mask.as_ref().map(Tensor::read);
+        let mask = self.mask.as_ref().map(|m| m.get(ctx)).transpose()?;
+        let mask = mask.as_ref().map(Tensor::read);
         let inputs = AttentionInputs {
             q: guards[0].view()?,
             k: guards[1].view()?,
@@ -132,7 +133,7 @@ impl Tensor {
         record(out, &[self, keys, values], || Attention {
             desc,
             operands: [Saved::input(0, self), Saved::input(1, keys), Saved::input(2, values)],
-            mask: mask.clone(),
+            mask: mask.as_ref().map(Saved::constant),
             out: Saved::output(&result),
             lse: Saved::constant(&lse),
         })
