@@ -12,7 +12,9 @@ const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
 impl Tensor {
     /// max(x, 0), elementwise; float dtypes. The gradient at 0 is 0.
     pub fn relu(&self) -> Result<Tensor> {
-        unary(self, kernel::Relu, Save::Output, kernel::ReluBackward, |y, g| g.masked_fill(&y.le(&scalar(0.0, y)?)?, 0.0))
+        unary(self, kernel::Relu, Save::Output, kernel::ReluBackward, |y, g| {
+            g.masked_fill(&y.le(&scalar(0.0, y)?)?, 0.0)
+        })
     }
 
     /// min(max(x, 0), 6), elementwise; float dtypes. The gradient is 1 at both ends.

@@ -221,10 +221,7 @@ impl Tensor {
     /// max(a + b, 0), broadcast by NumPy's rule, in one pass; float dtypes. The end of a residual block.
     pub fn add_relu(&self, other: &Tensor) -> Result<Tensor> {
         let y = map(kernel::AddRelu, [self, other])?;
-        record(y.clone(), &[self, other], || AddRelu {
-            y: Saved::output(&y),
-            shapes: [*self.shape(), *other.shape()],
-        })
+        record(y.clone(), &[self, other], || AddRelu { y: Saved::output(&y), shapes: [*self.shape(), *other.shape()] })
     }
 }
 

@@ -49,10 +49,7 @@ impl Tensor {
     /// # Ok::<(), warpsmith::Error>(())
     /// ```
     pub fn where_cond(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-        record(choose(self, a, b)?, &[a, b], || Where {
-            mask: Saved::constant(self),
-            shapes: [*a.shape(), *b.shape()],
-        })
+        record(choose(self, a, b)?, &[a, b], || Where { mask: Saved::constant(self), shapes: [*a.shape(), *b.shape()] })
     }
 
     /// `value` where the u8 mask is not 0, else the tensor's own; the two are broadcast by NumPy's rule. Every dtype.

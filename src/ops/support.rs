@@ -98,11 +98,8 @@ where
     }
     fn backward(&self, ctx: &BackwardCtx<'_>, grad: Tensor) -> Result<Vec<Option<Gradient>>> {
         let saved = self.saved.get(ctx)?;
-        let out = if ctx.create_graph() {
-            (self.composed)(&saved, &grad)?
-        } else {
-            map_owned(self.kernel, grad, &[&saved])?
-        };
+        let out =
+            if ctx.create_graph() { (self.composed)(&saved, &grad)? } else { map_owned(self.kernel, grad, &[&saved])? };
         Ok(vec![Some(out.into())])
     }
 }

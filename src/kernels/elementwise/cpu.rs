@@ -65,7 +65,12 @@ pub(super) fn map<const N: usize, T: Float>(
     Ok(())
 }
 
-fn map_chunk<const N: usize, T: Float>(f: Apply<'_, N, T::Acc>, inputs: &Inputs<'_, N, T>, start: usize, out: &mut [T]) {
+fn map_chunk<const N: usize, T: Float>(
+    f: Apply<'_, N, T::Acc>,
+    inputs: &Inputs<'_, N, T>,
+    start: usize,
+    out: &mut [T],
+) {
     let direct: [Option<&[T::Acc]>; N] =
         std::array::from_fn(|i| inputs.run(i, start, out.len()).and_then(|run| T::as_acc(run)));
     if let Some(out) = T::as_acc_mut(out)
@@ -137,11 +142,15 @@ pub(super) fn map_integer<const N: usize, T: Element<Acc = i64>>(
     views: &[View<'_>; N],
     out: &mut [T],
 ) -> Result<()> {
-    combine(&|x: [&[T]; N], out: &mut [T]| {
-        for (j, o) in out.iter_mut().enumerate() {
-            *o = T::from_acc(f(std::array::from_fn(|i| x[i][j].to_acc())));
-        }
-    }, views, out)
+    combine(
+        &|x: [&[T]; N], out: &mut [T]| {
+            for (j, o) in out.iter_mut().enumerate() {
+                *o = T::from_acc(f(std::array::from_fn(|i| x[i][j].to_acc())));
+            }
+        },
+        views,
+        out,
+    )
 }
 
 /// out = f(inputs) for inputs of any one dtype and an output of another, without conversions.
