@@ -66,7 +66,7 @@ impl Backward {
             let op = node.op(retain_graph)?;
             let captured = Mutex::default();
             let ctx = BackwardCtx { node: &node, create_graph: self.create_graph, retain_graph, captured };
-            let gradients = op.backward(&ctx, gradient.dense()?)?;
+            let gradients = op.backward(&ctx, gradient.into_dense()?)?;
             drop(op);
             for captured in ctx.captured.into_inner() {
                 done.accumulate(captured)?;

@@ -1,17 +1,23 @@
 //! Floor 4: one file per operation (or per set of operations that share one shape rule and one family): the public
 //! method with its documentation, the shape rule, and the backward. Names no device.
 
+mod activation;
+mod arithmetic;
 mod attention;
 mod batch_norm;
 mod binary;
+mod cast;
+mod compare;
 mod contiguous;
 mod cross_entropy;
+mod functions;
 mod layer_norm;
-mod reduction;
 mod linear;
 mod matmul;
-mod relu;
+mod operators;
+mod reduction;
 mod rotary_embedding;
+mod select;
 mod softmax;
 mod sum;
 mod support;
