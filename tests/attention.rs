@@ -159,7 +159,8 @@ fn ragged_sizes_agree_with_plain_loops() {
             let operands = [&q, &k, &v].map(|x| strided(&tensor(x, dtype).unwrap()).unwrap().track());
             let params = AttentionParams { causal: is_causal, ..AttentionParams::default() };
             let out = operands[0].scaled_dot_product_attention(&operands[1], &operands[2], &params).unwrap();
-            let (unit, acc) = (dtype.unit_roundoff(), if dtype == DType::F64 { 2f64.powi(-53) } else { 2f64.powi(-24) });
+            let (unit, acc) =
+                (dtype.unit_roundoff(), if dtype == DType::F64 { 2f64.powi(-53) } else { 2f64.powi(-24) });
             // A score is wrong by dim · Σ|qk| units, its probability by twice that; sums over keys and queries add
             // their lengths.
             let accumulated = (2.0 * (d as f64 + 2.0) * expected.largest + (tk + tq * h / kv) as f64 + 16.0) * acc;

@@ -212,8 +212,7 @@ fn fused_gradients_are_noticed_when_bent() {
 fn a_large_mean_costs_no_variance() {
     for dims in [[500, 2, 1], [5, 2, 100]] {
         let [_, c, l] = extents(&dims);
-        let x: Vec<f32> =
-            (0..1000).map(|i| 4096.0 + if (i / (c * l) + i % l) % 2 == 0 { 1.0 } else { -1.0 }).collect();
+        let x: Vec<f32> = (0..1000).map(|i| 4096.0 + if (i / (c * l) + i % l) % 2 == 0 { 1.0 } else { -1.0 }).collect();
         let x = Tensor::from_slice(&x, dims, &Device::Cpu).unwrap();
         for var in x.batch_norm_train(None, None, 0.0).unwrap().var.to_vec::<f32>().unwrap() {
             assert!((var - 1.0).abs() < 1e-6, "{var}");

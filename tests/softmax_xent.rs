@@ -33,8 +33,7 @@ fn log_softmax(x: &Array, axis: usize) -> Array {
 
 #[test]
 fn softmax_along_every_axis() {
-    for (dims, axis) in [(vec![7], 0), (vec![3, 5], 1), (vec![3, 5], 0), (vec![2, 4, 3], 1), (vec![1, 34], 1)]
-    {
+    for (dims, axis) in [(vec![7], 0), (vec![3, 5], 1), (vec![3, 5], 0), (vec![2, 4, 3], 1), (vec![1, 34], 1)] {
         // x − max rounds to |x − max| ≤ 4 units, exp to 2.2 and the sum to a few. Half dtypes round the result once,
         // and in the backward read the rounded one.
         let check = OpCheck::new(
@@ -45,11 +44,8 @@ fn softmax_along_every_axis() {
         let check = check.input(&dims).dtypes(&WIDE).ulps(14.0, 28.0);
         check.run();
         check.dtypes(&HALF).ulps(2.0, 6.0).run();
-        let check = OpCheck::new(
-            "log_softmax",
-            move |x| x[0].log_softmax(axis as isize),
-            move |x| log_softmax(&x[0], axis),
-        );
+        let check =
+            OpCheck::new("log_softmax", move |x| x[0].log_softmax(axis as isize), move |x| log_softmax(&x[0], axis));
         // The differences' own magnitude: x − max, and the logarithm.
         let magnitude = move |x: &[Array]| {
             Array::from_fn(&x[0].dims, |i| {
@@ -69,7 +65,9 @@ fn softmax_along_every_axis() {
 fn softmax_of_ragged_sizes() {
     let mut random = Random::fresh("softmax of ragged sizes");
     // Widths around 32 lanes and blocks of 1,024; inner extents around the groups of 64 columns.
-    for (outer, width, inner) in [(3, 31, 1), (2, 33, 1), (2, 1025, 1), (1, 5000, 1), (2, 9, 63), (1, 300, 65), (2, 1, 4)] {
+    for (outer, width, inner) in
+        [(3, 31, 1), (2, 33, 1), (2, 1025, 1), (1, 5000, 1), (2, 9, 63), (1, 300, 65), (2, 1, 4)]
+    {
         for dtype in [DType::F64, DType::F32, DType::F16, DType::BF16] {
             let dims = [outer, width, inner];
             let mut draw = |low: f64, high: f64| {
@@ -95,9 +93,11 @@ fn softmax_of_ragged_sizes() {
                     let (ys, dys) = (line(&y, &index, 1), line(&dy, &index, 1));
                     let p = y.data[i].exp();
                     let sum: f64 = ys.iter().zip(&dys).map(|(y, d)| if log { *d } else { y.exp() * d }).sum();
-                    let sum_abs: f64 = ys.iter().zip(&dys).map(|(y, d)| if log { d.abs() } else { y.exp() * d.abs() }).sum();
+                    let sum_abs: f64 =
+                        ys.iter().zip(&dys).map(|(y, d)| if log { d.abs() } else { y.exp() * d.abs() }).sum();
                     dx.expected.data[i] = if log { dy.data[i] - p * sum } else { p * (dy.data[i] - sum) };
-                    dx.magnitude.data[i] = if log { dy.data[i].abs() + p * sum_abs } else { p * (dy.data[i].abs() + sum_abs) };
+                    dx.magnitude.data[i] =
+                        if log { dy.data[i].abs() + p * sum_abs } else { p * (dy.data[i].abs() + sum_abs) };
                 }
                 // exp(y) of a rounded logarithm of up to 21.
                 let backward = if half { if log { 24.0 } else { 5.0 } } else { 100.0 };
@@ -191,11 +191,7 @@ fn cross_entropy_in_every_variant() {
                     move |x| reference(&again, x).0,
                 );
                 let check = check.magnitude(move |x| reference(&for_magnitude, x).1).input(&[4, 5]);
-                let check = if by_label {
-                    check
-                } else {
-                    check.constant_in(&[4, 5], support::Domain::Range(0.0, 0.5))
-                };
+                let check = if by_label { check } else { check.constant_in(&[4, 5], support::Domain::Range(0.0, 0.5)) };
                 // softmax to a dozen units, lse and the sums to a few; half dtypes round once.
                 let check = check.dtypes(&WIDE).ulps(10.0, 28.0);
                 check.run();
@@ -220,9 +216,8 @@ fn trailing_axes_are_samples() {
     let expected = Array::from_fn(&[2, 2, 2], |i| -log.at(&[i[0], labels[of(i[0], i[1], i[2])] as usize, i[1], i[2]]));
     compare("loss", &loss, &Large { magnitude: expected.map(|_| 4.0), expected }, 1e-15);
     let gradient = loss.backward_with(&loss.ones_like().unwrap()).unwrap().expect(&t).unwrap();
-    let expected = Array::from_fn(&x.dims, |i| {
-        log.at(i).exp() - (labels[of(i[0], i[2], i[3])] == i[1] as i64) as u8 as f64
-    });
+    let expected =
+        Array::from_fn(&x.dims, |i| log.at(i).exp() - (labels[of(i[0], i[2], i[3])] == i[1] as i64) as u8 as f64);
     compare("gradient", &gradient, &Large { magnitude: expected.map(|_| 2.0), expected }, 1e-15);
     let one = Tensor::from_slice(&[0f32, 1.0, 2.0], 3, &Device::Cpu).unwrap();
     let label = Tensor::from_slice(&[2u32], (), &Device::Cpu).unwrap();
@@ -368,7 +363,10 @@ fn bad_targets_are_named() {
     assert!(error(x.cross_entropy(&labels(&[0, 1, 2]), &weighted)).contains("[4]"));
     let smooth = CrossEntropyParams { label_smoothing: 1.5, ..CrossEntropyParams::default() };
     assert!(error(x.cross_entropy(&labels(&[0, 1, 2]), &smooth)).contains("1.5"));
-    assert!(error(x.nll_loss(&labels(&[0, 1, 2]), &CrossEntropyParams { label_smoothing: 0.1, ..params })).contains("logits"));
+    assert!(
+        error(x.nll_loss(&labels(&[0, 1, 2]), &CrossEntropyParams { label_smoothing: 0.1, ..params }))
+            .contains("logits")
+    );
     assert!(error(labels(&[1, 2]).softmax(0)).contains("i64"));
     assert_eq!(empty.softmax(1).unwrap().dims(), [0, 4]);
 }

@@ -8,8 +8,8 @@
 pub mod attention;
 pub mod batchnorm;
 pub mod elementwise;
-pub mod layernorm;
 pub mod gemm;
+pub mod layernorm;
 pub mod reduce;
 pub(crate) mod rowwise;
 pub mod softmax_xent;

@@ -19,13 +19,7 @@ fn rotate<A: Real>(x: &[A], cos: &[A], sin: &[A], y: &mut [A]) {
     }
 }
 
-pub(super) fn rotary<T: Float>(
-    x: View<'_>,
-    cos: View<'_>,
-    sin: View<'_>,
-    inverse: bool,
-    y: &mut [T],
-) -> Result<()> {
+pub(super) fn rotary<T: Float>(x: View<'_>, cos: View<'_>, sin: View<'_>, inverse: bool, y: &mut [T]) -> Result<()> {
     let (t, d) = (x.dims()[2], x.dims()[3]);
     let (cos, mut sin): (Vec<T::Acc>, Vec<T::Acc>) =
         (parameter(Some(cos), t * d / 2, 0.0)?, parameter(Some(sin), t * d / 2, 0.0)?);
