@@ -5,6 +5,7 @@
 //! the pure function from descriptor and device to a named configuration, `cpu.rs` the CPU device's implementation,
 //! `cuda.rs` the launches.
 
+pub mod attention;
 pub mod batchnorm;
 pub mod elementwise;
 pub mod gemm;
@@ -18,6 +19,7 @@ pub mod sort;
 pub mod conv;
 pub mod pool;
 pub mod window;
+pub mod softmax_xent;
 
 use crate::{DType, Error};
 
