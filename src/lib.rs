@@ -11,6 +11,7 @@ mod dtype;
 mod error;
 pub mod kernels;
 pub mod ops;
+pub mod random;
 mod shape;
 mod tensor;
 

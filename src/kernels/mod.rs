@@ -13,6 +13,7 @@ pub mod images;
 pub mod index;
 pub mod layernorm;
 pub mod params;
+pub mod random;
 pub mod reduce;
 pub(crate) mod rowwise;
 pub mod sort;
