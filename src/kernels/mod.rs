@@ -6,6 +6,7 @@
 //! `cuda.rs` the launches.
 
 pub mod elementwise;
+pub mod gemm;
 pub mod reduce;
 
 use crate::{DType, Error};

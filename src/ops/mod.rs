@@ -3,7 +3,12 @@
 
 mod binary;
 mod contiguous;
+mod reduction;
+mod linear;
+mod matmul;
 mod relu;
 mod sum;
 mod support;
 mod views;
+
+pub use reduction::Reduction;
