@@ -33,6 +33,12 @@ impl BackwardCtx<'_> {
         self.node.inputs.get(i).is_some_and(Option::is_some)
     }
 
+    /// Whether input `i` is a variable or tracked constant: its gradient goes to the caller, never through another
+    /// backward, so that it may be row-sparse.
+    pub fn is_leaf(&self, i: usize) -> bool {
+        self.node.inputs.get(i).and_then(Option::as_ref).is_some_and(|node| node.leaf)
+    }
+
     /// Whether the walk is recorded, for second derivatives.
     pub fn create_graph(&self) -> bool {
         self.create_graph

@@ -7,7 +7,9 @@
 
 pub mod elementwise;
 pub mod gemm;
+pub mod index;
 pub mod reduce;
+pub mod sort;
 
 use crate::{DType, Error};
 

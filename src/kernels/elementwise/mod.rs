@@ -5,8 +5,10 @@
 
 mod cpu;
 mod functions;
+mod reductions;
 
 pub use functions::*;
+pub use reductions::*;
 
 use crate::device::cpu::Real;
 use crate::device::{Buffer, Memory, View};
