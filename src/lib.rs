@@ -20,6 +20,6 @@ pub use autograd::{Gradients, Var, no_grad};
 pub use device::Device;
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};
-pub use ops::{Reduction, Slice};
+pub use ops::{AddLayerNorm, BatchNormOutput, Reduction, Slice};
 pub use shape::{IntoShape, Layout, MAX_RANK, Shape};
 pub use tensor::Tensor;

@@ -5,11 +5,14 @@
 //! the pure function from descriptor and device to a named configuration, `cpu.rs` the CPU device's implementation,
 //! `cuda.rs` the launches.
 
+pub mod batchnorm;
 pub mod elementwise;
+pub mod layernorm;
 pub mod gemm;
 pub mod index;
 pub mod reduce;
 pub mod sort;
+pub(crate) mod rowwise;
 
 use crate::{DType, Error};
 

@@ -2,10 +2,12 @@
 //! method with its documentation, the shape rule, and the backward. Names no device.
 
 mod axes;
+mod batch_norm;
 mod binary;
 mod cat;
 mod contiguous;
 mod reduction;
+mod layer_norm;
 mod linear;
 mod matmul;
 mod cumulate;
@@ -23,5 +25,6 @@ mod support;
 mod triangle;
 mod views;
 
+pub use batch_norm::BatchNormOutput;
 pub use reduction::Reduction;
 pub use slice::Slice;

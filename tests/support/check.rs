@@ -133,6 +133,15 @@ impl OpCheck {
         self
     }
 
+    /// For normalisations, whose statistics carry the rounding of a sum of f32 (or f64) that half dtypes, which are
+    /// computed in f32 and rounded once, do not feel. Forward: the mean, the scale and the result round once or twice.
+    /// Backward: three terms that each carry the statistics' rounding.
+    pub fn run_wide_and_half(self) {
+        let wide = self.dtypes(&[DType::F64, DType::F32]).ulps(6.0, 24.0);
+        wide.run();
+        wide.dtypes(&[DType::F16, DType::BF16]).ulps(2.0, 2.0).run();
+    }
+
     /// Runs everything; panics with what differs.
     pub fn run(&self) {
         let mut random = Random::fresh(&self.name);

@@ -3,6 +3,7 @@
 
 pub mod array;
 pub mod check;
+pub mod large;
 pub mod random;
 
 pub use array::Array;

@@ -44,3 +44,13 @@ pub fn map_ranges<R: Send>(n: usize, chunk: usize, f: impl Fn(Range<usize>) -> R
         (0..count).into_par_iter().map(|i| f(range(i))).collect()
     }
 }
+
+/// Calls `f` on every part in parallel and collects the results in order. A part owns what its task writes (disjoint
+/// slices of several outputs), which the caller has cut by shape.
+pub fn map_parts<P: Send, R: Send>(parts: Vec<P>, f: impl Fn(usize, P) -> R + Sync) -> Vec<R> {
+    if parts.len() <= 1 {
+        parts.into_iter().enumerate().map(|(i, p)| f(i, p)).collect()
+    } else {
+        parts.into_par_iter().enumerate().map(|(i, p)| f(i, p)).collect()
+    }
+}
