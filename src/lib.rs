@@ -10,9 +10,15 @@ pub mod device;
 mod dtype;
 mod error;
 pub mod kernels;
+pub mod metrics;
+pub mod models;
+pub mod nn;
 mod ops;
+pub mod optim;
 mod shape;
 mod tensor;
+pub mod train;
+mod shim; pub use shim::random;
 
 pub use half;
 
@@ -20,6 +26,6 @@ pub use autograd::{Gradients, Var, no_grad};
 pub use device::Device;
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};
-pub use ops::{AddLayerNorm, BatchNormOutput, Reduction, Slice};
+pub use ops::{BatchNormOutput, Reduction, Slice};
 pub use shape::{IntoShape, Layout, MAX_RANK, Shape};
 pub use tensor::Tensor;

@@ -10,6 +10,7 @@ pub mod elementwise;
 pub mod layernorm;
 pub mod gemm;
 pub mod index;
+pub mod optimizer;
 pub mod reduce;
 pub mod sort;
 pub(crate) mod rowwise;

@@ -98,10 +98,20 @@ impl ConvNorm {
     fn forward(&self, x: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
         self.norm.forward(&self.conv.forward(x, ctx)?, ctx)
     }
+
+    fn forward_relu(&self, x: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
+        self.norm.forward_relu(&self.conv.forward(x, ctx)?, ctx)
+    }
+
+    fn forward_add_relu(&self, x: &Tensor, residual: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
+        self.norm.forward_add_relu(&self.conv.forward(x, ctx)?, residual, ctx)
+    }
 }
 
 struct Residual {
+    /// All convolutions but the last, each followed by a relu.
     path: Vec<ConvNorm>,
+    last: ConvNorm,
     shortcut: Option<ConvNorm>,
 }
 
@@ -111,35 +121,28 @@ impl Residual {
         let part = |i: usize, io: [usize; 2], kernel: usize, stride: usize| {
             ConvNorm::new(params, [&format!("conv{i}"), &format!("bn{i}")], io, kernel, stride)
         };
-        let path = match block {
-            Block::Basic => vec![part(1, [inputs, width], 3, stride)?, part(2, [width, width], 3, 1)?],
-            Block::Bottleneck => vec![
-                part(1, [inputs, width], 1, 1)?,
-                part(2, [width, width], 3, stride)?,
+        let (path, last) = match block {
+            Block::Basic => (vec![part(1, [inputs, width], 3, stride)?], part(2, [width, width], 3, 1)?),
+            Block::Bottleneck => (
+                vec![part(1, [inputs, width], 1, 1)?, part(2, [width, width], 3, stride)?],
                 part(3, [width, outputs], 1, 1)?,
-            ],
+            ),
         };
         let shortcut = if stride != 1 || inputs != outputs {
             Some(ConvNorm::new(&params.sub("downsample"), ["0", "1"], [inputs, outputs], 1, stride)?)
         } else {
             None
         };
-        Ok(Residual { path, shortcut })
+        Ok(Residual { path, last, shortcut })
     }
 
     fn forward(&self, x: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
-        let mut y = x.clone();
-        for (i, part) in self.path.iter().enumerate() {
-            y = part.forward(&y, ctx)?;
-            if i + 1 < self.path.len() {
-                y = y.relu()?;
-            }
-        }
+        let y = self.path.iter().try_fold(x.clone(), |y, part| part.forward_relu(&y, ctx))?;
         let shortcut = match &self.shortcut {
             Some(part) => part.forward(x, ctx)?,
             None => x.clone(),
         };
-        y.add(&shortcut)?.relu()
+        self.last.forward_add_relu(&y, &shortcut, ctx)
     }
 }
 
@@ -176,7 +179,7 @@ impl ResNet {
 
     /// The last feature maps (B, channels, H, W), before pooling.
     pub fn features(&self, x: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
-        let mut x = self.stem.forward(x, ctx)?.relu()?;
+        let mut x = self.stem.forward_relu(x, ctx)?;
         if self.pool {
             x = x.max_pool2d(Pool2dParams { kernel: [3, 3], stride: [2, 2], padding: [1, 1], ..Default::default() })?;
         }

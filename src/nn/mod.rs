@@ -20,6 +20,8 @@ mod safetensors;
 mod state;
 mod transformer;
 
+#[cfg(feature = "train")]
+pub(crate) use atomic::write_atomically;
 pub use activation::{Activation, Dropout};
 pub use attention::{AttentionMask, MultiheadAttention};
 pub use conv::{Conv1d, Conv2d, ConvTranspose2d};

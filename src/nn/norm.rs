@@ -62,12 +62,35 @@ impl BatchNorm {
     }
 }
 
-impl Module for BatchNorm {
-    fn forward(&self, x: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
+/// What follows the normalisation in the same pass over memory.
+enum Tail<'a> {
+    Nothing,
+    Relu,
+    AddRelu(&'a Tensor),
+}
+
+impl BatchNorm {
+    /// The layer followed by a rectified linear unit, in one pass.
+    pub fn forward_relu(&self, x: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
+        self.run(x, Tail::Relu, ctx)
+    }
+
+    /// The layer, a residual of the input's shape added, and a rectified linear unit, in one pass.
+    pub fn forward_add_relu(&self, x: &Tensor, residual: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
+        self.run(x, Tail::AddRelu(residual), ctx)
+    }
+
+    fn run(&self, x: &Tensor, tail: Tail<'_>, ctx: &mut Ctx) -> Result<Tensor> {
         let (weight, bias) = (self.weight.tensor(), self.bias.tensor());
+        let (weight, bias) = (Some(&weight), Some(&bias));
         if !ctx.is_training() {
             let (mean, var) = (self.running_mean.get(), self.running_var.get());
-            return x.batch_norm_infer(&mean, &var, Some(&weight), Some(&bias), self.eps);
+            let y = x.batch_norm_infer(&mean, &var, weight, bias, self.eps)?;
+            return match tail {
+                Tail::Nothing => Ok(y),
+                Tail::Relu => y.relu(),
+                Tail::AddRelu(residual) => y.add(residual)?.relu(),
+            };
         }
         let channels = if x.rank() >= 2 { x.dims()[1] } else { 0 };
         let per_channel = x.numel().checked_div(channels).unwrap_or(0);
@@ -75,11 +98,21 @@ impl Module for BatchNorm {
             let message = format!("training needs more than one value per channel, {} has {per_channel}", x.shape());
             return Err(Error::argument("batch_norm", message));
         }
-        let out = x.batch_norm_train(Some(&weight), Some(&bias), self.eps)?;
+        let out = match tail {
+            Tail::Nothing => x.batch_norm_train(weight, bias, self.eps)?,
+            Tail::Relu => x.batch_norm_relu_train(weight, bias, self.eps)?,
+            Tail::AddRelu(residual) => x.batch_norm_add_relu_train(residual, weight, bias, self.eps)?,
+        };
         if ctx.updates_statistics() {
             self.update(&out.mean, &out.var, per_channel)?;
         }
         Ok(out.y)
+    }
+}
+
+impl Module for BatchNorm {
+    fn forward(&self, x: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
+        self.run(x, Tail::Nothing, ctx)
     }
 }
 

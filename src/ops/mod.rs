@@ -28,3 +28,4 @@ mod views;
 pub use batch_norm::BatchNormOutput;
 pub use reduction::Reduction;
 pub use slice::Slice;
+pub(crate) use crate::shim::sops::*;
