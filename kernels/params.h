@@ -10,7 +10,7 @@ typedef unsigned long long u64;
 typedef float f32;
 
 /** The most dimensions that a strided kernel walks; the host merges neighbours first. */
-static const u32 MAX_RANK = 6;
+static const u32 MAX_RANK = 8;
 
 /** A contiguous elementwise call. */
 typedef struct ElementwiseParams {

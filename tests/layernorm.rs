@@ -44,7 +44,8 @@ impl Of {
 
 #[test]
 fn layer_norm() {
-    for (dims, normalized) in [(vec![3, 7], 1), (vec![2, 3, 4], 2), (vec![5], 1), (vec![4, 1, 6], 1), (vec![1, 33], 1)] {
+    for (dims, normalized) in [(vec![3, 7], 1), (vec![2, 3, 4], 2), (vec![5], 1), (vec![4, 1, 6], 1), (vec![1, 33], 1)]
+    {
         let inner = dims[dims.len() - normalized..].to_vec();
         let width: usize = inner.iter().product();
         let of = Of::Columns(width);

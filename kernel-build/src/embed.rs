@@ -37,10 +37,9 @@ pub(crate) fn write(folder: &Path, modules: &[(Module, String)]) -> Result<()> {
                 format!("kernel_table::Contents::Source {{ len: {len}, bytes: {} }}", included(&file))
             }
         };
-        // A `static` cannot be read while another constant is evaluated, a `const` can; both name the same data.
         let _ = write!(
             text,
-            "/// The kernels of `{label}`.\npub static {constant}: kernel_table::Module = kernel_table::Module {{ \
+            "/// The kernels of `{label}`.\n#[allow(dead_code)]\npub static {constant}: kernel_table::Module = kernel_table::Module {{ \
              name: {BORROWED}({:?}), contents: {contents} }};\n",
             module.name
         );
@@ -48,7 +47,7 @@ pub(crate) fn write(folder: &Path, modules: &[(Module, String)]) -> Result<()> {
     }
     let _ = write!(
         text,
-        "/// Every module of this crate.\npub static MODULES: &[&kernel_table::Module] = &[{}];\n",
+        "/// Every module of this crate.\n#[allow(dead_code)]\npub static MODULES: &[&kernel_table::Module] = &[{}];\n",
         names.join(", ")
     );
     save(&folder.join(FILE), text.as_bytes())

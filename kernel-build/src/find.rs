@@ -1,6 +1,6 @@
 //! Where NVRTC may be.
 //!
-//! In this order: `WARPSMITH_NVRTC` (the library itself or its folder); `CUDA_HOME` and `CUDA_PATH`; `nvrtc` in the
+//! In this order: `WARPSMITH_NVRTC` (the library itself or its folder; `off` ends the search); `CUDA_HOME` and `CUDA_PATH`; `nvrtc` in the
 //! build's target folder, where `cargo xtask nvrtc` puts a pinned one; the loader's path; the usual toolkit folders;
 //! the `nvidia` packages of Python environments. The first that compiles for all the architectures asked for is taken.
 
@@ -43,6 +43,9 @@ pub fn find(archs: &[Arch], target: Option<&Path>) -> Result<Nvrtc> {
         }
     };
     if let Some(named) = env::var_os("WARPSMITH_NVRTC").map(PathBuf::from) {
+        if named == Path::new("off") {
+            return Err(Error::NvrtcMissing("WARPSMITH_NVRTC=off: NVRTC is not looked for".to_owned()));
+        }
         let found = if named.is_dir() { libraries(&named) } else { vec![named] };
         if let Some(nvrtc) = found.iter().find_map(|path| attempt(path)) {
             return Ok(nvrtc);

@@ -264,6 +264,19 @@ impl Module {
         }
     }
 
+    /// The source of a module that carries it.
+    ///
+    /// # Errors
+    /// [`Error::Format`](crate::Error::Format) where the module is compiled, or its source is damaged.
+    pub fn source(&self) -> crate::Result<crate::Source> {
+        match &self.contents {
+            Contents::Source { len, bytes } => crate::Source::from_bytes(&inflate(bytes, *len as usize)?),
+            Contents::Compiled { .. } => {
+                Err(crate::Error::Format(format!("module {} carries images, not its source", self.name)))
+            }
+        }
+    }
+
     /// Whether a kernel of that name takes arguments of these types, checked when the program is compiled.
     ///
     /// A module that carries only its source has no signatures yet, so the answer is `true`: the check is made again

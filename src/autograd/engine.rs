@@ -64,7 +64,7 @@ impl Backward {
             }
             let op = node.op(self.retain_graph || self.create_graph)?;
             let ctx = BackwardCtx { node: &node, create_graph: self.create_graph, captured: Mutex::default() };
-            let gradients = op.backward(&ctx, gradient.dense()?)?;
+            let gradients = op.backward(&ctx, gradient.into_dense()?)?;
             drop(op);
             for captured in ctx.captured.into_inner() {
                 done.accumulate(captured)?;

@@ -55,11 +55,20 @@ impl Gradient {
         }
     }
 
-    /// The sum of two gradients of one value.
+    /// The gradient as a tensor of the value's shape, without a second handle to its storage, so that the receiver
+    /// may overwrite it.
+    pub fn into_dense(self) -> Result<Tensor> {
+        match self {
+            Gradient::Dense(tensor) => Ok(tensor),
+            Gradient::Rows(rows) => rows.dense(),
+        }
+    }
+
+    /// The sum of two gradients of one value, written into one of them where nothing else holds it.
     pub fn plus(self, other: Gradient) -> Result<Gradient> {
         match (&self, &other) {
             (Gradient::Rows(a), Gradient::Rows(b)) => Ok(Gradient::Rows(Box::new(a.plus(b)?))),
-            _ => self.dense()?.add(&other.dense()?).map(Gradient::Dense),
+            _ => (self.into_dense()? + other.into_dense()?).map(Gradient::Dense),
         }
     }
 }

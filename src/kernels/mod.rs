@@ -7,11 +7,16 @@
 
 pub mod batchnorm;
 pub mod elementwise;
-pub mod layernorm;
 pub mod gemm;
 pub mod index;
 pub mod optimizer;
 pub mod reduce;
+pub mod images;
+pub mod index;
+pub mod layernorm;
+pub mod params;
+pub mod reduce;
+pub(crate) mod rowwise;
 pub mod sort;
 pub(crate) mod rowwise;
 

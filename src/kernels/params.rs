@@ -3,7 +3,7 @@
 //! Written by `cargo xtask codegen`; change the header instead.
 
 #[doc = " The most dimensions that a strided kernel walks; the host merges neighbours first."]
-pub const MAX_RANK: u32 = 6;
+pub const MAX_RANK: u32 = 8;
 #[doc = " A contiguous elementwise call."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq)]
@@ -51,33 +51,33 @@ pub struct StridedParams {
     #[doc = " Dimensions that are used; the innermost is dimension 0."]
     pub rank: u32,
     #[doc = " Sizes, innermost first."]
-    pub sizes: [Divisor; 6usize],
+    pub sizes: [Divisor; 8usize],
     #[doc = " First constant of the operation."]
     pub a: f32,
     #[doc = " Second constant of the operation."]
     pub b: f32,
     #[doc = " Strides of the output, innermost first."]
-    pub out: [i64; 6usize],
+    pub out: [i64; 8usize],
     #[doc = " Strides of the first operand."]
-    pub x: [i64; 6usize],
+    pub x: [i64; 8usize],
     #[doc = " Strides of the second operand."]
-    pub y: [i64; 6usize],
+    pub y: [i64; 8usize],
     #[doc = " Strides of the third operand."]
-    pub z: [i64; 6usize],
+    pub z: [i64; 8usize],
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of StridedParams"][::core::mem::size_of::<StridedParams>() - 280usize];
+    ["Size of StridedParams"][::core::mem::size_of::<StridedParams>() - 368usize];
     ["Alignment of StridedParams"][::core::mem::align_of::<StridedParams>() - 8usize];
     ["Offset of field: StridedParams::count"][::core::mem::offset_of!(StridedParams, count) - 0usize];
     ["Offset of field: StridedParams::rank"][::core::mem::offset_of!(StridedParams, rank) - 4usize];
     ["Offset of field: StridedParams::sizes"][::core::mem::offset_of!(StridedParams, sizes) - 8usize];
-    ["Offset of field: StridedParams::a"][::core::mem::offset_of!(StridedParams, a) - 80usize];
-    ["Offset of field: StridedParams::b"][::core::mem::offset_of!(StridedParams, b) - 84usize];
-    ["Offset of field: StridedParams::out"][::core::mem::offset_of!(StridedParams, out) - 88usize];
-    ["Offset of field: StridedParams::x"][::core::mem::offset_of!(StridedParams, x) - 136usize];
-    ["Offset of field: StridedParams::y"][::core::mem::offset_of!(StridedParams, y) - 184usize];
-    ["Offset of field: StridedParams::z"][::core::mem::offset_of!(StridedParams, z) - 232usize];
+    ["Offset of field: StridedParams::a"][::core::mem::offset_of!(StridedParams, a) - 104usize];
+    ["Offset of field: StridedParams::b"][::core::mem::offset_of!(StridedParams, b) - 108usize];
+    ["Offset of field: StridedParams::out"][::core::mem::offset_of!(StridedParams, out) - 112usize];
+    ["Offset of field: StridedParams::x"][::core::mem::offset_of!(StridedParams, x) - 176usize];
+    ["Offset of field: StridedParams::y"][::core::mem::offset_of!(StridedParams, y) - 240usize];
+    ["Offset of field: StridedParams::z"][::core::mem::offset_of!(StridedParams, z) - 304usize];
 };
 #[doc = " No activation after a matrix product."]
 pub const ACTIVATION_NONE: u32 = 0;

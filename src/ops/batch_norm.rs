@@ -182,7 +182,12 @@ impl Tensor {
     /// assert_eq!(out.mean.to_vec::<f32>()?, [2.0, 6.0]);
     /// # Ok::<(), warpsmith::Error>(())
     /// ```
-    pub fn batch_norm_train(&self, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Result<BatchNormOutput> {
+    pub fn batch_norm_train(
+        &self,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> Result<BatchNormOutput> {
         batch_norm("batch_norm_train", self, [weight, bias], eps, Options::default())
     }
 

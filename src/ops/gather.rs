@@ -64,9 +64,8 @@ impl Tensor {
     pub fn scatter_add(&self, axis: isize, index: &Tensor, source: &Tensor) -> Result<Tensor> {
         let at = self.shape().axis(axis, "scatter_add")?;
         let base = self.copy()?;
-        base.storage().write(|out| {
-            index::scatter_add(at, index.read().view()?, source.read().view()?, out, self.shape())
-        })?;
+        base.storage()
+            .write(|out| index::scatter_add(at, index.read().view()?, source.read().view()?, out, self.shape()))?;
         record(base, &[self, source], || ScatterAdd { axis, index: index.clone() })
     }
 }

@@ -20,10 +20,7 @@ fn div_or_zero(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         fn backward(&self, ctx: &BackwardCtx<'_>, grad: Tensor) -> Result<Vec<Option<Gradient>>> {
             let (a, b) = (self.a.get(ctx)?, self.b.get(ctx)?);
             let ga = div_or_zero(&grad, &b)?;
-            Ok(vec![
-                ctx.want(0, || Ok(ga.clone()))?,
-                ctx.want(1, || div_or_zero(&ga.mul(&a)?, &b)?.neg())?,
-            ])
+            Ok(vec![ctx.want(0, || Ok(ga.clone()))?, ctx.want(1, || div_or_zero(&ga.mul(&a)?, &b)?.neg())?])
         }
     }
     record(map(DivOrZero, [a, b])?, &[a, b], || Div { a: Saved::input(0, a), b: Saved::input(1, b) })

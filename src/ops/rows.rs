@@ -118,9 +118,8 @@ impl Tensor {
             return Err(Error::shape("index_add", expected, &[*index.shape(), *source.shape()]));
         }
         let (base, rows) = (self.copy()?, source.packed()?);
-        base.storage().write(|out| {
-            index::add_rows(at, index.read().view()?, rows.read().view()?, out, self.shape())
-        })?;
+        base.storage()
+            .write(|out| index::add_rows(at, index.read().view()?, rows.read().view()?, out, self.shape()))?;
         record(base, &[self, source], || IndexAdd { axis, index: index.clone() })
     }
 
@@ -167,11 +166,8 @@ impl Tensor {
     /// counts as not 0. Waits for the device.
     pub fn nonzero(&self) -> Result<Tensor> {
         let found = index::nonzero(self.read().view()?)?;
-        let count = if self.rank() == 0 {
-            usize::from(self.to_f64_vec()?[0] != 0.0)
-        } else {
-            found.len() / self.rank()
-        };
+        let count =
+            if self.rank() == 0 { usize::from(self.to_f64_vec()?[0] != 0.0) } else { found.len() / self.rank() };
         Tensor::from_slice(&found, [count, self.rank()], self.device())
     }
 }

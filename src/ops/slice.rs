@@ -105,7 +105,10 @@ struct Region {
 impl Region {
     fn new(shape: &Shape, slices: &[Slice], op: &'static str) -> Result<Self> {
         if slices.len() > shape.rank() {
-            return Err(Error::argument(op, format!("{} slices for the {} axes of {shape}", slices.len(), shape.rank())));
+            return Err(Error::argument(
+                op,
+                format!("{} slices for the {} axes of {shape}", slices.len(), shape.rank()),
+            ));
         }
         let mut region = Region { parts: shape.dims().iter().map(|&d| [0, d, 1]).collect(), dropped: vec![] };
         for (axis, &slice) in slices.iter().enumerate() {
@@ -138,7 +141,10 @@ impl Region {
 
     /// The part of `layout`, dropped axes still there.
     fn of(&self, layout: &Layout) -> Layout {
-        self.parts.iter().enumerate().fold(*layout, |l, (axis, &[start, length, step])| l.slice(axis, start, length, step))
+        self.parts
+            .iter()
+            .enumerate()
+            .fold(*layout, |l, (axis, &[start, length, step])| l.slice(axis, start, length, step))
     }
 
     fn shape(&self, whole: &Shape) -> Shape {

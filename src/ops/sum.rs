@@ -48,7 +48,8 @@ impl Op for Prod {
         if x.numel() == 0 {
             return Ok(vec![Some(x.zeros_like()?.into())]);
         }
-        let of = |flag: bool| self.reduced.iter().enumerate().filter(move |&(_, &r)| r == flag).map(|(i, _)| i as isize);
+        let of =
+            |flag: bool| self.reduced.iter().enumerate().filter(move |&(_, &r)| r == flag).map(|(i, _)| i as isize);
         let order: Vec<isize> = of(false).chain(of(true)).collect();
         let mut inverse = vec![0; order.len()];
         order.iter().enumerate().for_each(|(i, &a)| inverse[a as usize] = i as isize);

@@ -141,6 +141,16 @@ impl Tensor {
         &self.storage
     }
 
+    /// Whether this value is the only one on its storage and covers it, so that nobody can tell if it is overwritten.
+    pub(crate) fn is_unique(&self) -> bool {
+        Arc::strong_count(&self.storage) == 1 && self.is_whole()
+    }
+
+    /// The buffer of a [unique](Tensor::is_unique) tensor; `None` if it is shared.
+    pub(crate) fn into_buffer(self) -> Option<Buffer> {
+        Arc::into_inner(self.storage).map(Storage::into_buffer)
+    }
+
     /// The same storage through another layout, without a graph.
     pub(crate) fn alias(&self, layout: Layout) -> Tensor {
         Tensor { storage: self.storage.clone(), layout, node: None }

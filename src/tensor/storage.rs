@@ -44,6 +44,10 @@ impl Storage {
         let _ = self.name.set(name.to_owned());
     }
 
+    pub(crate) fn into_buffer(self) -> Buffer {
+        self.buffer.into_inner()
+    }
+
     pub(crate) fn read(&self, layout: Layout) -> ReadGuard<'_> {
         // Recursive: an operation may read one storage through two operands while another thread waits to write.
         ReadGuard { buffer: self.buffer.read_recursive(), layout }

@@ -3,9 +3,11 @@
 //! A task is a file here and a line in [`TASKS`].
 
 mod codegen;
+mod faults;
 mod nvrtc;
 mod package;
 mod packed;
+mod peers;
 mod support;
 mod test;
 
@@ -21,7 +23,8 @@ pub struct Task {
     pub run: fn(&ArgMatches) -> Result<()>,
 }
 
-const TASKS: &[Task] = &[test::TASK, nvrtc::TASK, codegen::TASK, package::TASK, packed::TASK];
+const TASKS: &[Task] =
+    &[test::TASK, nvrtc::TASK, codegen::TASK, package::TASK, packed::TASK, faults::TASK, peers::TASK];
 
 fn main() -> ExitCode {
     let commands = TASKS.iter().map(|task| (task.command)());

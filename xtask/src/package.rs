@@ -26,8 +26,7 @@ pub fn write_images() -> Result<()> {
     nvrtc::install_if_absent()?;
     // Sources are known by the path they were read from; the build script reads them from the package's folder.
     std::env::set_current_dir(root()).context("entering the repository")?;
-    let packaged =
-        Kernels::new().folder("kernels").images("images").architectures(&DEFAULT_ARCHS).package(&target())?;
+    let packaged = Kernels::new().folder("kernels").images("images").architectures(&DEFAULT_ARCHS).package(&target())?;
     for file in &packaged.files {
         println!("{:>9} bytes  {}", file.metadata()?.len(), file.display());
     }

@@ -386,6 +386,8 @@ fn main() -> Result<()> {
     if let Some(b) = e.batch {
         s += &format!(",\"params\":{},\"batch\":{b},\"first_loss\":{},\"last_loss\":{},\"samples_per_s\":{}", e.params, e.first, e.last, b as f64 / m);
     }
-    println!("{s}}}");
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().trim_end_matches(" kB").parse::<f64>().ok());
+    println!("{s},\"peak_mib\":{}}}", peak.unwrap_or(0.) / 1024.);
     Ok(())
 }

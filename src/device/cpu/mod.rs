@@ -11,7 +11,7 @@ mod simd;
 mod tiles;
 mod vector;
 
-pub use convert::{BLOCK, Float, copy_strided, load_strided};
+pub use convert::{BLOCK, Float, copy_strided, load_elements, load_strided};
 pub use math::Real;
 pub use memory::{CpuMemory, cached_bytes, clear_cache, set_cache_limit};
 pub use parallel::{GRAIN, for_each_chunk, for_each_index, map_parts, map_ranges, threads};

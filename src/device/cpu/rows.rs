@@ -66,11 +66,13 @@ fn block_sums<A: Real, const N: usize, const K: usize>(x: [&[A]; N], f: &impl Fn
     }
     lanes.map(
         #[inline(always)]
-        |lanes| merge(
-            lanes,
-            #[inline(always)]
-            |a, b| a + b,
-        ),
+        |lanes| {
+            merge(
+                lanes,
+                #[inline(always)]
+                |a, b| a + b,
+            )
+        },
     )
 }
 

@@ -3,9 +3,7 @@
 use super::channels::masked;
 use super::{BatchNormDesc, BatchNormGradInputs, BatchNormGradOutputs, BatchNormInputs, BatchNormOutputs};
 use crate::device::cpu::{Float, Real, map_parts, map_ranges, vectorize};
-use crate::kernels::rowwise::{
-    Packed, narrowed, parameter, rows_per_part, scratch, split, widened, write_parameter,
-};
+use crate::kernels::rowwise::{Packed, narrowed, parameter, rows_per_part, scratch, split, widened, write_parameter};
 use crate::{Element, Result};
 
 /// Columns that one task sums: an f64 partial sum of them fits the L1 cache.
@@ -173,7 +171,8 @@ pub(super) fn backward<T: Float, const RELU: bool>(
 ) -> Result<()> {
     const OP: &str = "batch_norm_backward";
     let &BatchNormDesc { samples, channels, length, fixed, .. } = desc;
-    let of_columns = |view, default| -> Result<Vec<T::Acc>> { Ok(by_column(desc, &parameter(view, channels, default)?)) };
+    let of_columns =
+        |view, default| -> Result<Vec<T::Acc>> { Ok(by_column(desc, &parameter(view, channels, default)?)) };
     let columns = Columns {
         mean: of_columns(Some(inputs.mean), 0.0)?,
         rstd: of_columns(Some(inputs.rstd), 0.0)?,

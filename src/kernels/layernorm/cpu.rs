@@ -2,9 +2,7 @@
 
 use super::{LayerNormDesc, LayerNormGradInputs, LayerNormGradOutputs, LayerNormInputs, LayerNormOutputs};
 use crate::device::cpu::{Float, Real, map_parts, sums, vectorize};
-use crate::kernels::rowwise::{
-    Packed, narrowed, parameter, rows_per_part, scratch, split, widened, write_parameter,
-};
+use crate::kernels::rowwise::{Packed, narrowed, parameter, rows_per_part, scratch, split, widened, write_parameter};
 use crate::{Element, Result};
 
 /// Parts that rows are cut into at most: the partial sums of weight and bias are this many rows.

@@ -3,9 +3,7 @@
 use super::cpu::statistics;
 use super::{LayerNormDesc, LayerNormGradInputs, LayerNormGradOutputs, LayerNormInputs, LayerNormOutputs};
 use crate::device::cpu::{Float, Real, map_parts, sums, vectorize};
-use crate::kernels::rowwise::{
-    Packed, narrowed, parameter, rows_per_part, scratch, split, widened, write_parameter,
-};
+use crate::kernels::rowwise::{Packed, narrowed, parameter, rows_per_part, scratch, split, widened, write_parameter};
 use crate::{Element, Result};
 
 /// y = (x − mean) · rstd · weight + bias over one channel.

@@ -132,7 +132,8 @@ pub fn forward(desc: &LayerNormDesc, inputs: LayerNormInputs<'_>, out: LayerNorm
     if let Some(sum) = &out.sum {
         check_elements(OP, n, dtype, (sum.len(), sum.dtype()))?;
     }
-    if inputs.residual.is_some() != out.sum.is_some() || inputs.residual.is_some() && desc.parameters != Parameters::Columns
+    if inputs.residual.is_some() != out.sum.is_some()
+        || inputs.residual.is_some() && desc.parameters != Parameters::Columns
     {
         return Err(Error::argument(OP, "a residual needs a sum to write to, and parameters by columns"));
     }

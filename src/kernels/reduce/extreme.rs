@@ -50,9 +50,8 @@ fn find<T: Operand, F: Better<T::Acc>>(
 ) -> Result<()> {
     let (all, layout) = (input.buffer().as_slice::<T>()?, input.layout());
     let (n, step) = (layout.dims()[axis], layout.strides()[axis]);
-    let others = |of: &[usize]| -> Vec<usize> {
-        of.iter().enumerate().filter(|&(i, _)| i != axis).map(|(_, &v)| v).collect()
-    };
+    let others =
+        |of: &[usize]| -> Vec<usize> { of.iter().enumerate().filter(|&(i, _)| i != axis).map(|(_, &v)| v).collect() };
     let kept = Layout::new(Shape::new(&others(layout.dims()))?, &others(layout.strides()), layout.offset())?;
     let [kept] = crate::shape::coalesce([kept]);
     let (width, across) = match (kept.dims().last(), kept.strides().last()) {

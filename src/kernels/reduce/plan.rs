@@ -9,7 +9,9 @@ use crate::{Layout, Result, Shape};
 pub(super) const COLUMNS: usize = 512;
 /// Rows that one column accumulator takes before partial results are combined pairwise: bounds the rounding error of
 /// tall sums, and gives other threads work.
-const ROWS: usize = 64;
+pub(super) const ROWS: usize = 64;
+/// Narrow dense columns fold several rows at once, in up to this many accumulators, which the vector registers hold.
+pub(super) const GROUP: usize = 64;
 
 /// Which axes lie innermost in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,13 +48,27 @@ impl Plan {
         let reduced = part(&inner, 0)?;
         let step = |l: &Layout| l.strides().last().copied().unwrap_or(0);
         let columns = kept.numel() > 1 && (reduced.numel() <= 1 || step(&kept) < step(&reduced));
-        let order = if columns {
-            let width = kept.dims().last().copied().unwrap_or(1).max(1);
-            Order::Columns { part: ROWS.max(GRAIN / width) }
-        } else {
-            Order::Rows { part: GRAIN }
-        };
-        Ok(Plan { kept, reduced, order })
+        let order = if columns { Order::Columns { part: ROWS } } else { Order::Rows { part: GRAIN } };
+        let mut plan = Plan { kept, reduced, order };
+        if plan.groups() {
+            plan.order = Order::Columns { part: ROWS * (GROUP / plan.width()) };
+        }
+        Ok(plan)
+    }
+
+    /// The extent of the innermost kept axis.
+    pub(super) fn width(&self) -> usize {
+        self.kept.dims().last().copied().unwrap_or(1)
+    }
+
+    /// Whether rows of narrow columns follow each other without gaps, so that several fold side by side.
+    pub(super) fn groups(&self) -> bool {
+        let width = self.width();
+        matches!(self.order, Order::Columns { .. })
+            && (1..=GROUP / 2).contains(&width)
+            && self.kept.strides().last() == Some(&1)
+            && self.reduced.dims().len() == 1
+            && self.reduced.strides()[0] == width
     }
 }
 
@@ -116,7 +132,7 @@ mod tests {
     #[test]
     fn bias_gradients_walk_along_memory() {
         assert!(matches!(plan(&[32, 128, 768], &[0, 1]).order, Order::Columns { part: 64 }));
-        assert!(matches!(plan(&[128, 10], &[0]).order, Order::Columns { part: 1638 }));
+        assert!(matches!(plan(&[128, 10], &[0]).order, Order::Columns { part: 384 }));
         let channels = plan(&[8, 16, 7, 7], &[0, 2, 3]);
         assert!(matches!(channels.order, Order::Rows { .. }));
         assert_eq!(channels.reduced.dims(), &[8, 49]);

@@ -55,13 +55,7 @@ fn accumulate<T, O>(
     });
 }
 
-pub(super) fn cumprod_backward<T: Operand>(
-    dims: &[usize],
-    axis: usize,
-    x: &[T],
-    g: &[T],
-    out: &mut [T],
-) -> Result<()> {
+pub(super) fn cumprod_backward<T: Operand>(dims: &[usize], axis: usize, x: &[T], g: &[T], out: &mut [T]) -> Result<()> {
     let (n, inner) = (dims[axis], dims[axis + 1..].iter().product::<usize>());
     let slab = n * inner;
     if slab == 0 {

@@ -79,7 +79,12 @@ fn single_precision_functions_keep_their_bounds_everywhere() {
     check("cos", 0.51, Real::cos, f64::cos);
     check("tan", 0.51, Real::tan, f64::tan);
     check("tanh", 2.5, Real::tanh, f64::tanh);
-    check("sigmoid", 2.5, Real::sigmoid, |x| if x < 0.0 { x.exp() / (1.0 + x.exp()) } else { 1.0 / (1.0 + (-x).exp()) });
+    check(
+        "sigmoid",
+        2.5,
+        Real::sigmoid,
+        |x| if x < 0.0 { x.exp() / (1.0 + x.exp()) } else { 1.0 / (1.0 + (-x).exp()) },
+    );
     check("erf", 2.0, Real::erf, erf_exact);
     // Results near and below the smallest normal number lose bits in e^(−x²).
     check("erfc", 6.0, |x| if x > 9.0 { 0.0 } else { x.erfc() }, |x| if x > 9.0 { 0.0 } else { erfc_exact(x) });
@@ -115,14 +120,34 @@ fn dense_around_the_places_where_reductions_change() {
 #[test]
 fn powers_follow_ieee_754() {
     let special = [
-        0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 0.5, -0.5, 2.5, -2.5, 1e-40, 3e38, -3e38, 16777217.0,
-        f32::INFINITY, f32::NEG_INFINITY, f32::NAN,
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        2.0,
+        -2.0,
+        3.0,
+        -3.0,
+        0.5,
+        -0.5,
+        2.5,
+        -2.5,
+        1e-40,
+        3e38,
+        -3e38,
+        16777217.0,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::NAN,
     ];
     for x in special {
         for y in special {
             let (found, expected) = (Real::powf(x, y), (x as f64).powf(y as f64) as f32);
             let same = found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan();
-            assert!(same || ulps(found, (x as f64).powf(y as f64)) < 0.51, "{x:e} ^ {y:e} = {found:e}, not {expected:e}");
+            assert!(
+                same || ulps(found, (x as f64).powf(y as f64)) < 0.51,
+                "{x:e} ^ {y:e} = {found:e}, not {expected:e}"
+            );
         }
     }
     for i in 0..20_000u32 {
@@ -138,11 +163,19 @@ fn powers_follow_ieee_754() {
 #[test]
 fn double_precision_functions_keep_their_bounds() {
     let relative = |found: f64, exact: f64| {
-        if found == exact || found.is_nan() && exact.is_nan() { 0.0 } else { ((found - exact) / exact).abs() / f64::EPSILON }
+        if found == exact || found.is_nan() && exact.is_nan() {
+            0.0
+        } else {
+            ((found - exact) / exact).abs() / f64::EPSILON
+        }
     };
     for i in 0..200_000u64 {
         let bits = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        for x in [f64::from_bits(bits), (bits as i64 as f64) / (1u64 << 57) as f64, (bits as i64 as f64) / (1u64 << 63) as f64] {
+        for x in [
+            f64::from_bits(bits),
+            (bits as i64 as f64) / (1u64 << 57) as f64,
+            (bits as i64 as f64) / (1u64 << 63) as f64,
+        ] {
             for (name, bound, found, exact) in [
                 ("exp", 2.0, Real::exp(x), f64::exp(x)),
                 ("exp2", 2.0, Real::exp2(x), f64::exp2(x)),

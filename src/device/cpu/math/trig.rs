@@ -7,8 +7,16 @@ use std::f64::consts::FRAC_PI_2;
 
 /// The first 320 bits of 2/π.
 const TWO_OVER_PI: [u32; 10] = [
-    0xa2f9_836e, 0x4e44_1529, 0xfc27_57d1, 0xf534_ddc0, 0xdb62_9599, 0x3c43_9041, 0xfe51_63ab, 0xdebb_c561,
-    0xb724_6e3a, 0x424d_d2e0,
+    0xa2f9_836e,
+    0x4e44_1529,
+    0xfc27_57d1,
+    0xf534_ddc0,
+    0xdb62_9599,
+    0x3c43_9041,
+    0xfe51_63ab,
+    0xdebb_c561,
+    0xb724_6e3a,
+    0x424d_d2e0,
 ];
 
 /// Bits `from..from + count` (at most 64) of 2/π, the first being worth ½.
