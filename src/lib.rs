@@ -18,7 +18,6 @@ pub mod optim;
 mod shape;
 mod tensor;
 pub mod train;
-mod shim; pub use shim::random;
 
 pub use half;
 
@@ -26,6 +25,6 @@ pub use autograd::{Gradients, Var, no_grad};
 pub use device::Device;
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};
-pub use ops::{BatchNormOutput, Reduction, Slice};
+pub use ops::{AttentionParams, BatchNormOutput, CrossEntropyParams, Reduction, Slice};
 pub use shape::{IntoShape, Layout, MAX_RANK, Shape};
 pub use tensor::Tensor;

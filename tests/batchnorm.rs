@@ -88,8 +88,7 @@ fn inference() {
         .input(dims)
         .input(&[c])
         .input(&[c])
-        .ulps(4.0, 8.0)
-        .run();
+        .run_wide_and_half();
     }
 }
 

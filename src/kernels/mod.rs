@@ -5,6 +5,7 @@
 //! the pure function from descriptor and device to a named configuration, `cpu.rs` the CPU device's implementation,
 //! `cuda.rs` the launches.
 
+pub mod attention;
 pub mod batchnorm;
 pub mod elementwise;
 pub mod gemm;
@@ -19,6 +20,7 @@ pub mod reduce;
 pub(crate) mod rowwise;
 pub mod sort;
 pub(crate) mod rowwise;
+pub mod softmax_xent;
 
 use crate::{DType, Error};
 
