@@ -13,7 +13,7 @@ pub mod kernels;
 pub mod metrics;
 pub mod models;
 pub mod nn;
-mod ops;
+pub mod ops;
 pub mod optim;
 mod shape;
 mod tensor;

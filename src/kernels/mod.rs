@@ -21,6 +21,12 @@ pub(crate) mod rowwise;
 pub mod sort;
 pub(crate) mod rowwise;
 pub mod softmax_xent;
+pub mod conv;
+pub mod elementwise;
+pub mod gemm;
+pub mod pool;
+pub mod reduce;
+pub mod window;
 
 use crate::{DType, Error};
 
