@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use warpsmith::models::{ResNet, ResNetConfig};
 use warpsmith::nn::{Ctx, Module, Params};
 use warpsmith::optim::{Optimizer, Sgd, SgdConfig, schedule};
-use warpsmith::random::Philox;
+use warpsmith::random::{Philox, below, permutation};
 use warpsmith::train::{Checkpoint, Curve, Progress, draw_curves, smoothed};
 use warpsmith::{DType, Device, Error, Result, metrics, no_grad};
 
@@ -69,7 +69,7 @@ pub fn train(options: &Options, training: &Images, test: &Images) -> Result<Outc
     let mut progress = Progress::new(total, run.step);
     while run.step < stop {
         let epoch = run.step / per_epoch;
-        let order = order(training.len(), options.seed, epoch);
+        let order = permutation(training.len(), &mut generator(options.seed, 1, epoch));
         for at in run.step % per_epoch..per_epoch {
             if run.step == stop {
                 break;
@@ -95,25 +95,9 @@ pub fn train(options: &Options, training: &Images, test: &Images) -> Result<Outc
     run.finish(per_epoch)
 }
 
-/// The order of an epoch's images: Fisher and Yates's shuffle.
-fn order(n: usize, seed: u64, epoch: u64) -> Vec<usize> {
-    let mut rng = generator(seed, 1, epoch);
-    let mut order: Vec<usize> = (0..n).collect();
-    for i in (1..n).rev() {
-        order.swap(i, below(&mut rng, i as u64 + 1) as usize);
-    }
-    order
-}
-
 /// A generator for one purpose and number, so that resuming needs none of the earlier draws.
 fn generator(seed: u64, purpose: u64, number: u64) -> Philox {
-    Philox::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (purpose << 56) ^ number)
-}
-
-/// Uniform in 0..n, by the high half of a 128-bit product (Lemire 2019).
-fn below(rng: &mut Philox, n: u64) -> u64 {
-    use rand::Rng;
-    ((rng.next_u64() as u128 * n as u128) >> 64) as u64
+    Philox::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (purpose << 56) ^ number)
 }
 
 impl Run<'_> {

@@ -16,12 +16,12 @@ pub struct Ctx {
 impl Ctx {
     /// Training mode: dropout drops, batch norm normalises by the batch and updates its running statistics.
     pub fn train(seed: u64) -> Self {
-        Ctx { training: true, update_statistics: true, rng: Philox::seed_from_u64(seed) }
+        Ctx { training: true, update_statistics: true, rng: Philox::new(seed) }
     }
 
     /// Inference mode: dropout passes through, batch norm normalises by its running statistics.
     pub fn infer() -> Self {
-        Ctx { training: false, update_statistics: false, rng: Philox::seed_from_u64(0) }
+        Ctx { training: false, update_statistics: false, rng: Philox::new(0) }
     }
 
     /// Whether this is training mode.

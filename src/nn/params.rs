@@ -87,7 +87,7 @@ pub struct Params {
 impl Params {
     /// An empty store whose parameters live on `device` in the float `dtype`, drawn from Philox 4x32-10 with `seed`.
     pub fn new(device: &Device, dtype: DType, seed: u64) -> Self {
-        Self::with_rng(device, dtype, crate::random::Philox::seed_from_u64(seed))
+        Self::with_rng(device, dtype, crate::random::Philox::new(seed))
     }
 
     /// As [`new`](Params::new) with any generator of the `rand` family.

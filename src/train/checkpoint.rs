@@ -2,7 +2,7 @@
 
 use crate::nn::{Ctx, Params, StateDict};
 use crate::optim::Optimizer;
-use crate::random::Philox;
+use crate::random::{Philox, PhiloxState};
 use crate::{DType, Device, Error, Result, Tensor};
 use std::path::Path;
 
@@ -72,7 +72,7 @@ impl Checkpoint {
 
     /// Notes a generator: of shuffles, of augmentation.
     pub fn set_random(&mut self, name: &str, rng: &Philox) -> Result<()> {
-        let state = rng.state().map(|word| word as i64);
+        let state = rng.state().to_array().map(|word| word as i64);
         self.dict.insert(format!("random.{name}"), Tensor::from_slice(&state, [state.len()], &Device::Cpu)?);
         Ok(())
     }
@@ -85,7 +85,7 @@ impl Checkpoint {
         }
         let words: Vec<u64> = tensor.to_vec::<i64>()?.into_iter().map(|word| word as u64).collect();
         let state = words.try_into().map_err(|_| self.damaged(format!("random state {name} is {tensor:?}")))?;
-        Ok(Philox::from_state(state))
+        Ok(Philox::from_state(PhiloxState::from_array(state)))
     }
 
     fn damaged(&self, message: String) -> Error {
