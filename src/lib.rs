@@ -29,4 +29,8 @@ pub use error::{Error, Result};
 pub use ops::{AttentionParams, BatchNormOutput, CrossEntropyParams, Reduction, Slice};
 pub use shape::{IntoShape, Layout, MAX_RANK, Shape};
 pub use tensor::Tensor;
-mod shim;
+
+/// The program of the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -11,6 +11,7 @@ pub mod elementwise;
 pub mod gemm;
 pub mod index;
 pub mod optimizer;
+pub mod random;
 pub mod reduce;
 pub mod images;
 pub mod layernorm;

@@ -40,7 +40,7 @@ pub fn map<const N: usize, F: Map<N>>(f: F, inputs: [View<'_>; N], out: &mut Buf
     let whole = *inputs[0].layout();
     match out.memory_mut() {
         Memory::Cpu(_) if host => with_float!(dtype, T => {
-            let block = |x: [&[_]; N], out: &mut [_]| cpu::apply(#[inline(always)] |x| f.eval(x), x, out);
+            let block = |x: [&[_]; N], out: &mut [_]| cpu::apply(f, x, out);
             cpu::map::<N, T>(&block, &inputs.map(Some), whole, out.as_mut_slice::<T>()?)
         }, else Err(unsupported(F::NAME, dtype, "f32, f16, bf16, f64"))),
         Memory::Cuda(_) if !host => Err(no_cuda(F::NAME, dtype)),
@@ -60,7 +60,7 @@ pub fn map_in_place<const N: usize, F: Map<N>>(f: F, out: &mut Buffer, shape: Sh
     let views: [Option<View<'_>>; N] = std::array::from_fn(|i| i.checked_sub(1).map(|i| rest[i]));
     match out.memory_mut() {
         Memory::Cpu(_) if host => with_float!(dtype, T => {
-            let block = |x: [&[_]; N], out: &mut [_]| cpu::apply(#[inline(always)] |x| f.eval(x), x, out);
+            let block = |x: [&[_]; N], out: &mut [_]| cpu::apply(f, x, out);
             cpu::map::<N, T>(&block, &views, Layout::contiguous(shape), out.as_mut_slice::<T>()?)
         }, else Err(unsupported(F::NAME, dtype, "f32, f16, bf16, f64"))),
         Memory::Cuda(_) if !host => Err(no_cuda(F::NAME, dtype)),
@@ -78,7 +78,7 @@ pub fn map_sum<const N: usize, F: Map<N>>(f: F, inputs: [View<'_>; N], scale: f6
     let host = check_inputs(F::NAME, &inputs, out)?;
     match out.memory_mut() {
         Memory::Cpu(_) if host => with_float!(dtype, T => {
-            let block = |x: [&[_]; N], out: &mut [_]| cpu::apply(#[inline(always)] |x| f.eval(x), x, out);
+            let block = |x: [&[_]; N], out: &mut [_]| cpu::apply(f, x, out);
             let sum = cpu::sum::<N, T>(&block, &inputs)? * scale;
             out.as_mut_slice::<T>()?[0] = crate::Element::from_f64(sum);
             Ok(())
