@@ -1,8 +1,10 @@
 //! Chooses the route of each call.
 
-use super::{ConvDesc, Direction, im2col};
+use super::plan::{Route, plan};
+use super::{ConvDesc, Direction, correlate, im2col, weight};
 use crate::device::cpu::{Float, Vector, copy_strided};
 use crate::device::{Buffer, View};
+use crate::kernels::gemm::micro::TileShape;
 use crate::{Device, Result};
 
 /// The elements of a view in row-major order: in place, or copied if they are strided.
@@ -40,5 +42,10 @@ pub(super) fn run<T: Float<Acc: Vector>>(
     if out.is_empty() {
         return Ok(());
     }
-    im2col::run(direction, desc, a, b, bias, out)
+    let (route, geometry) = plan(direction, desc, TileShape::of::<T::Acc>().lanes);
+    match (route, direction) {
+        (Route::Columns, _) => im2col::run(direction, desc, a, b, bias, out),
+        (Route::Shifted, Direction::Weight) => weight::run(desc, &geometry.0, &geometry.1[0], a, b, out),
+        (Route::Shifted, _) => correlate::run(direction, desc, &geometry, a, b, bias, out),
+    }
 }

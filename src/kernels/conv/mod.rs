@@ -4,8 +4,12 @@
 //! y (N, O, OH, OW). A 1-D convolution has H = 1; a transposed convolution's forward is [`backward_input`] of the
 //! convolution it transposes.
 
+mod correlate;
 mod cpu;
 mod im2col;
+pub mod plan;
+mod planes;
+mod weight;
 
 use crate::device::{Buffer, Memory, View};
 use crate::kernels::window::Window;
