@@ -9,18 +9,19 @@ pub mod attention;
 pub mod batchnorm;
 pub mod elementwise;
 pub mod gemm;
-pub mod images;
 pub mod index;
-pub mod layernorm;
-pub mod params;
+pub mod optimizer;
 pub mod random;
 pub mod reduce;
+pub mod images;
+pub mod layernorm;
+pub mod params;
 pub(crate) mod rowwise;
 pub mod sort;
+pub mod softmax_xent;
 pub mod conv;
 pub mod pool;
 pub mod window;
-pub mod softmax_xent;
 
 use crate::{DType, Error};
 
