@@ -9,6 +9,7 @@ mod compare;
 mod contiguous;
 mod dropout;
 mod functions;
+mod loss;
 mod operators;
 mod random;
 mod reduction;

@@ -11,36 +11,41 @@ pub fn threads() -> usize {
     rayon::current_num_threads()
 }
 
+// The closures go to rayon behind references: its machinery is compiled once per element type, not per call.
+
 /// Cuts `out` into chunks of `chunk` elements (the last may be shorter) and calls `f(chunk_index, chunk)` on each,
 /// in parallel.
 pub fn for_each_chunk<T: Send>(out: &mut [T], chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) {
-    let chunk = chunk.max(1);
-    if out.len() <= chunk {
-        if !out.is_empty() {
-            f(0, out);
-        }
-    } else {
+    fn parallel<T: Send>(out: &mut [T], chunk: usize, f: &(dyn Fn(usize, &mut [T]) + Sync)) {
         out.par_chunks_mut(chunk).enumerate().for_each(|(i, c)| f(i, c));
+    }
+    let chunk = chunk.max(1);
+    if out.len() > chunk {
+        parallel(out, chunk, &f);
+    } else if !out.is_empty() {
+        f(0, out);
     }
 }
 
 /// Calls `f` for 0..n in parallel; `f` must find disjoint work for itself (or only read).
 pub fn for_each_index(n: usize, f: impl Fn(usize) + Sync) {
-    if n <= 1 {
-        (0..n).for_each(f);
+    fn parallel(n: usize, f: &(dyn Fn(usize) + Sync)) {
+        (0..n).into_par_iter().for_each(f);
+    }
+    if n > 1 {
+        parallel(n, &f);
     } else {
-        (0..n).into_par_iter().for_each(&f);
+        (0..n).for_each(f);
     }
 }
 
 /// Cuts 0..n into ranges of `chunk` and collects `f` of each, in order: the base of fixed-order reductions.
 pub fn map_ranges<R: Send>(n: usize, chunk: usize, f: impl Fn(Range<usize>) -> R + Sync) -> Vec<R> {
+    fn parallel<R: Send>(count: usize, f: &(dyn Fn(usize) -> R + Sync)) -> Vec<R> {
+        (0..count).into_par_iter().map(f).collect()
+    }
     let chunk = chunk.max(1);
     let count = n.div_ceil(chunk);
-    let range = |i: usize| i * chunk..n.min((i + 1) * chunk);
-    if count <= 1 {
-        (0..count).map(|i| f(range(i))).collect()
-    } else {
-        (0..count).into_par_iter().map(|i| f(range(i))).collect()
-    }
+    let part = |i: usize| f(i * chunk..n.min((i + 1) * chunk));
+    if count > 1 { parallel(count, &part) } else { (0..count).map(part).collect() }
 }
