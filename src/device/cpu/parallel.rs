@@ -49,3 +49,13 @@ pub fn map_ranges<R: Send>(n: usize, chunk: usize, f: impl Fn(Range<usize>) -> R
     let part = |i: usize| f(i * chunk..n.min((i + 1) * chunk));
     if count > 1 { parallel(count, &part) } else { (0..count).map(part).collect() }
 }
+
+/// Calls `f` on every part in parallel and collects the results in order. A part owns what its task writes (disjoint
+/// slices of several outputs), which the caller has cut by shape.
+pub fn map_parts<P: Send, R: Send>(parts: Vec<P>, f: impl Fn(usize, P) -> R + Sync) -> Vec<R> {
+    if parts.len() <= 1 {
+        parts.into_iter().enumerate().map(|(i, p)| f(i, p)).collect()
+    } else {
+        parts.into_par_iter().enumerate().map(|(i, p)| f(i, p)).collect()
+    }
+}

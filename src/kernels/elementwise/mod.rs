@@ -10,11 +10,13 @@ mod compare;
 mod cpu;
 mod functions;
 mod integer;
+mod reductions;
 
 pub use cast::cast;
 pub use compare::{Relation, compare, select};
 pub use functions::*;
 pub use integer::{IntegerMap, map_integer};
+pub use reductions::*;
 
 use crate::device::cpu::Real;
 use crate::device::{Buffer, Memory, View};
