@@ -8,23 +8,34 @@
 use super::fold::{Fold, Number, Operand, Scratch};
 use super::plan::{COLUMNS, GROUP, Odometer, Order, Plan, ROWS};
 use crate::device::cpu::{BLOCK, GRAIN, for_each_chunk, vectorize};
-use crate::{Element, Result};
+use crate::Result;
 
 const LANES: usize = 32;
 
-/// Folds the input into `out`, contiguous over the kept axes; `finish(i, acc)` makes output `i`.
-pub(super) fn reduce<T, F, O>(
+/// An input as its accumulator type, whatever its dtype: the walks are compiled once per accumulator.
+pub(crate) struct Source<'a, A> {
+    /// The whole storage, where the dtype is its own accumulator.
+    direct: Option<&'a [A]>,
+    /// Reads elements from a storage index on, with a stride.
+    load: &'a (dyn Fn(usize, usize, &mut [A]) + Sync),
+}
+
+/// Calls `f` with a storage of any dtype as accumulators.
+pub(super) fn with_source<T: Operand, R>(all: &[T], f: impl FnOnce(&Source<'_, T::Acc>) -> R) -> R {
+    f(&Source { direct: T::direct(all), load: &|at, step, to| load_run(all, at, step, to) })
+}
+
+/// What becomes of an accumulator: `finish(i, acc)` is output `i`.
+pub(super) type Finish<'a, A> = &'a (dyn Fn(usize, A) -> A + Sync);
+
+/// Folds the input into `out`, contiguous over the kept axes.
+pub(super) fn reduce<A: Number, F: Fold<A>>(
     plan: &Plan,
-    all: &[T],
+    source: &Source<'_, A>,
     fold: &F,
-    out: &mut [O],
-    finish: impl Fn(usize, T::Acc) -> O + Sync,
-) -> Result<()>
-where
-    T: Operand,
-    F: Fold<T::Acc>,
-    O: Element,
-{
+    out: &mut [A],
+    finish: Finish<'_, A>,
+) -> Result<()> {
     if plan.reduced.numel() == 0 {
         for (i, o) in out.iter_mut().enumerate() {
             *o = finish(i, F::EMPTY);
@@ -32,88 +43,83 @@ where
         return Ok(());
     }
     match plan.order {
-        Order::Rows { part } => rows(plan, part, all, fold, out, finish),
+        Order::Rows { part } => rows(plan, part, source, fold, out, finish),
         Order::Columns { part } => {
             // Shifts differ from column to column, so that rows cannot be grouped.
             let part = if fold.shifts().is_some() { ROWS } else { part };
-            columns(plan, part, all, fold, out, finish)
+            columns(plan, part, source, fold, out, finish)
         }
     }
 }
 
-fn rows<T, F, O>(
+fn rows<A: Number, F: Fold<A>>(
     plan: &Plan,
     part: usize,
-    all: &[T],
+    source: &Source<'_, A>,
     fold: &F,
-    out: &mut [O],
-    finish: impl Fn(usize, T::Acc) -> O + Sync,
-) -> Result<()>
-where
-    T: Operand,
-    F: Fold<T::Acc>,
-    O: Element,
-{
+    out: &mut [A],
+    finish: Finish<'_, A>,
+) -> Result<()> {
     let length = plan.reduced.numel();
-    let shift = |i: usize| fold.shifts().map_or(T::Acc::ZERO, |s| s[i]);
+    let shift = |i: usize| fold.shifts().map_or(A::ZERO, |s| s[i]);
     let parts = length.div_ceil(part);
     if parts == 1 {
         let group = (GRAIN / length).max(1);
         for_each_chunk(out, group, |chunk, out| {
-            let mut block = [T::Acc::ZERO; BLOCK];
+            let mut block = [A::ZERO; BLOCK];
             let mut start = Odometer::new(&plan.kept, chunk * group);
             for (i, o) in out.iter_mut().enumerate() {
                 let i = chunk * group + i;
-                *o = finish(i, fold_part::<T, F>(plan, all, start.at, 0..length, shift(i), &mut block));
+                *o = finish(i, fold_part::<A, F>(plan, source, start.at, 0..length, shift(i), &mut block));
                 start.advance(1);
             }
         });
         return Ok(());
     }
-    let mut partial = Scratch::<T::Acc>::new(out.len() * parts)?;
+    let mut partial = Scratch::<A>::new(out.len() * parts)?;
     for_each_chunk(partial.get_mut(), 1, |job, partial| {
-        let mut block = [T::Acc::ZERO; BLOCK];
+        let mut block = [A::ZERO; BLOCK];
         let (i, p) = (job / parts, job % parts);
         let range = p * part..length.min((p + 1) * part);
         let start = Odometer::new(&plan.kept, i).at;
-        partial[0] = fold_part::<T, F>(plan, all, start, range, shift(i), &mut block);
+        partial[0] = fold_part::<A, F>(plan, source, start, range, shift(i), &mut block);
     });
     for ((i, o), partial) in out.iter_mut().enumerate().zip(partial.get_mut().chunks_mut(parts)) {
-        combine::<T::Acc, F>(partial, 1);
+        combine::<A, F>(partial, 1);
         *o = finish(i, partial[0]);
     }
     Ok(())
 }
 
 /// Folds the elements `range` of the reduced axes, for the output whose first element is at `start`.
-fn fold_part<T: Operand, F: Fold<T::Acc>>(
+fn fold_part<A: Number, F: Fold<A>>(
     plan: &Plan,
-    all: &[T],
+    source: &Source<'_, A>,
     start: usize,
     range: std::ops::Range<usize>,
-    shift: T::Acc,
-    block: &mut [T::Acc; BLOCK],
-) -> T::Acc {
+    shift: A,
+    block: &mut [A; BLOCK],
+) -> A {
     let mut walk = Odometer::new(&plan.reduced, range.start);
     let (run, step) = (plan.reduced.dims().last().copied().unwrap_or(1), plan.reduced.strides().last().copied());
     // Long runs of accumulators are read where they lie.
-    let in_place = step == Some(1) && (run >= LANES || run == plan.reduced.numel());
+    let in_place = source.direct.filter(|_| step == Some(1) && (run >= LANES || run == plan.reduced.numel()));
     let (mut lanes, mut held, mut total) = ([F::EMPTY; LANES], 0, F::EMPTY);
     let mut left = range.len();
     while left > 0 {
         let n = walk.run().0.min(left).min(BLOCK);
         let at = start + walk.at;
-        let x = match if in_place { T::direct(&all[at..at + n]) } else { None } {
-            Some(x) => {
+        let x = match in_place {
+            Some(all) => {
                 walk.advance(n);
-                x
+                &all[at..at + n]
             }
             None => {
                 let mut filled = 0;
                 while filled < left.min(BLOCK) {
                     let (run, step) = walk.run();
                     let n = run.min(left.min(BLOCK) - filled);
-                    load_run(all, start + walk.at, step, &mut block[filled..filled + n]);
+                    (source.load)(start + walk.at, step, &mut block[filled..filled + n]);
                     walk.advance(n);
                     filled += n;
                 }
@@ -125,10 +131,10 @@ fn fold_part<T: Operand, F: Fold<T::Acc>>(
             total = x.iter().fold(total, |acc, &x| F::step(acc, x, shift));
             continue;
         }
-        step_lanes::<T::Acc, F>(&mut lanes, x, shift);
+        step_lanes::<A, F>(&mut lanes, x, shift);
         held += x.len();
         if held >= BLOCK || left == 0 {
-            total = F::merge(total, merge_lanes::<T::Acc, F>(std::mem::replace(&mut lanes, [F::EMPTY; LANES])));
+            total = F::merge(total, merge_lanes::<A, F>(std::mem::replace(&mut lanes, [F::EMPTY; LANES])));
             held = 0;
         }
     }
@@ -185,25 +191,20 @@ fn merge_lanes<A: Number, F: Fold<A>>(mut lanes: [A; LANES]) -> A {
     lanes[0]
 }
 
-fn columns<T, F, O>(
+fn columns<A: Number, F: Fold<A>>(
     plan: &Plan,
     part: usize,
-    all: &[T],
+    source: &Source<'_, A>,
     fold: &F,
-    out: &mut [O],
-    finish: impl Fn(usize, T::Acc) -> O + Sync,
-) -> Result<()>
-where
-    T: Operand,
-    F: Fold<T::Acc>,
-    O: Element,
-{
+    out: &mut [A],
+    finish: Finish<'_, A>,
+) -> Result<()> {
     let length = plan.reduced.numel();
-    let width = plan.kept.dims().last().copied().unwrap_or(1);
+    let width = plan.width();
     let parts = length.div_ceil(part);
-    let fold_block = |first: usize, rows: std::ops::Range<usize>, acc: &mut [T::Acc]| {
+    let fold_block = |first: usize, rows: std::ops::Range<usize>, acc: &mut [A]| {
         let start = Odometer::new(&plan.kept, first).at;
-        fold_columns::<T, F>(plan, all, start, rows, fold.shifts().map(|s| &s[first..first + acc.len()]), acc);
+        fold_columns::<A, F>(plan, source, start, rows, fold.shifts().map(|s| &s[first..first + acc.len()]), acc);
     };
     if parts == 1 {
         // Whole runs of columns where they are narrow, blocks of one run where they are wide.
@@ -213,25 +214,21 @@ where
                 let first = (chunk * runs + run) * width;
                 for_each_chunk(out, COLUMNS, |block, out| {
                     let first = first + block * COLUMNS;
-                    let mut acc = [T::Acc::ZERO; COLUMNS];
-                    let acc = &mut acc[..out.len()];
-                    fold_block(first, 0..length, acc);
-                    for (j, (o, &acc)) in out.iter_mut().zip(&*acc).enumerate() {
-                        *o = finish(first + j, acc);
-                    }
+                    fold_block(first, 0..length, out);
+                    out.iter_mut().enumerate().for_each(|(j, o)| *o = finish(first + j, *o));
                 });
             }
         });
         return Ok(());
     }
-    let mut partial = Scratch::<T::Acc>::new(out.len() * parts)?;
+    let mut partial = Scratch::<A>::new(out.len() * parts)?;
     for_each_chunk(partial.get_mut(), width, |job, acc| {
         let (run, p) = (job / parts, job % parts);
         let rows = p * part..length.min((p + 1) * part);
         for_each_chunk(acc, COLUMNS, |block, acc| fold_block(run * width + block * COLUMNS, rows.clone(), acc));
     });
     let partial = partial.get_mut();
-    for_each_chunk(partial, parts * width, |_, partial| combine::<T::Acc, F>(partial, width));
+    for_each_chunk(partial, parts * width, |_, partial| combine::<A, F>(partial, width));
     for (run, out) in out.chunks_mut(width).enumerate() {
         for (j, o) in out.iter_mut().enumerate() {
             *o = finish(run * width + j, partial[run * parts * width + j]);
@@ -241,45 +238,42 @@ where
 }
 
 /// Folds `rows` of neighbouring columns from `start` on into one accumulator each.
-fn fold_columns<T: Operand, F: Fold<T::Acc>>(
+fn fold_columns<A: Number, F: Fold<A>>(
     plan: &Plan,
-    all: &[T],
+    source: &Source<'_, A>,
     start: usize,
     rows: std::ops::Range<usize>,
-    shifts: Option<&[T::Acc]>,
-    acc: &mut [T::Acc],
+    shifts: Option<&[A]>,
+    acc: &mut [A],
 ) {
     let width = acc.len();
-    let step = plan.kept.strides().last().copied().unwrap_or(1);
     if plan.groups() && shifts.is_none() {
-        let from = start + rows.start * width;
-        let flat = &all[from..from + rows.len() * width];
-        return fold_dense::<T, F>(flat, acc);
+        return fold_dense::<A, F>(source, start + rows.start * width, rows.len() * width, acc);
     }
+    let step = plan.kept.strides().last().copied().unwrap_or(1);
     acc.fill(F::EMPTY);
     let mut walk = Odometer::new(&plan.reduced, rows.start);
-    let mut block = [T::Acc::ZERO; COLUMNS];
-    if step == 1 && T::direct(&all[..0]).is_some() {
-        vectorize(
+    match source.direct.filter(|_| step == 1) {
+        Some(all) => vectorize(
             #[inline(always)]
             || {
-                for _ in rows.clone() {
+                for _ in rows {
                     let at = start + walk.at;
-                    if let Some(x) = T::direct(&all[at..at + width]) {
-                        step_columns::<T::Acc, F>(acc, x, shifts);
-                    }
+                    step_columns::<A, F>(acc, &all[at..at + width], shifts);
                     walk.advance(1);
                 }
             },
-        );
-    } else {
-        for _ in rows {
-            load_run(all, start + walk.at, step, &mut block[..width]);
-            walk.advance(1);
-            vectorize(
-                #[inline(always)]
-                || step_columns::<T::Acc, F>(acc, &block[..width], shifts),
-            );
+        ),
+        None => {
+            let mut block = [A::ZERO; COLUMNS];
+            for _ in rows {
+                (source.load)(start + walk.at, step, &mut block[..width]);
+                walk.advance(1);
+                vectorize(
+                    #[inline(always)]
+                    || step_columns::<A, F>(acc, &block[..width], shifts),
+                );
+            }
         }
     }
 }
@@ -293,22 +287,26 @@ fn step_columns<A: Number, F: Fold<A>>(acc: &mut [A], x: &[A], shifts: Option<&[
 }
 
 /// Folds a dense matrix of narrow rows, several rows side by side.
-fn fold_dense<T: Operand, F: Fold<T::Acc>>(flat: &[T], acc: &mut [T::Acc]) {
+fn fold_dense<A: Number, F: Fold<A>>(source: &Source<'_, A>, start: usize, length: usize, acc: &mut [A]) {
     let width = acc.len();
     let group = GROUP / width * width;
     let mut lanes = [F::EMPTY; GROUP];
-    let mut block = [T::Acc::ZERO; BLOCK];
+    let mut block = [A::ZERO; BLOCK];
     let whole = BLOCK / group * group;
-    for flat in flat.chunks(whole) {
-        let x = T::direct(flat).unwrap_or_else(|| {
-            T::load(flat, &mut block[..flat.len()]);
-            &block[..flat.len()]
-        });
+    for from in (0..length).step_by(whole) {
+        let n = whole.min(length - from);
+        let x = match source.direct {
+            Some(all) => &all[start + from..start + from + n],
+            None => {
+                (source.load)(start + from, 1, &mut block[..n]);
+                &block[..n]
+            }
+        };
         vectorize(
             #[inline(always)]
             || {
                 for x in x.chunks(group) {
-                    step_columns::<T::Acc, F>(&mut lanes[..x.len()], x, None);
+                    step_columns::<A, F>(&mut lanes[..x.len()], x, None);
                 }
             },
         );

@@ -84,7 +84,7 @@ impl Number for i64 {
 }
 
 /// Any dtype, as reductions read it.
-pub(crate) trait Operand: Element<Acc: Number> {
+pub(crate) trait Operand: Element<Acc: super::Accumulator> {
     /// Widens a slice; both have the same length.
     fn load(from: &[Self], to: &mut [Self::Acc]);
     /// Rounds (floats) or truncates (integers) a slice; both have the same length.

@@ -11,7 +11,7 @@ mod scan;
 
 pub(crate) use fold::{Number, Operand, Scratch};
 
-use crate::device::cpu::{Float, Real};
+use crate::device::cpu::{GRAIN, Real, for_each_chunk};
 use crate::device::{Buffer, Memory, View};
 use crate::kernels::{mixed_devices, no_cuda, unsupported};
 use crate::{DType, Element, Error, Result, with_dtype, with_float};
@@ -111,16 +111,10 @@ pub fn reduce(desc: &ReduceDesc, reduction: Reduction, input: View<'_>, out: &mu
     match (input.buffer().memory(), out.memory_mut()) {
         (Memory::Cpu(_), Memory::Cpu(_)) => {
             let plan = Plan::new(desc, input.layout())?;
-            match reduction {
-                Reduction::Sum
-                | Reduction::Product
-                | Reduction::Max
-                | Reduction::Min
-                | Reduction::Any
-                | Reduction::All => with_dtype!(dtype, T => any_dtype::<T>(&plan, reduction, input, out)),
-                _ => with_float!(dtype, T => float::<T>(&plan, reduction, input, out),
-                    else Err(unsupported(op, dtype, "f32, f16, bf16, f64"))),
-            }
+            with_dtype!(dtype, T => {
+                let all = input.buffer().as_slice::<T>()?;
+                cpu::with_source(all, |source| on_cpu::<T>(&plan, reduction, source, out))
+            })
         }
         (Memory::Cuda(_), Memory::Cuda(_)) => Err(no_cuda(op, dtype)),
         _ => Err(mixed_devices(op)),
@@ -132,62 +126,97 @@ pub fn sum(desc: &ReduceDesc, input: View<'_>, out: &mut Buffer) -> Result<()> {
     reduce(desc, Reduction::Sum, input, out)
 }
 
-fn any_dtype<T: Operand>(plan: &Plan, reduction: Reduction, input: View<'_>, out: &mut Buffer) -> Result<()> {
-    let all = input.buffer().as_slice::<T>()?;
+fn on_cpu<T: Operand>(
+    plan: &Plan,
+    reduction: Reduction,
+    source: &cpu::Source<'_, T::Acc>,
+    out: &mut Buffer,
+) -> Result<()> {
+    if out.dtype() == <T::Acc as Element>::DTYPE {
+        return accumulate(plan, reduction, source, out.as_mut_slice()?);
+    }
+    let mut wide = Scratch::<T::Acc>::new(out.len())?;
+    accumulate(plan, reduction, source, wide.get_mut())?;
+    let wide = wide.get();
     if matches!(reduction, Reduction::Any | Reduction::All) {
-        let flag = |_, acc: T::Acc| u8::from(acc != T::Acc::ZERO);
-        let out = out.as_mut_slice::<u8>()?;
-        return match reduction {
-            Reduction::Any => cpu::reduce(plan, all, &fold::Any, out, flag),
-            _ => cpu::reduce(plan, all, &fold::All, out, flag),
-        };
+        out.as_mut_slice()?.iter_mut().zip(wide).for_each(|(o, &w)| *o = u8::from(w != T::Acc::ZERO));
+    } else {
+        for_each_chunk(out.as_mut_slice::<T>()?, GRAIN, |chunk, out| {
+            T::store(&wide[chunk * GRAIN..][..out.len()], out);
+        });
     }
-    if matches!(reduction, Reduction::Sum | Reduction::Product) && !T::DTYPE.is_float() {
-        // Integers widen to i64, which is their accumulator.
-        let out = out.as_mut_slice::<T::Acc>()?;
-        return match reduction {
-            Reduction::Sum => cpu::reduce(plan, all, &fold::Sum, out, |_, acc| acc),
-            _ => cpu::reduce(plan, all, &fold::Product, out, |_, acc| acc),
-        };
-    }
-    let out = out.as_mut_slice::<T>()?;
-    let own = |_, acc| T::from_acc(acc);
+    Ok(())
+}
+
+fn accumulate<A: Accumulator>(
+    plan: &Plan,
+    reduction: Reduction,
+    source: &cpu::Source<'_, A>,
+    out: &mut [A],
+) -> Result<()> {
+    let own: cpu::Finish<'_, A> = &|_, acc| acc;
     match reduction {
-        Reduction::Sum => cpu::reduce(plan, all, &fold::Sum, out, own),
-        Reduction::Product => cpu::reduce(plan, all, &fold::Product, out, own),
-        Reduction::Max => cpu::reduce(plan, all, &fold::Largest, out, own),
-        _ => cpu::reduce(plan, all, &fold::Smallest, out, own),
+        Reduction::Sum => cpu::reduce(plan, source, &fold::Sum, out, own),
+        Reduction::Product => cpu::reduce(plan, source, &fold::Product, out, own),
+        Reduction::Max => cpu::reduce(plan, source, &fold::Largest, out, own),
+        Reduction::Min => cpu::reduce(plan, source, &fold::Smallest, out, own),
+        Reduction::Any => cpu::reduce(plan, source, &fold::Any, out, own),
+        Reduction::All => cpu::reduce(plan, source, &fold::All, out, own),
+        _ => A::reduce_floats(plan, reduction, source, out),
     }
 }
 
-fn float<T: Float + Operand>(plan: &Plan, reduction: Reduction, input: View<'_>, out: &mut Buffer) -> Result<()> {
-    let all = input.buffer().as_slice::<T>()?;
-    let out = out.as_mut_slice::<T>()?;
-    let count = <T::Acc as Real>::of(plan.reduced.numel() as f64);
+/// f32, f64 and i64 once more, with what only floats can do.
+pub(crate) trait Accumulator: Number {
+    fn reduce_floats(_: &Plan, reduction: Reduction, _: &cpu::Source<'_, Self>, _: &mut [Self]) -> Result<()> {
+        Err(unsupported(reduction.name(), Self::DTYPE, "f32, f16, bf16, f64"))
+    }
+}
+
+impl Accumulator for i64 {}
+
+impl Accumulator for f32 {
+    fn reduce_floats(plan: &Plan, reduction: Reduction, source: &cpu::Source<'_, f32>, out: &mut [f32]) -> Result<()> {
+        floats(plan, reduction, source, out)
+    }
+}
+
+impl Accumulator for f64 {
+    fn reduce_floats(plan: &Plan, reduction: Reduction, source: &cpu::Source<'_, f64>, out: &mut [f64]) -> Result<()> {
+        floats(plan, reduction, source, out)
+    }
+}
+
+fn floats<A: Number + Real>(
+    plan: &Plan,
+    reduction: Reduction,
+    source: &cpu::Source<'_, A>,
+    out: &mut [A],
+) -> Result<()> {
+    let n = plan.reduced.numel() as f64;
+    let count = A::of(n);
     match reduction {
-        Reduction::Mean => cpu::reduce(plan, all, &fold::Sum, out, |_, s| T::from_acc(s / count)),
-        Reduction::Norm1 => cpu::reduce(plan, all, &fold::SumAbs, out, |_, s| T::from_acc(s)),
-        Reduction::Norm2 => cpu::reduce(plan, all, &fold::SumSquares, out, |_, s| T::from_acc(Real::sqrt(s))),
+        Reduction::Mean => cpu::reduce(plan, source, &fold::Sum, out, &|_, s| s / count),
+        Reduction::Norm1 => cpu::reduce(plan, source, &fold::SumAbs, out, &|_, s| s),
+        Reduction::Norm2 => cpu::reduce(plan, source, &fold::SumSquares, out, &|_, s| s.sqrt()),
         Reduction::LogSumExp => {
-            let mut largest = Scratch::<T::Acc>::new(out.len())?;
+            let mut largest = Scratch::<A>::new(out.len())?;
             // An infinite maximum must not be subtracted from itself; with 0 in its place exp and ln give it back.
-            let finite = |_, m: T::Acc| {
-                if Real::abs(m) < <T::Acc as Real>::INFINITY { m } else { <T::Acc as Number>::ZERO }
-            };
-            cpu::reduce(plan, all, &fold::Largest, largest.get_mut(), finite)?;
+            let finite = |_, m: A| if m.abs() < A::INFINITY { m } else { <A as Number>::ZERO };
+            cpu::reduce(plan, source, &fold::Largest, largest.get_mut(), &finite)?;
             let largest = largest.get();
-            cpu::reduce(plan, all, &fold::SumExp(largest), out, |i, s| T::from_acc(Real::ln(s) + largest[i]))
+            cpu::reduce(plan, source, &fold::SumExp(largest), out, &|i, s| s.ln() + largest[i])
         }
         Reduction::Var { correction } | Reduction::Std { correction } => {
-            let mut mean = Scratch::<T::Acc>::new(out.len())?;
-            cpu::reduce(plan, all, &fold::Sum, mean.get_mut(), |_, s| s / count)?;
-            let freedom = <T::Acc as Real>::of((plan.reduced.numel() as f64 - correction).max(0.0));
+            let mut mean = Scratch::<A>::new(out.len())?;
+            cpu::reduce(plan, source, &fold::Sum, mean.get_mut(), &|_, s| s / count)?;
+            let freedom = A::of((n - correction).max(0.0));
             let root = matches!(reduction, Reduction::Std { .. });
-            cpu::reduce(plan, all, &fold::SquaredDeviations(mean.get()), out, |_, s| {
-                T::from_acc(if root { Real::sqrt(s / freedom) } else { s / freedom })
+            cpu::reduce(plan, source, &fold::SquaredDeviations(mean.get()), out, &|_, s| {
+                if root { (s / freedom).sqrt() } else { s / freedom }
             })
         }
-        _ => Err(unsupported(reduction.name(), T::DTYPE, "f32, f16, bf16, f64")),
+        _ => Err(unsupported(reduction.name(), A::DTYPE, "f32, f16, bf16, f64")),
     }
 }
 

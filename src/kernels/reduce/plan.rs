@@ -15,7 +15,7 @@ pub(super) const GROUP: usize = 64;
 
 /// Which axes lie innermost in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(crate) enum Order {
     /// Reduced: each output folds runs of neighbouring elements, in parts of `part` elements.
     Rows { part: usize },
     /// Kept: neighbouring outputs fold side by side, row after row, in parts of `part` rows.
@@ -24,7 +24,7 @@ pub(super) enum Order {
 
 /// A reduction's walk. A function of shape and strides only, never of threads: the order of rounding follows from it.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// The kept axes, merged, at the input's offset.
     pub(super) kept: Layout,
     /// The reduced axes, merged, at offset 0, in the order in which they lie in memory.
