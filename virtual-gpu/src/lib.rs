@@ -1,1 +1,5 @@
 //! A CUDA driver in Rust that runs PTX on the CPU.
+
+pub mod machine;
+pub mod model;
+pub mod ptx;
