@@ -1,1 +1,3 @@
-//! A CUDA driver in Rust that runs PTX on the CPU.
+//! A CUDA driver in Rust: runs PTX on the CPU, checks it like a sanitizer and counts like a profiler.
+
+pub mod model;
