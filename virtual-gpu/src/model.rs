@@ -10,16 +10,14 @@ pub struct DeviceModel {
     pub id: &'static str,
     /// The name that `cuDeviceGetName` gives.
     pub name: &'static str,
-    /// Compute capability, major.
-    pub major: u32,
-    /// Compute capability, minor.
-    pub minor: u32,
+    /// Compute capability, for example `(9, 0)`.
+    pub compute: (u32, u32),
     /// Streaming multiprocessors.
     pub multiprocessors: u32,
     /// Global memory in bytes.
-    pub total_memory: u64,
+    pub memory_bytes: u64,
     /// L2 cache in bytes.
-    pub l2_bytes: u32,
+    pub l2_bytes: u64,
     /// Largest part of L2 that can be set aside for persisting accesses, in bytes.
     pub max_persisting_l2: u32,
     /// Largest access policy window in bytes.
@@ -43,18 +41,18 @@ pub struct DeviceModel {
     /// Shared memory is given to blocks in steps of this many bytes.
     pub shared_allocation_unit: u32,
     /// Threads resident on one multiprocessor.
-    pub threads_per_multiprocessor: u32,
+    pub max_threads_per_multiprocessor: u32,
     /// Blocks resident on one multiprocessor.
-    pub blocks_per_multiprocessor: u32,
+    pub max_blocks_per_multiprocessor: u32,
     /// Threads of one block.
     pub max_threads_per_block: u32,
     /// Largest block, per dimension.
     pub max_block: [u32; 3],
     /// Largest grid, per dimension.
     pub max_grid: [u32; 3],
-    /// Blocks of the largest portable cluster; 0 where clusters do not exist.
+    /// Blocks of the largest portable cluster; 1 where clusters do not exist.
     pub max_cluster: u32,
-    /// Blocks of the largest cluster after `NON_PORTABLE_CLUSTER_SIZE_ALLOWED`; 0 where clusters do not exist.
+    /// Blocks of the largest cluster after `NON_PORTABLE_CLUSTER_SIZE_ALLOWED`; 1 where clusters do not exist.
     pub max_cluster_non_portable: u32,
     /// Lanes of a warp.
     pub warp_size: u32,
@@ -81,7 +79,7 @@ pub struct DeviceModel {
 impl DeviceModel {
     /// Compute capability as PTX targets write it: 80, 89, 90.
     pub fn sm(&self) -> u32 {
-        self.major * 10 + self.minor
+        self.compute.0 * 10 + self.compute.1
     }
 
     /// The model called `id` (see [`DeviceModel::id`]; case, `-`, `_`, spaces and a leading `rtx` do not matter).
@@ -99,16 +97,15 @@ const GIB: u64 = 1 << 30;
 const MIB: u32 = 1 << 20;
 const KIB: u32 = 1 << 10;
 
-/// Every model, the default one (H100) last.
-pub static MODELS: [DeviceModel; 3] = [
-    DeviceModel {
+impl DeviceModel {
+    /// NVIDIA A100 (SXM4, 40 GB), compute capability 8.0.
+    pub const A100: DeviceModel = DeviceModel {
         id: "a100",
         name: "NVIDIA A100-SXM4-40GB",
-        major: 8,
-        minor: 0,
+        compute: (8, 0),
         multiprocessors: 108,
-        total_memory: 40 * GIB - 512 * MIB as u64,
-        l2_bytes: 40 * MIB,
+        memory_bytes: 40 * GIB - 512 * MIB as u64,
+        l2_bytes: 40 << 20,
         max_persisting_l2: 30 * MIB,
         max_access_policy_window: 128 * MIB,
         shared_per_multiprocessor: 164 * KIB,
@@ -120,13 +117,13 @@ pub static MODELS: [DeviceModel; 3] = [
         max_registers_per_thread: 255,
         register_allocation_unit: 256,
         shared_allocation_unit: 128,
-        threads_per_multiprocessor: 2_048,
-        blocks_per_multiprocessor: 32,
+        max_threads_per_multiprocessor: 2_048,
+        max_blocks_per_multiprocessor: 32,
         max_threads_per_block: 1_024,
         max_block: [1_024, 1_024, 64],
         max_grid: [0x7fff_ffff, 65_535, 65_535],
-        max_cluster: 0,
-        max_cluster_non_portable: 0,
+        max_cluster: 1,
+        max_cluster_non_portable: 1,
         warp_size: 32,
         constant_memory: 64 * KIB,
         max_local_per_thread: 512 * KIB,
@@ -137,36 +134,22 @@ pub static MODELS: [DeviceModel; 3] = [
         single_to_double_ratio: 2,
         ecc: true,
         pci_device_id: 0x20b0_10de,
-    },
-    DeviceModel {
+    };
+
+    /// NVIDIA GeForce RTX 4090, compute capability 8.9.
+    pub const RTX_4090: DeviceModel = DeviceModel {
         id: "rtx4090",
         name: "NVIDIA GeForce RTX 4090",
-        major: 8,
-        minor: 9,
+        compute: (8, 9),
         multiprocessors: 128,
-        total_memory: 24 * GIB - 480 * MIB as u64,
-        l2_bytes: 72 * MIB,
+        memory_bytes: 24 * GIB - 480 * MIB as u64,
+        l2_bytes: 72 << 20,
         max_persisting_l2: 49 * MIB + 512 * KIB,
         max_access_policy_window: 128 * MIB - 8 * KIB,
         shared_per_multiprocessor: 100 * KIB,
-        shared_per_block: 48 * KIB,
         shared_per_block_optin: 99 * KIB,
-        reserved_shared_per_block: KIB,
-        registers_per_multiprocessor: 65_536,
-        registers_per_block: 65_536,
-        max_registers_per_thread: 255,
-        register_allocation_unit: 256,
-        shared_allocation_unit: 128,
-        threads_per_multiprocessor: 1_536,
-        blocks_per_multiprocessor: 24,
-        max_threads_per_block: 1_024,
-        max_block: [1_024, 1_024, 64],
-        max_grid: [0x7fff_ffff, 65_535, 65_535],
-        max_cluster: 0,
-        max_cluster_non_portable: 0,
-        warp_size: 32,
-        constant_memory: 64 * KIB,
-        max_local_per_thread: 512 * KIB,
+        max_threads_per_multiprocessor: 1_536,
+        max_blocks_per_multiprocessor: 24,
         clock_khz: 2_520_000,
         memory_clock_khz: 10_501_000,
         memory_bus_bits: 384,
@@ -174,45 +157,31 @@ pub static MODELS: [DeviceModel; 3] = [
         single_to_double_ratio: 64,
         ecc: false,
         pci_device_id: 0x2684_10de,
-    },
-    DeviceModel {
+        ..DeviceModel::A100
+    };
+
+    /// NVIDIA H100 (SXM5, 80 GB), compute capability 9.0.
+    pub const H100: DeviceModel = DeviceModel {
         id: "h100",
         name: "NVIDIA H100 80GB HBM3",
-        major: 9,
-        minor: 0,
+        compute: (9, 0),
         multiprocessors: 132,
-        total_memory: 80 * GIB - 832 * MIB as u64,
-        l2_bytes: 50 * MIB,
+        memory_bytes: 80 * GIB - 832 * MIB as u64,
+        l2_bytes: 50 << 20,
         max_persisting_l2: 32 * MIB,
-        max_access_policy_window: 128 * MIB,
         shared_per_multiprocessor: 228 * KIB,
-        shared_per_block: 48 * KIB,
         shared_per_block_optin: 227 * KIB,
-        reserved_shared_per_block: KIB,
-        registers_per_multiprocessor: 65_536,
-        registers_per_block: 65_536,
-        max_registers_per_thread: 255,
-        register_allocation_unit: 256,
-        shared_allocation_unit: 128,
-        threads_per_multiprocessor: 2_048,
-        blocks_per_multiprocessor: 32,
-        max_threads_per_block: 1_024,
-        max_block: [1_024, 1_024, 64],
-        max_grid: [0x7fff_ffff, 65_535, 65_535],
         max_cluster: 8,
         max_cluster_non_portable: 16,
-        warp_size: 32,
-        constant_memory: 64 * KIB,
-        max_local_per_thread: 512 * KIB,
         clock_khz: 1_980_000,
         memory_clock_khz: 2_619_000,
-        memory_bus_bits: 5_120,
-        copy_engines: 3,
-        single_to_double_ratio: 2,
-        ecc: true,
         pci_device_id: 0x2330_10de,
-    },
-];
+        ..DeviceModel::A100
+    };
+}
+
+/// Every model, the default one (H100) last.
+pub static MODELS: [DeviceModel; 3] = [DeviceModel::A100, DeviceModel::RTX_4090, DeviceModel::H100];
 
 #[cfg(test)]
 mod tests {
