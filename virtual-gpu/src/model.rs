@@ -189,7 +189,9 @@ mod tests {
 
     #[test]
     fn names_are_found_in_every_spelling() {
-        for (spelling, sm) in [("A100", 80), ("rtx-4090", 89), ("4090", 89), ("RTX 4090", 89), ("h100", 90), ("sm_90", 90)] {
+        for (spelling, sm) in
+            [("A100", 80), ("rtx-4090", 89), ("4090", 89), ("RTX 4090", 89), ("h100", 90), ("sm_90", 90)]
+        {
             assert_eq!(DeviceModel::find(spelling).map(DeviceModel::sm), Some(sm), "{spelling}");
         }
         assert_eq!(DeviceModel::find("gtx"), None);
