@@ -6,6 +6,7 @@
 //! API documents, has to be believed here as in any driver; the wrappers are where it is believed.
 
 use super::error::{Code, Error, Res};
+use crate::machine::Memory;
 use std::ffi::{c_char, c_void};
 
 /// A `CUcontext`, `CUstream`, ... as the caller sees it.
@@ -107,6 +108,13 @@ impl<T> Clone for In<T> {
 }
 impl<T> Copy for In<T> {}
 
+impl<T> In<T> {
+    /// An input at a pointer of this object (for structures handed out).
+    pub fn from_pointer(pointer: *const T) -> In<T> {
+        In(pointer)
+    }
+}
+
 impl<T: Copy> In<T> {
     pub fn cast<U: Copy>(self) -> In<U> {
         In(self.0.cast())
@@ -206,6 +214,42 @@ pub fn call_block_to_shared(function: BlockToShared, threads: u32, otherwise: us
         Some(function) => unsafe { function(threads as i32) },
         None => otherwise,
     }
+}
+
+/// Lends `len` bytes of host memory for reading.
+pub fn with_host_bytes<R>(address: u64, len: u64, body: impl FnOnce(&[u8]) -> R) -> R {
+    // SAFETY: the program passed this range to be read by a copy, which the driver checked not to be null, and promises
+    // to leave it alone until the copy is over.
+    body(unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance(address as usize), len as usize) })
+}
+
+/// Lends `len` bytes of host memory for writing.
+pub fn with_host_bytes_mut<R>(address: u64, len: u64, body: impl FnOnce(&mut [u8]) -> R) -> R {
+    let start = std::ptr::with_exposed_provenance_mut(address as usize);
+    // SAFETY: the program passed this range to be written by a copy, which the driver checked not to be null, and
+    // promises to leave it alone until the copy is over.
+    body(unsafe { std::slice::from_raw_parts_mut(start, len as usize) })
+}
+
+/// Copies host memory to host memory; the ranges may overlap.
+pub fn copy_host(to: u64, from: u64, len: u64) {
+    let from: *const u8 = std::ptr::with_exposed_provenance(from as usize);
+    let to: *mut u8 = std::ptr::with_exposed_provenance_mut(to as usize);
+    // SAFETY: the program passed both ranges to a copy, which the driver checked not to be null.
+    unsafe { std::ptr::copy(from, to, len as usize) };
+}
+
+/// Registers a function to run when the process ends.
+pub fn at_exit(function: extern "C" fn()) {
+    // SAFETY: the object is never unloaded, so that the function is there when the process ends.
+    unsafe { libc::atexit(function) };
+}
+
+/// Makes host memory addressable by a device.
+pub fn register(memory: &Memory, address: u64, bytes: u64) -> Res {
+    // SAFETY: the range is an allocation of another device's memory, which hides it before it is freed, or was passed to
+    // cuMemHostRegister, whose caller promises to keep it until it is unregistered.
+    Ok(unsafe { memory.register(address, bytes) }?)
 }
 
 /// `CUDA_MEMCPY2D`.
