@@ -33,11 +33,6 @@ impl<T> Out<T> {
         Out(self.0.cast())
     }
 
-    /// The pointer `bytes` further on.
-    pub fn byte_add(self, bytes: usize) -> Out<T> {
-        Out(self.0.wrapping_byte_add(bytes))
-    }
-
     /// An output at a host address.
     pub fn at_address(address: usize) -> Out<T> {
         Out(std::ptr::with_exposed_provenance_mut(address))
@@ -127,10 +122,6 @@ impl<T: Copy> In<T> {
 
     pub fn is_null(&self) -> bool {
         self.0.is_null()
-    }
-
-    pub fn address(&self) -> usize {
-        self.0.expose_provenance()
     }
 
     pub fn get(&self) -> Res<T> {
@@ -390,17 +381,6 @@ pub struct MemAllocNodeParams {
     pub address: u64,
 }
 
-/// `CUmemAllocationProp`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct MemAllocationProp {
-    pub kind: u32,
-    pub handle_types: u32,
-    pub location: MemLocation,
-    pub metadata: usize,
-    pub flags: [u8; 8],
-}
-
 /// `CUDA_GRAPH_INSTANTIATE_PARAMS`.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -477,7 +457,6 @@ mod tests {
         assert_eq!(size_of::<MemsetNodeParams>(), 40);
         assert_eq!(size_of::<MemPoolProps>(), 88);
         assert_eq!(size_of::<MemAllocNodeParams>(), 120);
-        assert_eq!(size_of::<MemAllocationProp>(), 32);
         assert_eq!(size_of::<GraphNodeParams>(), 256);
         assert_eq!(size_of::<LaunchAttribute>(), 72);
         assert_eq!(size_of::<LaunchConfigC>(), 56);

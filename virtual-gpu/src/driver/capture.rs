@@ -23,7 +23,10 @@ pub enum Mode {
 
 impl Mode {
     pub fn from_number(number: u32) -> Res<Mode> {
-        [Mode::Global, Mode::ThreadLocal, Mode::Relaxed].get(number as usize).copied().ok_or_else(|| Code::InvalidValue.into())
+        [Mode::Global, Mode::ThreadLocal, Mode::Relaxed]
+            .get(number as usize)
+            .copied()
+            .ok_or_else(|| Code::InvalidValue.into())
     }
 }
 
@@ -146,10 +149,9 @@ pub fn take(context: &Context, stream: &Stream, op: &Op, wait: bool) -> Res<bool
     };
     part.capture.check()?;
     if wait || matches!(op, Op::Callback { .. }) {
-        return Err(part.capture.violate(
-            Code::StreamCaptureUnsupported,
-            "a call that waits for the stream cannot be captured",
-        ));
+        return Err(part
+            .capture
+            .violate(Code::StreamCaptureUnsupported, "a call that waits for the stream cannot be captured"));
     }
     if let Op::Free { address } = op {
         let of_graph = memory::allocation_from(*address).is_some_and(|found| found.origin == Origin::Graph);
@@ -253,10 +255,9 @@ pub fn wait(context: &Context, stream: &Arc<Stream>, event: &Arc<Event>, externa
 pub fn forbid(context: &Context, stream: &Stream) -> Res {
     if let Some(part) = &*lock(&stream.capture) {
         part.capture.check()?;
-        return Err(part.capture.violate(
-            Code::StreamCaptureUnsupported,
-            "a capturing stream has no progress to ask about or wait for",
-        ));
+        return Err(part
+            .capture
+            .violate(Code::StreamCaptureUnsupported, "a capturing stream has no progress to ask about or wait for"));
     }
     forbid_implicit(context, stream)
 }
@@ -316,8 +317,7 @@ pub fn begin(stream: &Arc<Stream>, mode: Mode, graph: Arc<Graph>, dependencies: 
         streams: Mutex::new(vec![Arc::downgrade(stream)]),
     });
     lock(&ACTIVE).push(capture.clone());
-    *part =
-        Some(Participation { capture, dependencies, origin: true, exposed: Vec::new(), exposed_data: Vec::new() });
+    *part = Some(Participation { capture, dependencies, origin: true, exposed: Vec::new(), exposed_data: Vec::new() });
     Ok(())
 }
 
@@ -344,10 +344,9 @@ pub fn end(stream: &Arc<Stream>) -> Res<Arc<Graph>> {
         let part = lock(&stream.capture);
         let part = part.as_ref().ok_or_else(|| Error::new(Code::IllegalState, "the stream is not capturing"))?;
         if !part.origin {
-            return Err(part.capture.violate(
-                Code::StreamCaptureUnmatched,
-                "the capture has to be ended in the stream that it began in",
-            ));
+            return Err(part
+                .capture
+                .violate(Code::StreamCaptureUnmatched, "the capture has to be ended in the stream that it began in"));
         }
         if part.capture.mode != Mode::Relaxed && part.capture.thread != thread_number() {
             return Err(Error::new(

@@ -120,8 +120,14 @@ fn info(handle: Handle, wanted: Wanted) -> Res {
 #[unsafe(no_mangle)]
 extern "C" fn cuStreamGetCaptureInfo(handle: Handle, status: Out<u32>, id: Out<u64>) -> CuResult {
     let nothing = Out::at_address(0);
-    let wanted =
-        Wanted { status, id, graph: nothing.cast(), dependencies: nothing.cast(), data: nothing.cast(), count: nothing };
+    let wanted = Wanted {
+        status,
+        id,
+        graph: nothing.cast(),
+        dependencies: nothing.cast(),
+        data: nothing.cast(),
+        count: nothing,
+    };
     call("cuStreamGetCaptureInfo", || info(handle, wanted))
 }
 
@@ -179,7 +185,12 @@ fn update_dependencies(handle: Handle, nodes: In<Handle>, count: usize, flags: u
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuStreamUpdateCaptureDependencies(handle: Handle, nodes: In<Handle>, count: usize, flags: u32) -> CuResult {
+extern "C" fn cuStreamUpdateCaptureDependencies(
+    handle: Handle,
+    nodes: In<Handle>,
+    count: usize,
+    flags: u32,
+) -> CuResult {
     call("cuStreamUpdateCaptureDependencies", || update_dependencies(handle, nodes, count, flags))
 }
 

@@ -59,14 +59,14 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// `CUlimit` and what it is at the start.
 const LIMITS: [(u32, usize); 8] = [
-    (0, 1_024),     // stack of a thread
-    (1, 1 << 20),   // printf buffer
-    (2, 8 << 20),   // heap of malloc
-    (3, 2),         // depth of device-side synchronisation
-    (4, 2_048),     // pending device-side launches
-    (5, 64),        // L2 fetch granularity
-    (6, 0),         // persisting L2
-    (7, 0),         // shared memory of graphics interoperation
+    (0, 1_024),   // stack of a thread
+    (1, 1 << 20), // printf buffer
+    (2, 8 << 20), // heap of malloc
+    (3, 2),       // depth of device-side synchronisation
+    (4, 2_048),   // pending device-side launches
+    (5, 64),      // L2 fetch granularity
+    (6, 0),       // persisting L2
+    (7, 0),       // shared memory of graphics interoperation
 ];
 
 impl Context {

@@ -170,3 +170,26 @@ extern "C" fn cuGetExportTable(table: Out<usize>, _id: In<[u8; 16]>) -> CuResult
         Err(Code::NotFound.into())
     })
 }
+
+#[unsafe(no_mangle)]
+extern "C" fn cuProfilerStart() -> CuResult {
+    call("cuProfilerStart", || {
+        super::context::current()?;
+        super::profile::set_recording(true);
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuProfilerStop() -> CuResult {
+    call("cuProfilerStop", || {
+        super::context::current()?;
+        super::profile::set_recording(false);
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuProfilerInitialize(_config: In<c_char>, _output: In<c_char>, _mode: u32) -> CuResult {
+    call("cuProfilerInitialize", || Err(Code::NotSupported.into()))
+}

@@ -42,8 +42,8 @@ pub fn attribute(device: &Device, attribute: u32) -> Option<i32> {
         31 => 1,   // concurrent kernels
         32 => yes_no(model.ecc),
         33 => pci_bus(device),
-        34 => 0,          // PCI device
-        35 => 0,          // TCC
+        34 => 0, // PCI device
+        35 => 0, // TCC
         36 => number(model.memory_clock_khz),
         37 => number(model.memory_bus_bits),
         38 => i32::try_from(model.l2_bytes).unwrap_or(i32::MAX),
@@ -105,7 +105,13 @@ pub fn attribute(device: &Device, attribute: u32) -> Option<i32> {
         122 | 123 => 1,
         124 => 0,
         125 => 0, // events of other processes
-        126 => if hopper { 4 } else { 1 },
+        126 => {
+            if hopper {
+                4
+            } else {
+                1
+            }
+        }
         127 => yes_no(hopper), // tensor maps
         128 => 0,
         129 => 0,

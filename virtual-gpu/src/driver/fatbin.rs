@@ -120,7 +120,13 @@ fn entries(bytes: &[u8]) -> Option<Vec<Entry<'_>>> {
             0 => whole,
             _ => whole.get(..compressed)?,
         };
-        entries.push(Entry { kind: u16_at(rest, 0)?, arch: u32_at(rest, 28)?, flags, size: u64_at(rest, 56)?, payload });
+        entries.push(Entry {
+            kind: u16_at(rest, 0)?,
+            arch: u32_at(rest, 28)?,
+            flags,
+            size: u64_at(rest, 56)?,
+            payload,
+        });
         rest = &rest[end..];
     }
     Some(entries)

@@ -136,7 +136,8 @@ impl Graph {
     /// The nodes with the given dependency.
     pub fn dependents(&self, of: Handle) -> Vec<(Handle, EdgeData)> {
         let nodes = lock(&self.nodes);
-        let edges = nodes.iter().flat_map(|(to, node)| node.dependencies.iter().map(move |(from, data)| (*from, *to, *data)));
+        let edges =
+            nodes.iter().flat_map(|(to, node)| node.dependencies.iter().map(move |(from, data)| (*from, *to, *data)));
         edges.filter(|edge| edge.0 == of).map(|(_, to, data)| (to, data)).collect()
     }
 

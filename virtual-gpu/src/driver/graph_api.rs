@@ -45,9 +45,7 @@ extern "C" fn cuGraphGetId(handle: Handle, out: Out<u32>) -> CuResult {
 
 #[unsafe(no_mangle)]
 extern "C" fn cuGraphNodeFindInClone(out: Out<Handle>, original: Handle, clone: Handle) -> CuResult {
-    call("cuGraphNodeFindInClone", || {
-        out.set(*graph(clone)?.originals.get(&original).ok_or(Code::InvalidValue)?)
-    })
+    call("cuGraphNodeFindInClone", || out.set(*graph(clone)?.originals.get(&original).ok_or(Code::InvalidValue)?))
 }
 
 #[unsafe(no_mangle)]
@@ -100,7 +98,8 @@ fn edges(handle: Handle, from: Out<Handle>, to: Out<Handle>, data: Out<EdgeData>
     let graph = graph(handle)?;
     let edges: Vec<(Handle, Handle, EdgeData)> = {
         let nodes = lock(&graph.nodes);
-        let one = nodes.iter().flat_map(|(to, node)| node.dependencies.iter().map(move |(from, data)| (*from, *to, *data)));
+        let one =
+            nodes.iter().flat_map(|(to, node)| node.dependencies.iter().map(move |(from, data)| (*from, *to, *data)));
         one.collect()
     };
     if from.is_null() && to.is_null() {
@@ -167,7 +166,9 @@ extern "C" fn cuGraphNodeGetDependencies_v2(
 
 #[unsafe(no_mangle)]
 extern "C" fn cuGraphNodeGetDependentNodes(node: Handle, out: Out<Handle>, count: Out<usize>) -> CuResult {
-    call("cuGraphNodeGetDependentNodes", || neighbours(&graph_of(node)?.dependents(node), out, Out::at_address(0), count))
+    call("cuGraphNodeGetDependentNodes", || {
+        neighbours(&graph_of(node)?.dependents(node), out, Out::at_address(0), count)
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -441,8 +442,19 @@ extern "C" fn cuGraphNodeGetEnabled(handle: Handle, node: Handle, out: Out<u32>)
 extern "C" fn cuGraphDebugDotPrint(handle: Handle, path: In<c_char>, _flags: u32) -> CuResult {
     call("cuGraphDebugDotPrint", || {
         const TYPES: [&str; 13] = [
-            "KERNEL", "MEMCPY", "MEMSET", "HOST", "GRAPH", "EMPTY", "WAIT_EVENT", "EVENT_RECORD", "SIGNAL", "WAIT",
-            "MEM_ALLOC", "MEM_FREE", "MEM_OP",
+            "KERNEL",
+            "MEMCPY",
+            "MEMSET",
+            "HOST",
+            "GRAPH",
+            "EMPTY",
+            "WAIT_EVENT",
+            "EVENT_RECORD",
+            "SIGNAL",
+            "WAIT",
+            "MEM_ALLOC",
+            "MEM_FREE",
+            "MEM_OP",
         ];
         let graph = graph(handle)?;
         let nodes = lock(&graph.nodes);

@@ -43,7 +43,8 @@ impl Plan {
         while steps.len() < nodes.len() {
             let before = steps.len();
             for (handle, node) in &nodes {
-                let ready = !index.contains_key(handle) && node.dependencies.iter().all(|(from, _)| index.contains_key(from));
+                let ready =
+                    !index.contains_key(handle) && node.dependencies.iter().all(|(from, _)| index.contains_key(from));
                 if !ready {
                     continue;
                 }
@@ -88,7 +89,10 @@ impl Plan {
 
     /// The step of a node, for changing it.
     pub fn step_mut(&mut self, node: Handle) -> Res<&mut Step> {
-        self.steps.iter_mut().find(|step| step.node == node).ok_or_else(|| Error::invalid("the node is not in this graph"))
+        self.steps
+            .iter_mut()
+            .find(|step| step.node == node)
+            .ok_or_else(|| Error::invalid("the node is not in this graph"))
     }
 }
 

@@ -53,7 +53,7 @@ pub fn widen(params: &KernelNodeParamsV1) -> KernelNodeParams {
 
 pub fn copy(params: &Memcpy3d, context: Handle) -> Res<Op> {
     context_of(context)?;
-    Ok(Op::Copy(memory_copy::from_params(params)?))
+    Ok(Op::Copy(Box::new(memory_copy::from_params(params)?)))
 }
 
 pub fn fill(params: &MemsetNodeParams, context: Handle) -> Res<Op> {
@@ -184,12 +184,7 @@ extern "C" fn cuGraphAddHostNode(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuGraphAddEmptyNode(
-    out: Out<Handle>,
-    graph: Handle,
-    dependencies: In<Handle>,
-    count: usize,
-) -> CuResult {
+extern "C" fn cuGraphAddEmptyNode(out: Out<Handle>, graph: Handle, dependencies: In<Handle>, count: usize) -> CuResult {
     let place = Place::new(out, graph, dependencies, count);
     call("cuGraphAddEmptyNode", || place.add(|| Ok(Op::Empty)))
 }
@@ -305,7 +300,9 @@ pub fn generic(params: Out<GraphNodeParams>, parent: Handle) -> Res<Op> {
         7 => event(In::<Handle>::at_address(union).get()?, true),
         10 => alloc(Out::at_address(union)),
         11 => free(In::<u64>::at_address(union).get()?),
-        8 | 9 | 12 | 13 => Err(Error::new(Code::NotSupported, format!("graph nodes of type {kind} are not implemented"))),
+        8 | 9 | 12 | 13 => {
+            Err(Error::new(Code::NotSupported, format!("graph nodes of type {kind} are not implemented")))
+        }
         _ => Err(Error::invalid(format!("{kind} is no graph node type"))),
     }
 }

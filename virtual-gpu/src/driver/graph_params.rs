@@ -93,7 +93,11 @@ extern "C" fn cuGraphExecKernelNodeSetParams(handle: Handle, node: Handle, param
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuGraphExecKernelNodeSetParams_v2(handle: Handle, node: Handle, params: In<KernelNodeParams>) -> CuResult {
+extern "C" fn cuGraphExecKernelNodeSetParams_v2(
+    handle: Handle,
+    node: Handle,
+    params: In<KernelNodeParams>,
+) -> CuResult {
     call("cuGraphExecKernelNodeSetParams", || set_exec_kernel(handle, node, &params.get()?))
 }
 
@@ -158,9 +162,7 @@ extern "C" fn cuGraphExecMemcpyNodeSetParams(
     params: In<Memcpy3d>,
     context: Handle,
 ) -> CuResult {
-    call("cuGraphExecMemcpyNodeSetParams", || {
-        exec(handle)?.set_op(node, graph_nodes::copy(&params.get()?, context)?)
-    })
+    call("cuGraphExecMemcpyNodeSetParams", || exec(handle)?.set_op(node, graph_nodes::copy(&params.get()?, context)?))
 }
 
 #[unsafe(no_mangle)]
@@ -190,9 +192,7 @@ extern "C" fn cuGraphExecMemsetNodeSetParams(
     params: In<MemsetNodeParams>,
     context: Handle,
 ) -> CuResult {
-    call("cuGraphExecMemsetNodeSetParams", || {
-        exec(handle)?.set_op(node, graph_nodes::fill(&params.get()?, context)?)
-    })
+    call("cuGraphExecMemsetNodeSetParams", || exec(handle)?.set_op(node, graph_nodes::fill(&params.get()?, context)?))
 }
 
 #[unsafe(no_mangle)]

@@ -14,8 +14,8 @@ use super::stream::{enqueue, resolve};
 use super::table::lock;
 use super::{occupancy, profile};
 use crate::machine::{self, LaunchConfig, StreamTag};
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 /// `CU_LAUNCH_PARAM_*`
 const PARAM_END: usize = 0;
@@ -52,9 +52,9 @@ pub fn read_params(function: &Function, pointers: In<usize>, extra: In<usize>) -
             return Err(Error::invalid("both kernelParams and extra are given"));
         }
         for (index, param) in entry.params.iter().enumerate() {
-            let bytes = In::<u8>::at_address(pointers.at(index)?).bytes(param.size as usize).map_err(|_| {
-                Error::invalid(format!("`{}`: the pointer to parameter {index} is null", entry.name))
-            })?;
+            let bytes = In::<u8>::at_address(pointers.at(index)?)
+                .bytes(param.size as usize)
+                .map_err(|_| Error::invalid(format!("`{}`: the pointer to parameter {index} is null", entry.name)))?;
             block[param.offset as usize..][..bytes.len()].copy_from_slice(&bytes);
         }
         return Ok(block);
@@ -81,7 +81,10 @@ pub fn read_params(function: &Function, pointers: In<usize>, extra: In<usize>) -
     let length = length.ok_or_else(|| Error::invalid("extra has no buffer size"))?;
     // A structure may be padded at its end.
     if length < size || length > size.next_multiple_of(16) {
-        return Err(Error::invalid(format!("`{}` takes {size} bytes of parameters, the buffer has {length}", entry.name)));
+        return Err(Error::invalid(format!(
+            "`{}` takes {size} bytes of parameters, the buffer has {length}",
+            entry.name
+        )));
     }
     Ok(In::<u8>::at_address(buffer).bytes(length)?[..size].to_vec())
 }
@@ -109,7 +112,8 @@ pub fn prepare(context: &Context, function: &Arc<Function>, request: Request, pa
             id => return Err(Error::invalid(format!("{id} is no launch attribute"))),
         }
     }
-    let outside = |extent: [u32; 3], most: [u32; 3]| extent.iter().zip(most).any(|(&value, most)| value == 0 || value > most);
+    let outside =
+        |extent: [u32; 3], most: [u32; 3]| extent.iter().zip(most).any(|(&value, most)| value == 0 || value > most);
     if outside(grid, model.max_grid) {
         return Err(Error::invalid(format!("`{name}`: the grid {grid:?} is outside 1 to {:?}", model.max_grid)));
     }
@@ -375,7 +379,8 @@ fn legacy_launch(handle: Handle, width: i32, height: i32, stream: Handle) -> Res
         return Err(Error::invalid(format!("{} of {size} bytes of parameters are set", legacy.params.len())));
     }
     let grid = [extent(width)?, extent(height)?, 1];
-    let request = Request { grid, block: legacy.block, shared: legacy.shared, attributes: Vec::new(), cooperative: false };
+    let request =
+        Request { grid, block: legacy.block, shared: legacy.shared, attributes: Vec::new(), cooperative: false };
     let launch = prepare(&context, &function, request, legacy.params[..size].to_vec())?.in_stream(stream.queue.id());
     enqueue(&context, &stream, Op::Kernel(Arc::new(launch)), false)
 }

@@ -76,7 +76,11 @@ struct LoadOptions {
     jit_count: u32,
 }
 
-fn load(out: Out<Handle>, read: impl FnOnce(&'static crate::model::DeviceModel) -> Res<Image>, options: LoadOptions) -> Res {
+fn load(
+    out: Out<Handle>,
+    read: impl FnOnce(&'static crate::model::DeviceModel) -> Res<Image>,
+    options: LoadOptions,
+) -> Res {
     out.check()?;
     driver()?;
     // The image is translated for the current device, or the first one, to find its errors now.
@@ -88,13 +92,8 @@ fn load(out: Out<Handle>, read: impl FnOnce(&'static crate::model::DeviceModel) 
     let image = read(model)?;
     let loaded = module::translate(&image, model, &options)?;
     let names: Vec<String> = loaded.program.entries().iter().map(|entry| entry.name.clone()).collect();
-    let library = LIBRARIES.add(|handle| Library {
-        handle,
-        image,
-        names,
-        kernels: Mutex::default(),
-        modules: Mutex::default(),
-    });
+    let library =
+        LIBRARIES.add(|handle| Library { handle, image, names, kernels: Mutex::default(), modules: Mutex::default() });
     let add = |name: &String| KERNELS.add(|handle| Kernel { handle, library: library.handle, name: name.clone() });
     *lock(&library.kernels) = library.names.iter().map(add).collect();
     out.set(library.handle)

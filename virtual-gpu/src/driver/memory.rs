@@ -238,7 +238,9 @@ extern "C" fn cuMemFree_v2(address: u64) -> CuResult {
             Some(_) => Err(Error::invalid(format!("{address:#x} is host memory: cuMemFreeHost frees it"))),
             // The machine says what the address is: inside an allocation, freed before, or nothing.
             None => match context.device.memory.lookup(address) {
-                Some(_) => Err(Error::invalid(format!("{address:#x} is not the start of an allocation of the program"))),
+                Some(_) => {
+                    Err(Error::invalid(format!("{address:#x} is not the start of an allocation of the program")))
+                }
                 None => Ok(context.device.memory.free(address)?),
             },
         }
@@ -261,7 +263,9 @@ extern "C" fn cuMemGetAddressRange_v2(base: Out<u64>, size: Out<usize>, address:
         let context = current()?;
         let found = match allocation_at(address) {
             Some(allocation) => (allocation.address, allocation.bytes),
-            None => context.device.memory.lookup(address).map(|found| (found.base, found.size)).ok_or(Code::NotFound)?,
+            None => {
+                context.device.memory.lookup(address).map(|found| (found.base, found.size)).ok_or(Code::NotFound)?
+            }
         };
         base.set_if_wanted(found.0)?;
         size.set_if_wanted(found.1 as usize)

@@ -109,7 +109,8 @@ pub fn from_params(params: &Memcpy3d) -> Res<Copy> {
 
 /// The description of a plain run of bytes.
 fn linear(dst: (u32, u64), src: (u32, u64), bytes: usize) -> Memcpy3d {
-    let mut params = Memcpy3d { src_type: src.0, dst_type: dst.0, width: bytes, height: 1, depth: 1, ..Memcpy3d::default() };
+    let mut params =
+        Memcpy3d { src_type: src.0, dst_type: dst.0, width: bytes, height: 1, depth: 1, ..Memcpy3d::default() };
     if src.0 == HOST {
         params.src_host = src.1 as usize;
     } else {
@@ -127,13 +128,13 @@ fn run(params: &Memcpy3d, stream: Handle, wait: bool) -> Res {
     let (context, stream) = resolve(stream)?;
     let mut copy = from_params(params)?;
     if stream.is_capturing() {
-        return enqueue(&context, &stream, Op::Copy(copy), wait);
+        return enqueue(&context, &stream, Op::Copy(Box::new(copy)), wait);
     }
     let wait = wait || copy.writes_pageable();
     if !wait {
         copy.stage()?;
     }
-    enqueue(&context, &stream, Op::Copy(copy), wait)
+    enqueue(&context, &stream, Op::Copy(Box::new(copy)), wait)
 }
 
 macro_rules! linear_copies {

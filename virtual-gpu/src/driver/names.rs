@@ -164,7 +164,8 @@ mod tests {
 
     #[test]
     fn versions_choose_the_form() {
-        let same = |symbol, version, form: &str| assert_eq!(find(symbol, version, false).ok(), exported(form), "{form}");
+        let same =
+            |symbol, version, form: &str| assert_eq!(find(symbol, version, false).ok(), exported(form), "{form}");
         same("cuMemAlloc", 12_000, "cuMemAlloc_v2");
         same("cuInit", 2_000, "cuInit");
         same("cuStreamGetCaptureInfo", 12_000, "cuStreamGetCaptureInfo_v2");

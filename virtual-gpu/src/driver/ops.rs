@@ -17,7 +17,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub enum Op {
     Kernel(Arc<Launch>),
-    Copy(Copy),
+    Copy(Box<Copy>),
     Fill(Fill),
     Host {
         function: HostFn,

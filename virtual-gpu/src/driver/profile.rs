@@ -9,6 +9,7 @@ use crate::machine::{Counters, LaunchReport};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One launch.
 struct Record {
@@ -28,6 +29,13 @@ struct Record {
 static RECORDS: Mutex<Vec<Record>> = Mutex::new(Vec::new());
 static FAULTS: Mutex<Vec<(Code, String)>> = Mutex::new(Vec::new());
 
+/// `cuProfilerStop` and `cuProfilerStart`: whether launches are kept.
+static RECORDING: AtomicBool = AtomicBool::new(true);
+
+pub fn set_recording(on: bool) {
+    RECORDING.store(on, Ordering::Relaxed);
+}
+
 /// Keeps what a launch did.
 pub fn record(launch: &Launch, report: &LaunchReport) {
     let entry = launch.function.entry();
@@ -35,6 +43,9 @@ pub fn record(launch: &Launch, report: &LaunchReport) {
         if config::read(|config| config.log) {
             eprintln!("virtual-gpu: note: {note}");
         }
+    }
+    if !RECORDING.load(Ordering::Relaxed) {
+        return;
     }
     lock(&RECORDS).push(Record {
         kernel: entry.name.clone(),
@@ -101,18 +112,26 @@ fn json_numbers(numbers: &[(&'static str, u64)]) -> String {
     format!("{{{}}}", fields.join(","))
 }
 
-/// Sums by kernel, in the order of first launch: name, launches, numbers.
-fn by_kernel(records: &[Record]) -> Vec<(String, u64, Vec<(&'static str, u64)>)> {
+/// All launches of one kernel.
+struct Sums {
+    kernel: String,
+    launches: u64,
+    numbers: Vec<(&'static str, u64)>,
+}
+
+/// Sums by kernel, in the order of first launch.
+fn by_kernel(records: &[Record]) -> Vec<Sums> {
     let mut index = BTreeMap::new();
-    let mut kernels: Vec<(String, u64, Vec<(&'static str, u64)>)> = Vec::new();
+    let mut kernels: Vec<Sums> = Vec::new();
     for record in records {
         let numbers = numbers(&record.counters);
         let at = *index.entry(record.kernel.as_str()).or_insert_with(|| {
-            kernels.push((record.kernel.clone(), 0, numbers.iter().map(|(name, _)| (*name, 0)).collect()));
+            let zeros = numbers.iter().map(|(name, _)| (*name, 0)).collect();
+            kernels.push(Sums { kernel: record.kernel.clone(), launches: 0, numbers: zeros });
             kernels.len() - 1
         });
-        kernels[at].1 += 1;
-        for (sum, (_, value)) in kernels[at].2.iter_mut().zip(numbers) {
+        kernels[at].launches += 1;
+        for (sum, (_, value)) in kernels[at].numbers.iter_mut().zip(numbers) {
             sum.1 += value;
         }
     }
@@ -143,8 +162,9 @@ pub fn json() -> String {
     let launches: Vec<String> = launches.collect();
     let kernels: Vec<String> = by_kernel(&records)
         .iter()
-        .map(|(name, count, sums)| {
-            format!("{{\"kernel\":{},\"launches\":{count},\"counters\":{}}}", quoted(name), json_numbers(sums))
+        .map(|sums| {
+            let (name, numbers) = (quoted(&sums.kernel), json_numbers(&sums.numbers));
+            format!("{{\"kernel\":{name},\"launches\":{},\"counters\":{numbers}}}", sums.launches)
         })
         .collect();
     format!("{{\"launches\":[{}],\"kernels\":[{}]}}\n", launches.join(",\n"), kernels.join(",\n"))
@@ -154,9 +174,9 @@ pub fn json() -> String {
 fn table() -> String {
     let kernels = by_kernel(&lock(&RECORDS));
     let mut out = String::from("virtual-gpu profile\n");
-    for (name, launches, sums) in &kernels {
-        out.push_str(&format!("{name}: {launches} launches\n"));
-        for (label, value) in sums.iter().filter(|(_, value)| *value != 0) {
+    for sums in &kernels {
+        out.push_str(&format!("{}: {} launches\n", sums.kernel, sums.launches));
+        for (label, value) in sums.numbers.iter().filter(|(_, value)| *value != 0) {
             out.push_str(&format!("  {label:<36} {value:>20}\n"));
         }
     }
@@ -175,7 +195,9 @@ pub fn leaks() -> Vec<String> {
         Origin::Registered => "cuMemHostRegister",
     };
     left.filter(|one| !one.freeing)
-        .map(|one| format!("{} bytes at {:#x} of {} on device {}", one.bytes, one.address, describe(one.origin), one.device))
+        .map(|one| {
+            format!("{} bytes at {:#x} of {} on device {}", one.bytes, one.address, describe(one.origin), one.device)
+        })
         .collect()
 }
 

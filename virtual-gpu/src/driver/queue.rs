@@ -165,8 +165,7 @@ impl Queue {
         let mut inner = lock(&self.inner);
         loop {
             let Some(work) = inner.pending.pop_front() else {
-                let (next, timeout) =
-                    self.signal.wait_timeout(inner, IDLE).unwrap_or_else(PoisonError::into_inner);
+                let (next, timeout) = self.signal.wait_timeout(inner, IDLE).unwrap_or_else(PoisonError::into_inner);
                 inner = next;
                 if timeout.timed_out() && inner.pending.is_empty() {
                     inner.worker = false;

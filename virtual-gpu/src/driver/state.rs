@@ -2,8 +2,8 @@
 
 use super::config;
 use super::error::{Code, Res};
-use super::primary::Primary;
 use super::pool::Pool;
+use super::primary::Primary;
 use super::table::lock;
 use crate::machine::Memory;
 use crate::model::DeviceModel;

@@ -138,7 +138,9 @@ extern "C" fn cuTensorMapEncodeTiled(
         let boxes = boxes.all(rank as usize)?;
         for (index, &extent) in boxes.iter().enumerate() {
             if extent == 0 || extent > LARGEST_BOX {
-                return Err(wrong(format!("the box has {extent} elements in dimension {index}, and may have 1 to 256")));
+                return Err(wrong(format!(
+                    "the box has {extent} elements in dimension {index}, and may have 1 to 256"
+                )));
             }
             map.box_dims[index] = extent;
         }
