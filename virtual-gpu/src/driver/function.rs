@@ -73,6 +73,12 @@ impl Function {
         self.cubin_registers.unwrap_or(self.entry().registers)
     }
 
+    /// Registers per thread that a launch certainly takes: those of a cubin, or `.maxnreg`. What PTX alone takes is an
+    /// estimate, by which no launch is refused.
+    pub fn declared_registers(&self) -> Option<u32> {
+        self.cubin_registers.or(self.entry().max_nreg)
+    }
+
     /// Dynamic shared memory that a launch may ask for.
     pub fn max_dynamic_shared(&self) -> Res<u32> {
         let free = self.model()?.shared_per_block.saturating_sub(self.entry().static_shared_bytes);
@@ -84,8 +90,11 @@ impl Function {
         let entry = self.entry();
         let model = self.model()?;
         let declared = entry.req_ntid.or(entry.max_ntid).map(|extent| extent.iter().product::<u32>());
-        let per_warp = (self.registers() * model.warp_size).next_multiple_of(model.register_allocation_unit).max(1);
-        let by_registers = model.registers_per_block / per_warp * model.warp_size;
+        let by_registers = self.declared_registers().map(|registers| {
+            let per_warp = (registers * model.warp_size).next_multiple_of(model.register_allocation_unit).max(1);
+            model.registers_per_block / per_warp * model.warp_size
+        });
+        let by_registers = by_registers.unwrap_or(u32::MAX);
         Ok(model.max_threads_per_block.min(declared.unwrap_or(u32::MAX)).min(by_registers))
     }
 

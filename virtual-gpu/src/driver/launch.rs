@@ -139,7 +139,7 @@ pub fn prepare(context: &Context, function: &Arc<Function>, request: Request, pa
             Code::LaunchOutOfResources,
             format!(
                 "`{name}`: {threads} threads of {} registers each are more than the {} registers of a block",
-                function.registers(),
+                function.declared_registers().unwrap_or(0),
                 model.registers_per_block
             ),
         ));

@@ -21,6 +21,8 @@ pub fn resident_blocks(function: &Function, threads: u32, shared: u32) -> Res<u3
     let per_warp = (function.registers() * model.warp_size).next_multiple_of(model.register_allocation_unit).max(1);
     let quarter = model.registers_per_multiprocessor / 4;
     let by_registers = quarter / per_warp * 4 / warps;
+    // An estimate does not keep a block from running.
+    let by_registers = if function.declared_registers().is_none() { by_registers.max(1) } else { by_registers };
     let block = (entry.static_shared_bytes + model.reserved_shared_per_block)
         .checked_add(shared)
         .ok_or(Code::InvalidValue)?
