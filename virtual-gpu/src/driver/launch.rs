@@ -188,6 +188,7 @@ pub fn prepare(context: &Context, function: &Arc<Function>, request: Request, pa
         programmatic,
         stream: StreamTag::default(),
         cubin_registers: function.cubin_registers,
+        model: model.clone(),
     };
     Ok(Launch { function: function.clone(), config, params, attributes, pointers: OnceLock::new() })
 }

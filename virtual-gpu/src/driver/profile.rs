@@ -5,7 +5,7 @@ use super::error::Code;
 use super::launch::Launch;
 use super::memory::{self, Origin};
 use super::table::lock;
-use crate::machine::{Counters, LaunchReport};
+use crate::machine::{CLASSES, Counters, LaunchReport};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Mutex;
@@ -85,7 +85,23 @@ pub fn clear_records() {
 
 /// The numbers of a launch, by name.
 fn numbers(counters: &Counters) -> Vec<(&'static str, u64)> {
-    vec![("instructions", counters.instructions)]
+    let traffic = &counters.traffic;
+    let mut numbers = vec![
+        ("instructions", counters.instructions),
+        ("lanes", counters.lanes),
+        ("global_requests", traffic.global_requests),
+        ("sectors", traffic.sectors),
+        ("sectors_needed", traffic.sectors_needed),
+        ("shared_requests", traffic.shared_requests),
+        ("shared_passes", traffic.shared_passes),
+        ("tensor_instructions", traffic.tensor),
+        ("tensor_multiply_adds", traffic.tensor_macs),
+        ("barriers", traffic.barriers),
+        ("blocks", counters.blocks),
+        ("warps", counters.warps),
+    ];
+    numbers.extend(CLASSES.into_iter().zip(counters.by_class));
+    numbers
 }
 
 /// A JSON string.
@@ -145,7 +161,7 @@ pub fn json() -> String {
         let notes: Vec<String> = record.notes.iter().map(|note| quoted(note)).collect();
         format!(
             "{{\"kernel\":{},\"device\":{},\"stream\":{},\"grid\":{:?},\"block\":{:?},\"cluster\":{:?},\"registers\":{},\
-             \"static_shared\":{},\"dynamic_shared\":{},\"counters\":{},\"notes\":[{}]}}",
+             \"static_shared\":{},\"dynamic_shared\":{},\"occupancy_percent\":{},\"counters\":{},\"notes\":[{}]}}",
             quoted(&record.kernel),
             record.device,
             record.stream,
@@ -155,6 +171,7 @@ pub fn json() -> String {
             record.registers,
             record.static_shared,
             record.dynamic_shared,
+            record.counters.occupancy_percent,
             json_numbers(&numbers(&record.counters)),
             notes.join(",")
         )
