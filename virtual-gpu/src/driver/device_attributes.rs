@@ -35,7 +35,7 @@ pub fn attribute(device: &Device, attribute: u32) -> Option<i32> {
         21 | 22 | 55 | 56 => 131_072,
         23 | 57 => 65_536,
         24..=26 | 58..=60 => 16_384,
-        27 | 28 | 42 | 45 | 46 | 54 | 61 | 63 | 64 | 66 | 73 | 74 | 76 => 32_768,
+        27 | 28 | 42 | 45 | 46 | 54 | 61 | 63 | 64 | 66 | 73 | 74 => 32_768,
         29 | 43 | 62 | 65 => 2_048,
         67 | 68 => 2_046,
         30 => 512, // surface alignment
@@ -62,6 +62,7 @@ pub fn attribute(device: &Device, attribute: u32) -> Option<i32> {
         71 => 65_000,
         72 => 2_097_120,
         75 => number(model.compute.0),
+        76 => number(model.compute.1),
         77 => 32_768,
         78 => 1, // stream priorities
         79 | 80 => 1,

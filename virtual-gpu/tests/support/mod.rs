@@ -163,3 +163,32 @@ pub fn copy_3d() -> sys::CUDA_MEMCPY3D {
         Depth: 0,
     }
 }
+
+pub mod kernels;
+
+/// A module of PTX text in the current context.
+pub fn module(ptx: &str) -> sys::CUmodule {
+    let text = std::ffi::CString::new(ptx).expect("PTX has no zero inside");
+    let mut module = std::ptr::null_mut();
+    check(unsafe { sys::cuModuleLoadData(&mut module, text.as_ptr().cast()) });
+    module
+}
+
+pub fn function(module: sys::CUmodule, name: &std::ffi::CStr) -> sys::CUfunction {
+    let mut function = std::ptr::null_mut();
+    check(unsafe { sys::cuModuleGetFunction(&mut function, module, name.as_ptr()) });
+    function
+}
+
+/// Launches `grid` blocks of `block` threads; the result of the call alone.
+pub fn launch(function: sys::CUfunction, grid: u32, block: u32, shared: u32, params: &mut [*mut c_void]) -> CUresult {
+    let null = std::ptr::null_mut();
+    let params = if params.is_empty() { std::ptr::null_mut() } else { params.as_mut_ptr() };
+    let none = std::ptr::null_mut();
+    unsafe { sys::cuLaunchKernel(function, grid, 1, 1, block, 1, 1, shared, null, params, none) }
+}
+
+/// The address of a value, as launches take parameters.
+pub fn param<T>(value: &T) -> *mut c_void {
+    std::ptr::from_ref(value).cast_mut().cast()
+}
