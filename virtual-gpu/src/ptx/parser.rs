@@ -759,7 +759,10 @@ impl<'a> Parser<'a> {
         loop {
             let name = self.cur.identifier()?;
             if self.cur.eat(b'<') {
-                let count = self.unsigned()?;
+                // A plain number: in an expression the bracket would compare.
+                let Ok(count) = self.cur.word().parse::<u32>() else {
+                    return self.cur.error("expected a number of registers");
+                };
                 self.cur.expect(b'>')?;
                 if count > 1 << 20 || body.f.registers.len() > 1 << 22 || vector > 1 {
                     return self.cur.error(format!("{count} registers cannot be declared at once"));

@@ -12,6 +12,7 @@ pub(super) mod half;
 pub(super) mod int;
 pub(super) mod logic;
 pub(super) mod mem;
+pub(super) mod mma;
 pub(super) mod mov;
 pub(super) mod softfloat;
 pub(super) mod special;
@@ -47,6 +48,7 @@ const FAMILIES: &[(&[&str], Decoder)] = &[
     (&["atom", "red"], atom::decode),
     (&["shfl", "vote", "match", "redux", "activemask", "elect"], warp::decode),
     (&["bar", "barrier", "membar", "fence"], barrier::decode),
+    (&["mma", "ldmatrix", "stmatrix", "movmatrix"], mma::decode),
 ];
 
 /// Decodes one instruction.
