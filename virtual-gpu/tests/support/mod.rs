@@ -170,7 +170,8 @@ pub mod kernels;
 pub fn module(ptx: &str) -> sys::CUmodule {
     let text = std::ffi::CString::new(ptx).expect("PTX has no zero inside");
     let mut module = std::ptr::null_mut();
-    check(unsafe { sys::cuModuleLoadData(&mut module, text.as_ptr().cast()) });
+    let result = unsafe { sys::cuModuleLoadData(&mut module, text.as_ptr().cast()) };
+    assert_eq!(result, CUresult::CUDA_SUCCESS, "{:?}", virtual_gpu::install().map(|gpu| gpu.last_error()));
     module
 }
 
