@@ -46,7 +46,10 @@ fn a_trap_fails_the_launch() {
     let _context = Context::on(0);
     check(launch(function(module(PTX), c"fail"), 1, 1, 0, &mut []));
     let result = unsafe { sys::cuCtxSynchronize() };
-    assert!(matches!(result, CUresult::CUDA_ERROR_LAUNCH_FAILED | CUresult::CUDA_ERROR_ILLEGAL_INSTRUCTION), "{result:?}");
+    assert!(
+        matches!(result, CUresult::CUDA_ERROR_LAUNCH_FAILED | CUresult::CUDA_ERROR_ILLEGAL_INSTRUCTION),
+        "{result:?}"
+    );
 }
 
 #[test]

@@ -199,7 +199,8 @@ fn function_handle() -> sys::CUfunction {
 #[test]
 fn a_wrong_module_names_line_and_column() {
     let _context = Context::new();
-    let text = CString::new(".version 7.8\n.target sm_80\n.address_size 64\n.visible .entry k() {\n    frob.u32 %r1;\n}\n");
+    let text =
+        CString::new(".version 7.8\n.target sm_80\n.address_size 64\n.visible .entry k() {\n    frob.u32 %r1;\n}\n");
     let text = text.expect("no zero inside");
     let mut log = [0u8; 1_024];
     use sys::CUjit_option::*;
