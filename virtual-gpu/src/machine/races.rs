@@ -65,3 +65,9 @@ pub(super) fn lane_atomic(_: &mut Cx<'_>, _: PlaceKind, _bytes: u32, _lane: usiz
 
 /// A fence.
 pub(super) fn fence(_cx: &mut Cx<'_>, _mask: u32, _flags: u32) {}
+
+/// An arrival at an mbarrier releases.
+pub(super) fn release(_cx: &mut Cx<'_>, _block: usize, _at: u32, _lane: usize) {}
+
+/// A successful wait at an mbarrier acquires.
+pub(super) fn acquire(_cx: &mut Cx<'_>, _block: usize, _at: u32, _lane: usize) {}

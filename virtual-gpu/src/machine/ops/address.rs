@@ -4,6 +4,7 @@
 //! A 32-bit shared address holds an offset in its low 24 bits; the bits above are zero for the own block, and one
 //! more than the rank for a block of the cluster (`mapa`).
 
+use crate::machine::asynchronous;
 use crate::machine::exec::Cx;
 use crate::machine::fault::FaultKind;
 
@@ -94,8 +95,37 @@ pub enum PlaceKind {
     Param,
 }
 
-/// Finds the bytes that a lane accesses, or reports why it may not.
+/// Finds the bytes that a lane accesses, or reports why it may not. Bytes that an asynchronous operation is going to
+/// write must not be touched.
 pub fn resolve(
+    cx: &mut Cx<'_>,
+    space: Where,
+    address: u64,
+    bytes: u32,
+    align: u32,
+    lane: usize,
+    access: Access,
+) -> Result<Place, ()> {
+    let place = resolve_object(cx, space, address, bytes, align, lane, access)?;
+    if let PlaceKind::Shared(block, _) = place.kind {
+        if cx.ctas[block].objects.in_flight != 0 && asynchronous::in_flight(cx, place.kind, bytes) {
+            let text = format!(
+                "{} of {bytes} bytes at shared address {address:#x} while an asynchronous copy into them is in flight: \
+                 wait for it first",
+                access.verb()
+            );
+            cx.fail(FaultKind::LaunchFailed, Some("asynchrony"), Some(lane), &text);
+            return Err(());
+        }
+        if access == Access::Write {
+            asynchronous::overwritten(cx, place.kind, bytes);
+        }
+    }
+    Ok(place)
+}
+
+/// As `resolve`, for objects that are not plain memory.
+pub fn resolve_object(
     cx: &mut Cx<'_>,
     space: Where,
     address: u64,

@@ -282,7 +282,7 @@ unsafe fn run(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
 /// Decodes `atom` and `red`.
 pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     if f.flag("async") {
-        return lw.refuse("red.async is not implemented");
+        return super::copy::decode_remote(lw, f, true);
     }
     let result = f.ins.root == "atom";
     let ops = f.operands();

@@ -324,7 +324,11 @@ unsafe fn ld_shared<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &Instr, m: u
         bits |= a;
     }
     let cta = cx.cta();
-    if bits & (bytes - 1) != 0 || high + bytes > u64::from(cta.shared_len) || i.x & STRONG != 0 {
+    if bits & (bytes - 1) != 0
+        || high + bytes > u64::from(cta.shared_len)
+        || i.x & STRONG != 0
+        || cta.objects.in_flight != 0
+    {
         // SAFETY: the same operands.
         return unsafe { ld_any(cx, i, m) };
     }
@@ -530,7 +534,8 @@ unsafe fn st_shared<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &Instr, m: u
     }
     let own = cx.warp.cta;
     let bad = bits & (bytes - 1) != 0 || high + bytes > u64::from(cx.ctas[own].shared_len);
-    if bad || i.x & STRONG != 0 || cx.tainted {
+    let special = cx.ctas[own].objects.in_flight != 0 || !cx.ctas[own].objects.mbarriers.is_empty();
+    if bad || special || i.x & STRONG != 0 || cx.tainted {
         // SAFETY: the same operands.
         return unsafe { st_any(cx, i, m) };
     }
@@ -882,8 +887,8 @@ fn load_function_param<'a>(lw: &mut Lower<'_, 'a>, o: &Operand<'a>, dests: &[Opn
 }
 
 fn store<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
-    if f.flag("async") || f.flag("bulk") {
-        return lw.refuse("asynchronous stores are not implemented");
+    if f.flag("async") {
+        return super::copy::decode_remote(lw, f, false);
     }
     let ty = f.ty(lw)?;
     let ops = f.operands();

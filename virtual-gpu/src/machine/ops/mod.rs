@@ -6,17 +6,21 @@ pub(super) mod barrier;
 pub(super) mod bits;
 pub(super) mod call;
 pub(super) mod control;
+pub(super) mod copy;
 pub(super) mod cvt;
 pub(super) mod float;
 pub(super) mod half;
 pub(super) mod int;
 pub(super) mod logic;
+pub(super) mod mbarrier;
 pub(super) mod mem;
 pub(super) mod mma;
 pub(super) mod mov;
 pub(super) mod softfloat;
 pub(super) mod special;
+pub(super) mod tma;
 pub(super) mod warp;
+pub(super) mod wgmma;
 
 use super::lower::{Decoded, Form, Lower};
 
@@ -48,6 +52,9 @@ const FAMILIES: &[(&[&str], Decoder)] = &[
     (&["atom", "red"], atom::decode),
     (&["shfl", "vote", "match", "redux", "activemask", "elect"], warp::decode),
     (&["bar", "barrier", "membar", "fence"], barrier::decode),
+    (&["mbarrier"], mbarrier::decode),
+    (&["cp", "griddepcontrol", "setmaxnreg"], copy::decode),
+    (&["wgmma"], wgmma::decode),
     (&["mma", "ldmatrix", "stmatrix", "movmatrix"], mma::decode),
 ];
 
