@@ -60,7 +60,7 @@ fn operator<'a>(cur: &mut Cursor<'a>, level: usize) -> Option<&'static str> {
         let longer = match *op {
             "|" => next == b'|' || true_pair(rest),
             "&" => next == b'&',
-            "<" | ">" => next == rest[0],
+            "<" | ">" => rest.first() == Some(&next),
             // `%` starts a register name, not a remainder, when a letter follows.
             "%" => next.is_ascii_alphabetic(),
             _ => false,
