@@ -237,31 +237,75 @@ fn conflict(old: u64, new: Kind) -> bool {
 }
 
 /// Records and checks an access of one lane to shared words.
+#[inline(always)]
 fn shared_access(cx: &mut Cx<'_>, at: u32, bytes: u32, lane: usize, kind: Kind, same: bool) -> Result<(), ()> {
     if bytes < 4 {
         return Ok(());
     }
     let w = cx.warp.index as usize;
+    let s = state(cx);
+    let (clock, phase) = (s.clocks[w][w] & 0xff_ffff, s.phases[w] & 0xff_ffff);
+    let stamp = u64::from(clock) << 40 | u64::from(phase) << 16;
     let me = (w * 32 + lane) as u64;
+    let new = stamp | me << 2 | kind as u64;
     for word in at / 4..(at + bytes) / 4 {
-        let s = state(cx);
-        let (clock, phase) = (s.clocks[w][w], s.phases[w]);
-        let old = s.cells[word as usize];
-        let new = u64::from(clock & 0xff_ffff) << 40 | u64::from(phase & 0xff_ffff) << 16 | me << 2 | kind as u64;
-        let (old_kind, thread) = (old & 3, (old >> 2 & 0x3ff) as u32);
-        let (old_phase, old_clock) = ((old >> 16 & 0xff_ffff) as u32, (old >> 40) as u32);
-        if conflict(old_kind, kind) && u64::from(thread) != me {
+        let Some(cell) = s.cells.get_mut(word as usize) else { continue };
+        let old = std::mem::replace(cell, new);
+        if conflict(old & 3, kind) && old >> 2 & 0x3ff != me && old != 0 {
+            let (thread, old_phase, old_clock) =
+                ((old >> 2 & 0x3ff) as u32, (old >> 16) as u32 & 0xff_ffff, (old >> 40) as u32);
             let v = (thread / 32) as usize;
-            let ordered = if v == w { old_phase != phase & 0xff_ffff } else { s.clocks[w][v] > old_clock };
-            let harmless = same && old_kind == 2;
+            let ordered = if v == w { old_phase != phase } else { s.clocks[w][v] > old_clock };
+            let harmless = same && old & 3 == 2;
             if !ordered && !harmless {
                 let what = kind_name(kind as u64);
-                return report(cx, lane, what, u64::from(4 * word), (thread, kind_name(old_kind), false));
+                return report(cx, lane, what, u64::from(4 * word), (thread, kind_name(old & 3), false));
             }
         }
-        s.cells[word as usize] = new;
     }
     Ok(())
+}
+
+/// A warp reads words of shared memory: as `shared_access` for each lane, the state looked up once. Lanes that read one
+/// address are recorded as one.
+fn shared_reads(cx: &mut Cx<'_>, addr: &[u64; 32], mask: u32, bytes: u32) -> Result<(), ()> {
+    let w = cx.warp.index as usize;
+    let s = state(cx);
+    let (clock, phase) = (s.clocks[w][w] & 0xff_ffff, s.phases[w] & 0xff_ffff);
+    let stamp = u64::from(clock) << 40 | u64::from(phase) << 16 | 1;
+    let mut last = u64::MAX;
+    let mut bad = None;
+    let mut left = mask;
+    while left != 0 {
+        let lane = left.trailing_zeros() as usize;
+        left &= left - 1;
+        if addr[lane] == last {
+            continue;
+        }
+        last = addr[lane];
+        let me = (w * 32 + lane) as u64;
+        let first = addr[lane] as usize / 4;
+        let Some(cells) = s.cells.get_mut(first..first + bytes as usize / 4) else { continue };
+        for (k, cell) in cells.iter_mut().enumerate() {
+            let old = *cell;
+            *cell = stamp | me << 2;
+            // Only writes and atomics conflict with a read.
+            if old & 2 != 0 && old >> 2 & 0x3ff != me {
+                let v = (old >> 7 & 31) as usize;
+                let ordered =
+                    if v == w { (old >> 16) as u32 & 0xff_ffff != phase } else { s.clocks[w][v] > (old >> 40) as u32 };
+                if !ordered {
+                    bad = Some((lane, first + k, old));
+                }
+            }
+        }
+    }
+    match bad {
+        None => Ok(()),
+        Some((lane, word, old)) => {
+            report(cx, lane, "read", 4 * word as u64, ((old >> 2 & 0x3ff) as u32, kind_name(old & 3), false))
+        }
+    }
 }
 
 /// Records and checks an access of one lane to global words.
@@ -283,7 +327,13 @@ fn global_access(cx: &mut Cx<'_>, at: u64, bytes: u32, lane: usize, kind: Kind, 
     }
     let new = launch << 50 | block << 34 | me << 24 | u64::from(clock) << 12 | u64::from(phase) << 2 | kind as u64;
     for word in 0..u64::from(bytes / 4) {
-        let old = cx.launch.memory.cell(at + 4 * word).swap(new, Ordering::Relaxed);
+        let old = {
+            // Two workers may update a cell at once; then one of the accesses goes unrecorded.
+            let cell = cx.launch.memory.cell(at + 4 * word);
+            let old = cell.load(Ordering::Relaxed);
+            cell.store(new, Ordering::Relaxed);
+            old
+        };
         if old >> 50 != launch || !conflict(old & 3, kind) {
             continue;
         }
@@ -314,8 +364,13 @@ fn global_access(cx: &mut Cx<'_>, at: u64, bytes: u32, lane: usize, kind: Kind, 
 /// A warp reads global memory.
 #[inline(always)]
 pub(super) fn global_read(cx: &mut Cx<'_>, addr: &[u64; 32], mask: u32, bytes: u32) -> Result<(), ()> {
+    let mut last = u64::MAX;
     for l in (0..32).filter(|l| mask >> l & 1 != 0) {
-        global_access(cx, addr[l], bytes, l, Kind::Read, false)?;
+        // Lanes that read one address are recorded as one.
+        if addr[l] != last {
+            last = addr[l];
+            global_access(cx, addr[l], bytes, l, Kind::Read, false)?;
+        }
     }
     Ok(())
 }
@@ -323,10 +378,10 @@ pub(super) fn global_read(cx: &mut Cx<'_>, addr: &[u64; 32], mask: u32, bytes: u
 /// A warp reads its block's shared memory.
 #[inline(always)]
 pub(super) fn shared_read(cx: &mut Cx<'_>, addr: &[u64; 32], mask: u32, bytes: u32) -> Result<(), ()> {
-    for l in (0..32).filter(|l| mask >> l & 1 != 0) {
-        shared_access(cx, addr[l] as u32, bytes, l, Kind::Read, false)?;
+    if bytes < 4 {
+        return Ok(());
     }
-    Ok(())
+    shared_reads(cx, addr, mask, bytes)
 }
 
 /// A lane writes its block's shared memory; `same`: the value is there already.
