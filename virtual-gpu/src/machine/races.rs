@@ -39,6 +39,9 @@ enum Kind {
     Atomic = 3,
 }
 
+/// In a cell of shared memory: besides the thread noted, a thread of another warp has read the word.
+const SEVERAL: u64 = 1 << 12;
+
 /// Bits of a global cell: launch 14, block 16, thread 10, clock 12, phase 10, kind 2.
 const CLOCK_LIMIT: u32 = 1 << 12;
 const PHASE_LIMIT: u32 = 1 << 10;
@@ -251,6 +254,10 @@ fn shared_access(cx: &mut Cx<'_>, at: u32, bytes: u32, lane: usize, kind: Kind, 
     for word in at / 4..(at + bytes) / 4 {
         let Some(cell) = s.cells.get_mut(word as usize) else { continue };
         let old = std::mem::replace(cell, new);
+        let readers = old & SEVERAL != 0 && (old >> 40) as u32 == clock && (old >> 7 & 31) as usize == w;
+        if readers && kind != Kind::Read {
+            return report(cx, lane, kind_name(kind as u64), u64::from(4 * word), (u32::MAX, "read", false));
+        }
         if conflict(old & 3, kind) && old >> 2 & 0x3ff != me && old != 0 {
             let (thread, old_phase, old_clock) =
                 ((old >> 2 & 0x3ff) as u32, (old >> 16) as u32 & 0xff_ffff, (old >> 40) as u32);
@@ -288,7 +295,14 @@ fn shared_reads(cx: &mut Cx<'_>, addr: &[u64; 32], mask: u32, bytes: u32) -> Res
         let Some(cells) = s.cells.get_mut(first..first + bytes as usize / 4) else { continue };
         for (k, cell) in cells.iter_mut().enumerate() {
             let old = *cell;
-            *cell = stamp | me << 2;
+            let (reader, read_clock) = ((old >> 7 & 31) as usize, (old >> 40) as u32);
+            // Another warp read the word too, and nothing has ordered that yet.
+            let several = match old & 3 {
+                1 if reader != w && s.clocks[w][reader] <= read_clock => SEVERAL,
+                1 if reader == w && read_clock == clock => old & SEVERAL,
+                _ => 0,
+            };
+            *cell = stamp | me << 2 | several;
             // Only writes and atomics conflict with a read.
             if old & 2 != 0 && old >> 2 & 0x3ff != me {
                 let v = (old >> 7 & 31) as usize;
