@@ -191,7 +191,7 @@ extern "C" fn cuMemMap(address: u64, bytes: usize, offset: usize, handle: Handle
         let mut ranges = lock(&RANGES);
         let end = address.checked_add(bytes).ok_or(Code::InvalidValue)?;
         let range = ranges.reserved.range(..=address).next_back();
-        if !range.is_some_and(|(start, size)| end <= start + size) {
+        if range.is_none_or(|(start, size)| end > start + size) {
             return Err(Error::invalid(format!(
                 "{address:#x} is not inside a reserved range with room for {bytes} bytes"
             )));
