@@ -25,7 +25,8 @@ impl<B: Map<3>, F: Fn(f64) -> B + Send + Sync> Op for Loss<B, F> {
     }
     fn backward(&self, ctx: &BackwardCtx<'_>, grad: Tensor) -> Result<Vec<Option<Gradient>>> {
         let (x, t) = (self.x.get(ctx)?, self.target.get(ctx)?);
-        let part = |scale: f64| record_opaque(self.opaque, map((self.kernel)(scale), [&grad, &x, &t])?, &[&grad, &x, &t]);
+        let part =
+            |scale: f64| record_opaque(self.opaque, map((self.kernel)(scale), [&grad, &x, &t])?, &[&grad, &x, &t]);
         Ok(vec![ctx.want(0, || part(self.scale))?, ctx.want(1, || part(-self.scale))?])
     }
 }
@@ -174,7 +175,12 @@ impl Tensor {
     /// Binary cross-entropy of logits, −w t ln σ(x) − (1 − t) ln(1 − σ(x)), without overflow, reduced. Targets are
     /// probabilities, of the logits' shape and float dtype, and constants; `pos_weight` w (1 if absent) is broadcast to
     /// that shape and a constant too.
-    pub fn bce_with_logits(&self, target: &Tensor, pos_weight: Option<&Tensor>, reduction: Reduction) -> Result<Tensor> {
+    pub fn bce_with_logits(
+        &self,
+        target: &Tensor,
+        pos_weight: Option<&Tensor>,
+        reduction: Reduction,
+    ) -> Result<Tensor> {
         const NAME: &str = "bce_with_logits";
         let Some(weight) = pos_weight else {
             let names = [NAME, "backward of bce_with_logits", "bce_with_logits (gradient of the target)"];

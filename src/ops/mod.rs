@@ -17,6 +17,7 @@ mod cumulate;
 mod dropout;
 mod extreme;
 mod functions;
+mod loss;
 mod gather;
 mod layer_norm;
 mod linear;
