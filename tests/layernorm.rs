@@ -42,10 +42,6 @@ impl Of {
     }
 }
 
-// Forward: the mean, the scale and the result each round once or twice. Backward: three terms that each carry the
-// statistics' rounding, of a sum over the row.
-const ULPS: (f64, f64) = (6.0, 24.0);
-
 #[test]
 fn layer_norm() {
     for (dims, normalized) in [(vec![3, 7], 1), (vec![2, 3, 4], 2), (vec![5], 1), (vec![4, 1, 6], 1), (vec![1, 33], 1)]
@@ -62,8 +58,7 @@ fn layer_norm() {
         .input(&dims)
         .input(&inner)
         .input(&inner)
-        .ulps(ULPS.0, ULPS.1)
-        .run();
+        .run_wide_and_half();
     }
     let of = Of::Columns(9);
     OpCheck::new(
@@ -73,8 +68,7 @@ fn layer_norm() {
     )
     .magnitude(move |x| definition(&x[0], None, None, 9, true, of).1)
     .input(&[4, 9])
-    .ulps(ULPS.0, ULPS.1)
-    .run();
+    .run_wide_and_half();
     OpCheck::new(
         "layer_norm with a bias alone",
         |x| x[0].layer_norm(1, None, Some(&x[1]), EPS),
@@ -83,8 +77,7 @@ fn layer_norm() {
     .magnitude(move |x| definition(&x[0], None, Some(&x[1]), 9, true, of).1)
     .input(&[4, 9])
     .input(&[9])
-    .ulps(ULPS.0, ULPS.1)
-    .run();
+    .run_wide_and_half();
 }
 
 #[test]
@@ -100,8 +93,7 @@ fn rms_norm() {
         .magnitude(move |x| definition(&x[0], Some(&x[1]), None, width, false, of).1)
         .input(&dims)
         .input(&[width])
-        .ulps(ULPS.0, ULPS.1)
-        .run();
+        .run_wide_and_half();
     }
 }
 
@@ -119,8 +111,7 @@ fn group_norm() {
         .input(&dims)
         .input(&[channels])
         .input(&[channels])
-        .ulps(ULPS.0, ULPS.1)
-        .run();
+        .run_wide_and_half();
     }
 }
 
@@ -150,7 +141,7 @@ fn add_layer_norm_gives_both_results_their_gradients() {
     .input(&[3, 7])
     .input(&[7])
     .input(&[7])
-    .ulps(ULPS.0, 12.0)
+    .ulps(6.0, 12.0)
     .run();
 }
 

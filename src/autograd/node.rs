@@ -23,6 +23,8 @@ pub struct BackwardCtx<'a> {
     pub(super) node: &'a Arc<Node>,
     /// Set where the walk itself is recorded, for second derivatives.
     pub(super) create_graph: bool,
+    /// Set where the graph outlives the walk.
+    pub(super) retain_graph: bool,
     /// Gradients of leaves that are not inputs of the node (variables captured by a checkpointed closure).
     pub(super) captured: Mutex<Vec<Gradients>>,
 }

@@ -122,6 +122,11 @@ impl OpCheck {
         self
     }
 
+    /// Forward and backward error of sums of this many products.
+    pub fn terms(self, forward: f64, backward: f64) -> Self {
+        self.ulps(forward + 1.0, backward + 1.0)
+    }
+
     /// What the forward bound scales with instead of |result|: Σ|ab| for sums of products.
     pub fn magnitude(mut self, magnitude: impl Fn(&[Array]) -> Array + 'static) -> Self {
         self.magnitude = Some(Box::new(magnitude));
@@ -143,6 +148,15 @@ impl OpCheck {
     pub fn silent(mut self, op: &'static str, input: usize) -> Self {
         self.silent.push((op, input));
         self
+    }
+
+    /// For normalisations, whose statistics carry the rounding of a sum of f32 (or f64) that half dtypes, which are
+    /// computed in f32 and rounded once, do not feel. Forward: the mean, the scale and the result round once or twice.
+    /// Backward: three terms that each carry the statistics' rounding.
+    pub fn run_wide_and_half(self) {
+        let wide = self.dtypes(&[DType::F64, DType::F32]).ulps(6.0, 24.0);
+        wide.run();
+        wide.dtypes(&[DType::F16, DType::BF16]).ulps(2.0, 2.0).run();
     }
 
     /// Runs everything; panics with what differs.

@@ -32,7 +32,7 @@ pub trait Vector: Real + crate::Element<Acc = Self> + super::Float {
     /// `a + b` per lane.
     fn add<S: Simd>(simd: S, a: Self::Register<S>, b: Self::Register<S>) -> Self::Register<S>;
     /// The sum of the lanes, in a fixed order.
-    fn sum<S: Simd>(simd: S, x: Self::Register<S>) -> Self;
+    fn reduce<S: Simd>(simd: S, x: Self::Register<S>) -> Self;
 }
 
 macro_rules! vector {
@@ -64,7 +64,7 @@ macro_rules! vector {
                 simd.$add(a, b)
             }
             #[inline(always)]
-            fn sum<S: Simd>(simd: S, x: S::$register) -> Self {
+            fn reduce<S: Simd>(simd: S, x: S::$register) -> Self {
                 simd.$sum(x)
             }
         }

@@ -55,21 +55,33 @@ impl TileShape {
     }
 }
 
+/// One row of B under a tile.
+pub trait Columns<A: Vector> {
+    /// Register `v` of the row.
+    fn register<S: Simd>(&self, simd: S, v: usize) -> A::Register<S>;
+}
+
+impl<A: Vector> Columns<A> for &[A] {
+    #[inline(always)]
+    fn register<S: Simd>(&self, simd: S, v: usize) -> A::Register<S> {
+        A::load(simd, &self[v * A::lanes::<S>()..])
+    }
+}
+
 /// Σ over k of `a[k][r] · b(k)[..]` for `MR` rows and `V` registers; `a` holds `MR` numbers per k.
 #[inline(always)]
-pub fn tile<'b, A: Vector, S: Simd, const MR: usize, const V: usize>(
+pub fn tile<A: Vector, S: Simd, const MR: usize, const V: usize>(
     simd: S,
     a: &[A],
-    b: impl Iterator<Item = &'b [A]>,
+    b: impl Iterator<Item = impl Columns<A>>,
     out: &mut [A; MAX_MR * MAX_NR],
 ) {
     let lanes = A::lanes::<S>();
     let mut acc = [[A::splat(simd, A::ZERO); V]; MR];
     for (a, b) in a.chunks_exact(MR).zip(b) {
-        let b = &b[..V * lanes];
         let mut column = [A::splat(simd, A::ZERO); V];
         for v in 0..V {
-            column[v] = A::load(simd, &b[v * lanes..]);
+            column[v] = b.register(simd, v);
         }
         for r in 0..MR {
             let row = A::splat(simd, a[r]);
@@ -88,11 +100,11 @@ pub fn tile<'b, A: Vector, S: Simd, const MR: usize, const V: usize>(
 /// [`tile`] for run-time counts: `mr` one of 1, 2, 4, 8 (what [`panel_rows`] gives), `v` from 1 to 3. Row `r` of the
 /// result starts at `r · v · lanes` of `out`.
 #[inline(always)]
-pub fn any_tile<'b, A: Vector, S: Simd>(
+pub fn any_tile<A: Vector, S: Simd>(
     simd: S,
     (mr, v): (usize, usize),
     a: &[A],
-    b: impl Iterator<Item = &'b [A]>,
+    b: impl Iterator<Item = impl Columns<A>>,
     out: &mut [A; MAX_MR * MAX_NR],
 ) {
     match (mr, v) {

@@ -10,7 +10,7 @@ pub(crate) mod micro;
 pub(crate) mod pack;
 pub mod plan;
 
-pub(crate) use cpu::{first_error, multiply, scratch};
+pub(crate) use cpu::{multiply, scratch};
 
 use crate::device::{Buffer, Memory, View};
 use crate::kernels::{mixed_devices, no_cuda, unsupported};
