@@ -194,7 +194,8 @@ fn ragged_sizes_around_every_block() {
     ];
     for (m, n, k) in sizes {
         for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
-            let (a, b, g) = (random(&[m, k], dtype, &mut r), random(&[k, n], dtype, &mut r), random(&[m, n], dtype, &mut r));
+            let (a, b, g) =
+                (random(&[m, k], dtype, &mut r), random(&[k, n], dtype, &mut r), random(&[m, n], dtype, &mut r));
             let (y, y_size) = (matmul(&a, &b), magnitude(&a, &b));
             for views in [false, true] {
                 let make = |a: &Array| -> Result<Tensor> {

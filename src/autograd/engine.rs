@@ -62,9 +62,11 @@ impl Backward {
             if node.keep() {
                 done.add(id, gradient.clone())?;
             }
-            let op = node.op(self.retain_graph || self.create_graph)?;
-            let ctx = BackwardCtx { node: &node, create_graph: self.create_graph, captured: Mutex::default() };
-            let gradients = op.backward(&ctx, gradient.dense()?)?;
+            let retain_graph = self.retain_graph || self.create_graph;
+            let op = node.op(retain_graph)?;
+            let captured = Mutex::default();
+            let ctx = BackwardCtx { node: &node, create_graph: self.create_graph, retain_graph, captured };
+            let gradients = op.backward(&ctx, gradient.into_dense()?)?;
             drop(op);
             for captured in ctx.captured.into_inner() {
                 done.accumulate(captured)?;

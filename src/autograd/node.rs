@@ -23,6 +23,8 @@ pub struct BackwardCtx<'a> {
     pub(super) node: &'a Arc<Node>,
     /// Set where the walk itself is recorded, for second derivatives.
     pub(super) create_graph: bool,
+    /// Set where the graph outlives the walk.
+    pub(super) retain_graph: bool,
     /// Gradients of leaves that are not inputs of the node (variables captured by a checkpointed closure).
     pub(super) captured: Mutex<Vec<Gradients>>,
 }
@@ -31,6 +33,12 @@ impl BackwardCtx<'_> {
     /// Whether input `i` needs a gradient.
     pub fn needs(&self, i: usize) -> bool {
         self.node.inputs.get(i).is_some_and(Option::is_some)
+    }
+
+    /// Whether input `i` is a variable or tracked constant: its gradient goes to the caller, never through another
+    /// backward, so that it may be row-sparse.
+    pub fn is_leaf(&self, i: usize) -> bool {
+        self.node.inputs.get(i).and_then(Option::as_ref).is_some_and(|node| node.leaf)
     }
 
     /// Whether the walk is recorded, for second derivatives.
@@ -136,7 +144,8 @@ impl Drop for Node {
     fn drop(&mut self) {
         let mut stack: Vec<Arc<Node>> = self.inputs.drain(..).flatten().collect();
         while let Some(node) = stack.pop() {
-            if let Ok(mut node) = Arc::try_unwrap(node) {
+            // Not try_unwrap: when two threads let go at once, exactly one of them must take the node apart.
+            if let Some(mut node) = Arc::into_inner(node) {
                 stack.extend(node.inputs.drain(..).flatten());
             }
         }

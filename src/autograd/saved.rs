@@ -37,6 +37,14 @@ impl Saved {
         Saved { tensor: tensor.detach(), version: tensor.storage().version(), source }
     }
 
+    /// The saved tensor, to be overwritten by the backward: where nothing else holds its memory and no later walk will
+    /// ask for it again.
+    pub(crate) fn expendable(&self, ctx: &BackwardCtx<'_>) -> Option<&Tensor> {
+        let storage = self.tensor.storage();
+        let alone = std::sync::Arc::strong_count(storage) == 1 && storage.version() == self.version;
+        (alone && !ctx.retain_graph && self.tensor.is_whole()).then_some(&self.tensor)
+    }
+
     /// The saved tensor; part of the graph again where the backward is itself recorded. An error naming the variable
     /// if it was overwritten after the forward.
     pub fn get(&self, ctx: &BackwardCtx<'_>) -> Result<Tensor> {

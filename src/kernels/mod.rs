@@ -5,11 +5,22 @@
 //! the pure function from descriptor and device to a named configuration, `cpu.rs` the CPU device's implementation,
 //! `cuda.rs` the launches.
 
-pub mod conv;
+pub mod attention;
+pub mod batchnorm;
 pub mod elementwise;
 pub mod gemm;
-pub mod pool;
+pub mod index;
+pub mod optimizer;
+pub mod random;
 pub mod reduce;
+pub mod images;
+pub mod layernorm;
+pub mod params;
+pub(crate) mod rowwise;
+pub mod sort;
+pub mod softmax_xent;
+pub mod conv;
+pub mod pool;
 pub mod window;
 
 use crate::{DType, Error};

@@ -75,7 +75,8 @@ impl Tensor {
         let features = self.dims().last().copied();
         let wrong_bias = bias.is_some_and(|b| weight.rank() == 0 || b.dims() != &weight.dims()[..1]);
         if weight.rank() != 2 || features != Some(weight.dims()[1]) || wrong_bias {
-            let found: Vec<Shape> = [Some(self), Some(weight), bias].into_iter().flatten().map(|t| *t.shape()).collect();
+            let found: Vec<Shape> =
+                [Some(self), Some(weight), bias].into_iter().flatten().map(|t| *t.shape()).collect();
             return Err(Error::shape("linear", "x of (…, in), a weight of (out, in) and a bias of (out)", &found));
         }
         let (x, transposed) = (rows(&self.detach())?, weight.detach().transpose(0, 1)?);

@@ -1,8 +1,9 @@
 //! What the tests share: f64 arrays, fresh random inputs, and the check of one operation against its definition.
-#![allow(dead_code)] // every test binary uses its own part
+#![allow(dead_code, unused_imports)] // every test binary uses its own part
 
 pub mod array;
 pub mod check;
+pub mod large;
 pub mod random;
 
 pub use array::Array;

@@ -2,7 +2,7 @@
 
 use super::{GRAIN, Real, for_each_chunk};
 use crate::shape::coalesce;
-use crate::{Element, Layout};
+use crate::{Element, Layout, MAX_RANK};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
@@ -98,23 +98,27 @@ pub fn load_strided<T: Float>(all: &[T], layout: &Layout, start: usize, to: &mut
     });
 }
 
+/// As [`load_strided`] for any dtype, without a conversion.
+pub fn load_elements<T: Element>(all: &[T], layout: &Layout, start: usize, to: &mut [T]) {
+    for_each_run(layout, start, to.len(), |done, at, run, step| {
+        let out = &mut to[done..done + run];
+        match step {
+            0 => out.fill(all[at]),
+            1 => out.copy_from_slice(&all[at..at + run]),
+            _ => out.iter_mut().zip(all[at..].iter().step_by(step)).for_each(|(o, &v)| *o = v),
+        }
+    });
+}
+
 /// Copies all elements of a strided layout to contiguous memory, in parallel.
 pub fn copy_strided<T: Element>(all: &[T], layout: &Layout, to: &mut [T]) {
     let [layout] = coalesce([*layout]);
-    for_each_chunk(to, GRAIN, |chunk, to| {
-        for_each_run(&layout, chunk * GRAIN, to.len(), |done, at, run, step| {
-            let out = &mut to[done..done + run];
-            match step {
-                0 => out.fill(all[at]),
-                1 => out.copy_from_slice(&all[at..at + run]),
-                _ => out.iter_mut().zip(all[at..].iter().step_by(step)).for_each(|(o, &v)| *o = v),
-            }
-        });
-    });
+    for_each_chunk(to, GRAIN, |chunk, to| load_elements(all, &layout, chunk * GRAIN, to));
 }
 
 /// Cuts elements `start..start + len` of a layout into runs along the innermost axis and calls
 /// `f(elements done, storage index, run length, stride)` for each.
+#[inline(always)]
 fn for_each_run(layout: &Layout, start: usize, len: usize, mut f: impl FnMut(usize, usize, usize, usize)) {
     let (dims, strides) = (layout.dims(), layout.strides());
     let Some(inner) = dims.len().checked_sub(1) else {
@@ -123,19 +127,37 @@ fn for_each_run(layout: &Layout, start: usize, len: usize, mut f: impl FnMut(usi
         }
         return;
     };
+    if len == 0 {
+        return;
+    }
     let (width, step) = (dims[inner], strides[inner]);
-    let mut done = 0;
-    while done < len {
-        let flat = start + done;
-        let (mut row, column) = (flat / width, flat % width);
-        let mut at = layout.offset() + column * step;
-        for axis in (0..inner).rev() {
-            at += row % dims[axis] * strides[axis];
-            row /= dims[axis];
-        }
+    // Divided once; from there the index counts up like an odometer.
+    let (mut row, column) = (start / width, start % width);
+    let mut index = [0; MAX_RANK];
+    let mut base = layout.offset();
+    for axis in (0..inner).rev() {
+        index[axis] = row % dims[axis];
+        row /= dims[axis];
+        base += index[axis] * strides[axis];
+    }
+    let (mut done, mut column) = (0, column);
+    loop {
         let run = (width - column).min(len - done);
-        f(done, at, run, step);
+        f(done, base + column * step, run, step);
         done += run;
+        if done == len {
+            return;
+        }
+        column = 0;
+        for axis in (0..inner).rev() {
+            index[axis] += 1;
+            base += strides[axis];
+            if index[axis] < dims[axis] {
+                break;
+            }
+            base -= index[axis] * strides[axis];
+            index[axis] = 0;
+        }
     }
 }
 
