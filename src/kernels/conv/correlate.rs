@@ -74,12 +74,18 @@ pub(super) fn run<T: Float<Acc: Vector>>(
         let bias = bias.map(|b| &b[group * outer..][..outer]);
         let first = at.col / size - group * outer;
         let channels = first..first + at.cols / size;
-        dispatch(Correlation { passes, planes, weights, outer, bias, channels, images: at.rows, size, out });
+        let mut outputs = Outputs { bias, channels: channels.clone(), images: at.rows, size, out };
+        if passes.iter().any(|p| p.terms.is_empty()) {
+            outputs.fill_with_bias();
+        }
+        let mut store = |pass: &Pass, v: usize, channel: usize, values: &mut [T::Acc]| {
+            outputs.store(pass, v, shape.lanes, channel, values);
+        };
+        dispatch(Correlation { passes, planes, weights, outer, channels, store: &mut store });
     };
     if batch.div_ceil(images) * groups >= SETS {
         let failed = OnceLock::new();
-        let shape = [1, batch, groups * outer * size];
-        for_each_tile([out], shape, [images, outer * size], true, |at, [out]| {
+        for_each_tile([out], [1, batch, groups * outer * size], [images, outer * size], true, |at, [out]| {
             let group = at.col / (outer * size);
             let work = || -> Result<()> {
                 let mut room = scratch::<T::Acc>(planes.len())?;
@@ -208,36 +214,29 @@ impl<A: Vector> Columns<A> for Shifted<'_, A> {
     }
 }
 
-/// Some output channels of one set of images.
-struct Correlation<'a, T: Float> {
+/// Some output channels of one set of images. Generic over the accumulator alone, so that register tiles are compiled
+/// once for it and not per dtype.
+struct Correlation<'a, A> {
     passes: &'a [Pass],
-    planes: &'a [T::Acc],
-    weights: Weights<'a, T::Acc>,
+    planes: &'a [A],
+    weights: Weights<'a, A>,
     /// Channels of the group.
     outer: usize,
-    bias: Option<&'a [T]>,
     /// The channels to compute.
     channels: Range<usize>,
-    /// How many images are there; lanes of further ones are dropped.
-    images: usize,
-    /// Outputs per channel.
-    size: usize,
-    /// A row per image, of the channels' outputs.
-    out: TileMut<'a, T>,
+    /// Takes a channel's sums for some registers: the pass, the first register, the channel.
+    store: &'a mut dyn FnMut(&Pass, usize, usize, &mut [A]),
 }
 
-impl<T: Float<Acc: Vector>> WithSimd for Correlation<'_, T> {
+impl<A: Vector> WithSimd for Correlation<'_, A> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let Correlation { passes, planes, weights, outer, .. } = self;
-        let (mr, lanes) = (crate::kernels::gemm::micro::full_rows::<S>(), T::Acc::lanes::<S>());
-        let mut tile = [T::Acc::ZERO; MAX_MR * MAX_NR];
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Correlation { passes, planes, weights, outer, channels, store } = self;
+        let (mr, lanes) = (crate::kernels::gemm::micro::full_rows::<S>(), A::lanes::<S>());
+        let mut tile = [A::ZERO; MAX_MR * MAX_NR];
         let mut base = 0;
-        if passes.iter().any(|p| p.terms.is_empty()) {
-            self.fill_with_bias();
-        }
         for (index, pass) in passes.iter().enumerate() {
             let terms = pass.terms.len();
             let registers_of = if terms == 0 { 0 } else { pass.positions.len() };
@@ -246,7 +245,7 @@ impl<T: Float<Acc: Vector>> WithSimd for Correlation<'_, T> {
                 let stride = registers * lanes;
                 let mut positions = [0; NV];
                 positions[..registers].copy_from_slice(&pass.positions[v..v + registers]);
-                for first in self.channels.clone().step_by(mr) {
+                for first in channels.clone().step_by(mr) {
                     let rows = mr.min(outer - first);
                     let height = panel_rows(rows);
                     let columns = pass.offsets.iter().map(
@@ -256,7 +255,7 @@ impl<T: Float<Acc: Vector>> WithSimd for Correlation<'_, T> {
                     match weights {
                         Weights::Packed(all) => {
                             let panel = &all[base + first * terms..][..height * terms];
-                            any_tile::<T::Acc, S>(simd, (height, registers), panel, columns, &mut tile);
+                            any_tile::<A, S>(simd, (height, registers), panel, columns, &mut tile);
                         }
                         Weights::InPlace { all, places } => {
                             let Places { terms, row } = &places[index];
@@ -265,12 +264,11 @@ impl<T: Float<Acc: Vector>> WithSimd for Correlation<'_, T> {
                                 #[inline(always)]
                                 |&term| Strided { from: &all[term..], row: *row },
                             );
-                            full_tile::<T::Acc, S>(simd, registers, rows, columns, &mut tile);
+                            full_tile::<A, S>(simd, registers, rows, columns, &mut tile);
                         }
                     }
                     for r in 0..rows {
-                        let values = &mut tile[r * stride..][..stride];
-                        self.store(pass, v, lanes, first + r, values);
+                        store(pass, v, first + r, &mut tile[r * stride..][..stride]);
                     }
                 }
             }
@@ -279,7 +277,20 @@ impl<T: Float<Acc: Vector>> WithSimd for Correlation<'_, T> {
     }
 }
 
-impl<T: Float> Correlation<'_, T> {
+/// Where the sums of one task go.
+struct Outputs<'a, T> {
+    bias: Option<&'a [T]>,
+    /// The task's channels.
+    channels: Range<usize>,
+    /// How many images are there; lanes of further ones are dropped.
+    images: usize,
+    /// Outputs per channel.
+    size: usize,
+    /// A row per image, of the channels' outputs.
+    out: TileMut<'a, T>,
+}
+
+impl<T: Float> Outputs<'_, T> {
     /// What outputs that no tap reaches hold.
     fn fill_with_bias(&mut self) {
         for image in 0..self.images {
@@ -290,7 +301,6 @@ impl<T: Float> Correlation<'_, T> {
     }
 
     /// Stores the registers from `v` on of one channel.
-    #[inline(always)]
     fn store(&mut self, pass: &Pass, v: usize, lanes: usize, channel: usize, values: &mut [T::Acc]) {
         if let Some(bias) = self.bias {
             let b = bias[channel].to_acc();
