@@ -12,6 +12,9 @@ typedef float f32;
 /** The most dimensions that a strided kernel walks; the host merges neighbours first. */
 static const u32 MAX_RANK = 8;
 
+/** The most operands of an elementwise function. */
+static const u32 MAX_OPERANDS = 4;
+
 /** A contiguous elementwise call. */
 typedef struct ElementwiseParams {
     /** Elements of the output. */
@@ -48,12 +51,8 @@ typedef struct StridedParams {
     f32 b;
     /** Strides of the output, innermost first. */
     i64 out[MAX_RANK];
-    /** Strides of the first operand. */
-    i64 x[MAX_RANK];
-    /** Strides of the second operand. */
-    i64 y[MAX_RANK];
-    /** Strides of the third operand. */
-    i64 z[MAX_RANK];
+    /** Strides of the operands. */
+    i64 operands[MAX_OPERANDS][MAX_RANK];
 } StridedParams;
 
 /** No activation after a matrix product. */

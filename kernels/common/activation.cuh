@@ -3,35 +3,28 @@
 
 #include "common/types.cuh"
 
-DEVICE f32 relu(f32 x) { return x < 0.0f ? 0.0f : x; }
+// The larger and the smaller; NaN if either is.
+DEVICE f32 maximum(f32 a, f32 b) { return a != a ? a : (b > a || b != b ? b : a); }
+DEVICE f32 minimum(f32 a, f32 b) { return a != a ? a : (b < a || b != b ? b : a); }
 
-// x·Φ(x), Φ the normal distribution function (Hendrycks and Gimpel 2016).
-DEVICE f32 gelu(f32 x) { return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)); }
-
-// Its derivative, Φ(x) + x·φ(x).
-DEVICE f32 gelu_slope(f32 x) {
-    f32 phi = 0.39894228040143268f * expf(-0.5f * x * x);
-    return 0.5f * (1.0f + erff(x * 0.70710678118654752f)) + x * phi;
-}
-
-constexpr f32 GELU_TANH_SCALE = 0.79788456080286536f;
-constexpr f32 GELU_TANH_CUBE = 0.044715f;
-
-DEVICE f32 gelu_tanh(f32 x) {
-    f32 t = tanhf(GELU_TANH_SCALE * (x + GELU_TANH_CUBE * x * x * x));
-    return 0.5f * x * (1.0f + t);
-}
-
-DEVICE f32 gelu_tanh_slope(f32 x) {
-    f32 t = tanhf(GELU_TANH_SCALE * (x + GELU_TANH_CUBE * x * x * x));
-    f32 inner = GELU_TANH_SCALE * (1.0f + 3.0f * GELU_TANH_CUBE * x * x);
-    // The second term is 0 where t is ±1, also where inner has overflowed.
-    f32 rest = 1.0f - t * t;
-    return 0.5f * (1.0f + t) + (rest == 0.0f ? 0.0f : 0.5f * x * rest * inner);
-}
+DEVICE f32 relu(f32 x) { return maximum(x, 0.0f); }
 
 // 1/(1 + e^-x); e^-x may overflow to infinity, whose reciprocal is the right 0.
-DEVICE f32 sigmoid(f32 x) { return 1.0f / (1.0f + expf(-x)); }
+DEVICE f32 sigmoid(f32 x) { return __frcp_rn(1.0f + expf(-x)); }
+
+// The normal distribution function, accurate in its lower tail.
+DEVICE f32 normal_cdf(f32 x) { return 0.5f * erfcf(-0.70710678118654752f * x); }
+
+// x·Φ(x) (Hendrycks and Gimpel 2016, "Gaussian error linear units").
+DEVICE f32 gelu(f32 x) { return x * normal_cdf(x); }
+
+// (1 + tanh u)/2 = 1/(1 + e^-2u), u = √(2/π)·(x + 0.044715·x³): GELU's tanh form is x times this.
+DEVICE f32 gelu_gate(f32 x) { return sigmoid(1.5957691216057308f * x * (0.044715f * x * x + 1.0f)); }
+
+DEVICE f32 gelu_tanh(f32 x) { return x * gelu_gate(x); }
+
+// ln(1 + e^x) without overflow.
+DEVICE f32 softplus(f32 x) { return maximum(x, 0.0f) + log1pf(expf(-fabsf(x))); }
 
 // ACTIVATION_* of params.h.
 DEVICE f32 activate(u32 activation, f32 x) {

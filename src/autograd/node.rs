@@ -144,7 +144,8 @@ impl Drop for Node {
     fn drop(&mut self) {
         let mut stack: Vec<Arc<Node>> = self.inputs.drain(..).flatten().collect();
         while let Some(node) = stack.pop() {
-            if let Ok(mut node) = Arc::try_unwrap(node) {
+            // Not try_unwrap: when two threads let go at once, exactly one of them must take the node apart.
+            if let Some(mut node) = Arc::into_inner(node) {
                 stack.extend(node.inputs.drain(..).flatten());
             }
         }

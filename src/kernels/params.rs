@@ -4,6 +4,8 @@
 
 #[doc = " The most dimensions that a strided kernel walks; the host merges neighbours first."]
 pub const MAX_RANK: u32 = 8;
+#[doc = " The most operands of an elementwise function."]
+pub const MAX_OPERANDS: u32 = 4;
 #[doc = " A contiguous elementwise call."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq)]
@@ -58,16 +60,12 @@ pub struct StridedParams {
     pub b: f32,
     #[doc = " Strides of the output, innermost first."]
     pub out: [i64; 8usize],
-    #[doc = " Strides of the first operand."]
-    pub x: [i64; 8usize],
-    #[doc = " Strides of the second operand."]
-    pub y: [i64; 8usize],
-    #[doc = " Strides of the third operand."]
-    pub z: [i64; 8usize],
+    #[doc = " Strides of the operands."]
+    pub operands: [[i64; 8usize]; 4usize],
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of StridedParams"][::core::mem::size_of::<StridedParams>() - 368usize];
+    ["Size of StridedParams"][::core::mem::size_of::<StridedParams>() - 432usize];
     ["Alignment of StridedParams"][::core::mem::align_of::<StridedParams>() - 8usize];
     ["Offset of field: StridedParams::count"][::core::mem::offset_of!(StridedParams, count) - 0usize];
     ["Offset of field: StridedParams::rank"][::core::mem::offset_of!(StridedParams, rank) - 4usize];
@@ -75,9 +73,7 @@ const _: () = {
     ["Offset of field: StridedParams::a"][::core::mem::offset_of!(StridedParams, a) - 104usize];
     ["Offset of field: StridedParams::b"][::core::mem::offset_of!(StridedParams, b) - 108usize];
     ["Offset of field: StridedParams::out"][::core::mem::offset_of!(StridedParams, out) - 112usize];
-    ["Offset of field: StridedParams::x"][::core::mem::offset_of!(StridedParams, x) - 176usize];
-    ["Offset of field: StridedParams::y"][::core::mem::offset_of!(StridedParams, y) - 240usize];
-    ["Offset of field: StridedParams::z"][::core::mem::offset_of!(StridedParams, z) - 304usize];
+    ["Offset of field: StridedParams::operands"][::core::mem::offset_of!(StridedParams, operands) - 176usize];
 };
 #[doc = " No activation after a matrix product."]
 pub const ACTIVATION_NONE: u32 = 0;

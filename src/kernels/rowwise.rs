@@ -5,6 +5,24 @@ use crate::device::cpu::{Float, GRAIN, Real, copy_strided};
 use crate::device::{Buffer, Memory, View};
 use crate::{DType, Device, Element, Error, Result, Shape, with_float};
 
+/// A function of slices, compiled for each instruction set once per number type (and not once per dtype, as a closure
+/// in a function of dtypes would be).
+macro_rules! vectorized {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident<A $(, const $flag:ident: bool)?>($($arg:ident: $ty:ty),* $(,)?)
+        $(-> $out:ty)? $body:block) => {
+        $(#[$doc])*
+        $vis fn $name<A: $crate::device::cpu::Real $(, const $flag: bool)?>($($arg: $ty),*) $(-> $out)? {
+            #[inline(always)]
+            fn body<A: $crate::device::cpu::Real $(, const $flag: bool)?>($($arg: $ty),*) $(-> $out)? $body
+            $crate::device::cpu::vectorize(
+                #[inline(always)]
+                || body::<A $(, $flag)?>($($arg),*),
+            )
+        }
+    };
+}
+pub(crate) use vectorized;
+
 /// A view's elements in row-major order: the buffer's own where they lie so, else a copy.
 pub(crate) enum Packed<'a, T> {
     Borrowed(&'a [T]),

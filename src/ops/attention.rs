@@ -112,8 +112,7 @@ impl Tensor {
         };
         let scale = params.scale.unwrap_or(1.0 / (dim.max(1) as f64).sqrt());
         let causal = params.causal;
-        let desc =
-            AttentionDesc { batch, heads, kv_heads, queries, keys: key_count, dim, value_dim, scale, causal };
+        let desc = AttentionDesc { batch, heads, kv_heads, queries, keys: key_count, dim, value_dim, scale, causal };
         let statistics = if self.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
         let mut out = Buffer::uninit(self.device(), self.dtype(), batch * heads * queries * value_dim)?;
         let mut lse = Buffer::uninit(self.device(), statistics, batch * heads * queries)?;

@@ -2,7 +2,7 @@
 
 use crate::device::Buffer;
 use crate::kernels::reduce::{self, ReduceDesc, Reduction};
-use crate::{Error, Result, Shape, Tensor};
+use crate::{DType, Error, Result, Shape, Tensor};
 
 /// Resolved axes of a reduction of one shape.
 pub(crate) struct Axes {
@@ -47,9 +47,19 @@ pub(crate) fn every_axis(x: &Tensor) -> Vec<isize> {
 
 /// Reduces with the axes kept as extents of 1; unrecorded.
 pub(crate) fn reduce_axes(x: &Tensor, axes: &Axes, reduction: Reduction) -> Result<Tensor> {
-    let mut out = Buffer::uninit(x.device(), reduction.output(x.dtype())?, axes.keepdim.numel())?;
+    reduce_to(x, axes, reduction, reduction.output(x.dtype())?)
+}
+
+/// As [`reduce_axes`], to the result's dtype or, for half precision, f32.
+pub(crate) fn reduce_to(x: &Tensor, axes: &Axes, reduction: Reduction, dtype: DType) -> Result<Tensor> {
+    let mut out = Buffer::uninit(x.device(), dtype, axes.keepdim.numel())?;
     reduce::reduce(&ReduceDesc { reduced: axes.reduced.clone() }, reduction, x.read().view()?, &mut out)?;
     Tensor::from_buffer(out, axes.keepdim)
+}
+
+/// The dtype in which backwards made of several operations compute: f32 for half precision, so that it rounds once.
+pub(crate) fn wide(dtype: DType) -> DType {
+    if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype }
 }
 
 /// Drops the axes that a reduction kept.

@@ -12,7 +12,7 @@ use crate::{DType, Error, Result, Shape, Tensor};
 pub struct BatchNormOutput {
     /// The result, of the input's shape and dtype.
     pub y: Tensor,
-    /// The mean of each channel, of shape (C): a constant for autograd; f32, f64 for f64 inputs.
+    /// The mean of each channel, of shape (C): a constant for autograd, and f32 as running statistics are.
     pub mean: Tensor,
     /// The biased variance of each channel, likewise. Running statistics want it times m / (m − 1), where m is the
     /// number of elements per channel.
@@ -164,7 +164,7 @@ fn batch_norm(
         has_residual: options.residual.is_some(),
         parameters: [weight, bias].map(|p| p.map(Tensor::dtype)),
     })?;
-    Ok(BatchNormOutput { y, mean, var })
+    Ok(BatchNormOutput { y, mean: mean.to_dtype(DType::F32)?, var: var.to_dtype(DType::F32)? })
 }
 
 impl Tensor {

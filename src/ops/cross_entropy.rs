@@ -184,9 +184,9 @@ impl Op for CrossEntropy {
         let (desc, lse) = (self.loss.desc(), lse.view()?);
         // Nothing else holds the logits (an output layer's result, as a rule): the gradient takes their place.
         if let Some(logits) = self.logits.expendable(ctx) {
-            logits.storage().write(|buffer| {
-                softmax_xent::cross_entropy_backward(&desc, None, targets, lse, &upstream, buffer)
-            })?;
+            logits
+                .storage()
+                .write(|buffer| softmax_xent::cross_entropy_backward(&desc, None, targets, lse, &upstream, buffer))?;
             return Ok(vec![Some(logits.detach().into())]);
         }
         let logits = self.logits.get(ctx)?;

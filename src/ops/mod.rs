@@ -3,8 +3,8 @@
 
 mod activation;
 mod arithmetic;
-mod attention;
 mod axes;
+mod attention;
 mod batch_norm;
 mod binary;
 mod cast;
@@ -17,6 +17,7 @@ mod cumulate;
 mod dropout;
 mod extreme;
 mod functions;
+mod loss;
 mod gather;
 mod layer_norm;
 mod linear;

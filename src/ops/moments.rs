@@ -1,6 +1,6 @@
 //! Variance, standard deviation, norms and logsumexp over axes.
 
-use super::axes::{Axes, drop_axes, every_axis, reduce_axes, reduction_methods};
+use super::axes::{Axes, drop_axes, every_axis, reduce_axes, reduce_to, reduction_methods, wide};
 use super::support::map;
 use crate::autograd::{BackwardCtx, Gradient, Op, Saved, record, record_opaque};
 use crate::kernels::elementwise::{DivOrZero, ScaledExpDifference, ScaledSign};
@@ -39,13 +39,14 @@ impl Op for Var {
         if self.std.is_some() { "std" } else { "var" }
     }
     fn backward(&self, ctx: &BackwardCtx<'_>, grad: Tensor) -> Result<Vec<Option<Gradient>>> {
-        let x = self.x.get(ctx)?;
+        let (dtype, wide) = (grad.dtype(), wide(grad.dtype()));
+        let (x, grad) = (self.x.get(ctx)?.to_dtype(wide)?, grad.to_dtype(wide)?);
         let deviation = x.sub(&x.mean_keepdim(&self.axes)?)?;
         let scale = match &self.std {
             None => grad.affine(2.0 / self.freedom, 0.0)?,
-            Some(std) => div_or_zero(&grad, &std.get(ctx)?)?.affine(1.0 / self.freedom, 0.0)?,
+            Some(std) => div_or_zero(&grad, &std.get(ctx)?.to_dtype(wide)?)?.affine(1.0 / self.freedom, 0.0)?,
         };
-        Ok(vec![ctx.want(0, || deviation.mul(&scale))?])
+        Ok(vec![ctx.want(0, || deviation.mul(&scale)?.to_dtype(dtype))?])
     }
 }
 
@@ -74,13 +75,16 @@ impl Op for Norm2 {
         "norm2"
     }
     fn backward(&self, ctx: &BackwardCtx<'_>, grad: Tensor) -> Result<Vec<Option<Gradient>>> {
-        let (x, y) = (self.x.get(ctx)?, self.y.get(ctx)?);
-        Ok(vec![ctx.want(0, || x.mul(&div_or_zero(&grad, &y)?))?])
+        let (dtype, wide) = (grad.dtype(), wide(grad.dtype()));
+        let (x, y) = (self.x.get(ctx)?.to_dtype(wide)?, self.y.get(ctx)?.to_dtype(wide)?);
+        let scale = div_or_zero(&grad.to_dtype(wide)?, &y)?;
+        Ok(vec![ctx.want(0, || x.mul(&scale)?.to_dtype(dtype))?])
     }
 }
 
 struct LogSumExp {
     x: Saved,
+    /// The result, in half precision unrounded: its error would be the relative one of the gradient.
     y: Saved,
 }
 
@@ -90,8 +94,9 @@ impl Op for LogSumExp {
     }
     fn backward(&self, ctx: &BackwardCtx<'_>, grad: Tensor) -> Result<Vec<Option<Gradient>>> {
         let (x, y) = (self.x.get(ctx)?, self.y.get(ctx)?);
-        let out = map(ScaledExpDifference, [&x, &y, &grad])?;
-        Ok(vec![Some(record_opaque("backward of logsumexp", out, &[&x, &y, &grad])?.into())])
+        let [wide_x, wide_grad] = [&x, &grad].map(|t| t.detach().to_dtype(y.dtype()));
+        let out = map(ScaledExpDifference, [&wide_x?, &y, &wide_grad?])?.to_dtype(x.dtype())?;
+        Ok(vec![Some(record_opaque("backward of logsumexp", out, &[&x, &grad])?.into())])
     }
 }
 
@@ -164,8 +169,9 @@ impl Tensor {
     /// overflows.
     pub fn logsumexp_keepdim(&self, axes: &[isize]) -> Result<Tensor> {
         let axes = Axes::new(self.shape(), axes, "logsumexp")?;
-        let out = reduce_axes(self, &axes, Reduction::LogSumExp)?;
-        let y = Saved::output(&out);
-        record(out, &[self], || LogSumExp { x: Saved::input(0, self), y })
+        let dtype = Reduction::LogSumExp.output(self.dtype())?;
+        let unrounded = reduce_to(self, &axes, Reduction::LogSumExp, wide(dtype))?;
+        let y = Saved::constant(&unrounded);
+        record(unrounded.to_dtype(dtype)?, &[self], || LogSumExp { x: Saved::input(0, self), y })
     }
 }

@@ -8,8 +8,8 @@ use super::softmax::{probabilities, score_gradient};
 use super::tile::{PanelProduct, RowProduct, Tile, pack_columns, pack_rows};
 use super::{AttentionDesc, AttentionInputs, AttentionSaved};
 use crate::device::Buffer;
-use crate::device::cpu::{Float, GRAIN, Real, Vector, map_parts, sums, vectorize};
-use crate::kernels::rowwise::parameter;
+use crate::device::cpu::{Float, GRAIN, Real, Vector, map_parts, sums};
+use crate::kernels::rowwise::{parameter, vectorized};
 use crate::{Layout, Result};
 
 pub(super) fn backward<T: Float<Acc: Vector>>(
@@ -46,6 +46,12 @@ pub(super) fn backward<T: Float<Acc: Vector>>(
         return parts.into_iter().try_for_each(|task| task.run(&call));
     }
     map_parts(parts, |_, task| task.run(&call)).into_iter().collect()
+}
+
+vectorized! {
+    fn dot<A>(a: &[A], b: &[A]) -> f64 {
+        sums([a, b], |[a, b]| [a * b])[0]
+    }
 }
 
 struct Call<'a, T: Float> {
@@ -139,10 +145,7 @@ impl<T: Float<Acc: Vector>> Task<'_, T> {
             for (delta, (g, o)) in
                 delta.iter_mut().zip(rows.chunks(value_dim.max(1)).zip(out_rows.chunks(value_dim.max(1))))
             {
-                *delta = Real::of(vectorize(
-                    #[inline(always)]
-                    || sums([g, o], |[g, o]| [g * o])[0],
-                ));
+                *delta = Real::of(dot(g, o));
             }
             transpose(&rows, value_dim, nr, T::Acc::ONE, &mut g);
             rows.resize(nr * value_dim, T::Acc::ZERO);

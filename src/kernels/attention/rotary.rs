@@ -2,30 +2,25 @@
 
 use crate::Result;
 use crate::device::View;
-use crate::device::cpu::{Float, Real, for_each_chunk, vectorize};
-use crate::kernels::rowwise::{Packed, narrowed, parameter, rows_per_part, scratch, widened};
+use crate::device::cpu::{Float, for_each_chunk};
+use crate::kernels::rowwise::{Packed, narrowed, parameter, rows_per_part, scratch, vectorized, widened};
 
-#[inline(always)]
-fn rotate<A: Real>(x: &[A], cos: &[A], sin: &[A], y: &mut [A]) {
-    let half = cos.len();
-    let (x1, x2) = (&x[..half], &x[half..2 * half]);
-    let (y1, y2) = y.split_at_mut(half);
-    let (y2, sin) = (&mut y2[..half], &sin[..half]);
-    for i in 0..half {
-        y1[i] = x1[i] * cos[i] - x2[i] * sin[i];
-    }
-    for i in 0..half {
-        y2[i] = x2[i] * cos[i] + x1[i] * sin[i];
+vectorized! {
+    fn rotate<A>(x: &[A], cos: &[A], sin: &[A], y: &mut [A]) {
+        let half = cos.len();
+        let (x1, x2) = (&x[..half], &x[half..2 * half]);
+        let (y1, y2) = y.split_at_mut(half);
+        let (y2, sin) = (&mut y2[..half], &sin[..half]);
+        for i in 0..half {
+            y1[i] = x1[i] * cos[i] - x2[i] * sin[i];
+        }
+        for i in 0..half {
+            y2[i] = x2[i] * cos[i] + x1[i] * sin[i];
+        }
     }
 }
 
-pub(super) fn rotary<T: Float>(
-    x: View<'_>,
-    cos: View<'_>,
-    sin: View<'_>,
-    inverse: bool,
-    y: &mut [T],
-) -> Result<()> {
+pub(super) fn rotary<T: Float>(x: View<'_>, cos: View<'_>, sin: View<'_>, inverse: bool, y: &mut [T]) -> Result<()> {
     let (t, d) = (x.dims()[2], x.dims()[3]);
     let (cos, mut sin): (Vec<T::Acc>, Vec<T::Acc>) =
         (parameter(Some(cos), t * d / 2, 0.0)?, parameter(Some(sin), t * d / 2, 0.0)?);
@@ -44,12 +39,7 @@ pub(super) fn rotary<T: Float>(
             let row = part * per_part + r;
             let table = row % t * (d / 2)..(row % t + 1) * (d / 2);
             let x = widened(&x[row * d..(row + 1) * d], &mut a);
-            narrowed(y, &mut b, |y| {
-                vectorize(
-                    #[inline(always)]
-                    || rotate(x, &cos[table.clone()], &sin[table.clone()], y),
-                )
-            });
+            narrowed(y, &mut b, |y| rotate(x, &cos[table.clone()], &sin[table.clone()], y));
         }
     });
     Ok(())

@@ -1,8 +1,8 @@
 //! Long runs: a task takes whole channels, whose runs stay in cache from the statistics to the result.
 
 use super::{BatchNormDesc, BatchNormGradInputs, BatchNormGradOutputs, BatchNormInputs, BatchNormOutputs};
-use crate::device::cpu::{Float, GRAIN, Real, map_parts, sums, vectorize};
-use crate::kernels::rowwise::{Packed, narrowed, parameter, scratch, widened, write_parameter};
+use crate::device::cpu::{Float, GRAIN, Real, map_parts, sums};
+use crate::kernels::rowwise::{Packed, narrowed, parameter, scratch, vectorized, widened, write_parameter};
 use crate::{Element, Result};
 
 /// The constants of one channel.
@@ -26,20 +26,32 @@ impl<A: Real> Channel<A> {
     }
 }
 
-#[inline(always)]
-fn normalise<A: Real>(channel: Channel<A>, x: &[A], residual: Option<&[A]>, relu: bool, y: &mut [A]) {
-    let n = y.len();
-    let x = &x[..n];
-    match (residual, relu) {
-        (None, false) => (0..n).for_each(|i| y[i] = channel.apply(x[i])),
-        (None, true) => (0..n).for_each(|i| y[i] = channel.apply(x[i]).maximum(A::ZERO)),
-        (Some(r), relu) => {
-            let r = &r[..n];
-            (0..n).for_each(|i| y[i] = channel.apply(x[i]) + r[i]);
-            if relu {
-                y.iter_mut().for_each(|y| *y = y.maximum(A::ZERO));
+vectorized! {
+    fn normalise<A>(channel: Channel<A>, x: &[A], residual: Option<&[A]>, relu: bool, y: &mut [A]) {
+        let n = y.len();
+        let x = &x[..n];
+        match (residual, relu) {
+            (None, false) => (0..n).for_each(|i| y[i] = channel.apply(x[i])),
+            (None, true) => (0..n).for_each(|i| y[i] = channel.apply(x[i]).maximum(A::ZERO)),
+            (Some(r), relu) => {
+                let r = &r[..n];
+                (0..n).for_each(|i| y[i] = channel.apply(x[i]) + r[i]);
+                if relu {
+                    y.iter_mut().for_each(|y| *y = y.maximum(A::ZERO));
+                }
             }
         }
+    }
+}
+
+vectorized! {
+    /// Σ x, or Σ (x − center)².
+    fn run_sum<A>(x: &[A], center: Option<A>) -> f64 {
+        let [sum] = match center {
+            None => sums([x], |[v]| [v]),
+            Some(m) => sums([x], |[v]| [(v - m) * (v - m)]),
+        };
+        sum
     }
 }
 
@@ -103,17 +115,7 @@ pub(super) fn forward<T: Float<Acc: Element>>(
                 Some([means, vars]) => (*mean, *var) = (means[c], vars[c]),
                 None => {
                     let mut total = |center: Option<T::Acc>| -> f64 {
-                        let of_run = |n| {
-                            let x = widened(&x[run(n)], &mut a);
-                            let [sum] = vectorize(
-                                #[inline(always)]
-                                || match center {
-                                    None => sums([x], |[v]| [v]),
-                                    Some(m) => sums([x], |[v]| [(v - m) * (v - m)]),
-                                },
-                            );
-                            sum
-                        };
+                        let of_run = |n| run_sum(widened(&x[run(n)], &mut a), center);
                         (0..samples).map(of_run).sum()
                     };
                     *mean = Real::of(total(None) / count);
@@ -125,12 +127,7 @@ pub(super) fn forward<T: Float<Acc: Element>>(
             for (n, y) in y.into_iter().enumerate() {
                 let x = widened(&x[run(n)], &mut a);
                 let residual = residual.map(|r| widened(&r[run(n)], &mut d));
-                narrowed(y, &mut b, |y| {
-                    vectorize(
-                        #[inline(always)]
-                        || normalise(channel, x, residual, relu, y),
-                    )
-                });
+                narrowed(y, &mut b, |y| normalise(channel, x, residual, relu, y));
             }
         }
     });
@@ -143,37 +140,35 @@ pub(super) fn masked<A: Real, const RELU: bool>(dy: A, y: A) -> A {
     if !RELU || y > A::ZERO { dy } else { A::ZERO }
 }
 
-#[inline(always)]
-fn gradient_sums<A: Real, const RELU: bool>(channel: Channel<A>, [x, dy, y]: [&[A]; 3]) -> [f64; 2] {
-    sums([x, dy, y], |[x, dy, y]| {
-        let g = masked::<A, RELU>(dy, y);
-        [g, g * channel.normal(x)]
-    })
-}
-
-/// dx = weight · rstd · (g − direct − normal · along).
-#[inline(always)]
-fn input_gradient<A: Real, const RELU: bool>(
-    channel: Channel<A>,
-    [direct, along]: [A; 2],
-    [x, dy, y]: [&[A]; 3],
-    dx: &mut [A],
-) {
-    let n = dx.len();
-    let (x, dy, y) = (&x[..n], &dy[..n], &y[..n]);
-    let scale = channel.weight * channel.rstd;
-    for i in 0..n {
-        let g = masked::<A, RELU>(dy[i], y[i]);
-        dx[i] = scale * (g - direct - channel.normal(x[i]) * along);
+vectorized! {
+    fn gradient_sums<A, const RELU: bool>(channel: Channel<A>, of_run: [&[A]; 3]) -> [f64; 2] {
+        sums(of_run, |[x, dy, y]| {
+            let g = masked::<A, RELU>(dy, y);
+            [g, g * channel.normal(x)]
+        })
     }
 }
 
-#[inline(always)]
-fn residual_gradient<A: Real, const RELU: bool>(dy: &[A], y: &[A], out: &mut [A]) {
-    let n = out.len();
-    let (dy, y) = (&dy[..n], &y[..n]);
-    for i in 0..n {
-        out[i] = masked::<A, RELU>(dy[i], y[i]);
+vectorized! {
+    /// dx = weight · rstd · (g − direct − normal · along), from x, dy and y.
+    fn input_gradient<A, const RELU: bool>(channel: Channel<A>, means: [A; 2], of_run: [&[A]; 3], dx: &mut [A]) {
+        let ([direct, along], [x, dy, y], n) = (means, of_run, dx.len());
+        let (x, dy, y) = (&x[..n], &dy[..n], &y[..n]);
+        let scale = channel.weight * channel.rstd;
+        for i in 0..n {
+            let g = masked::<A, RELU>(dy[i], y[i]);
+            dx[i] = scale * (g - direct - channel.normal(x[i]) * along);
+        }
+    }
+}
+
+vectorized! {
+    fn residual_gradient<A, const RELU: bool>(dy: &[A], y: &[A], out: &mut [A]) {
+        let n = out.len();
+        let (dy, y) = (&dy[..n], &y[..n]);
+        for i in 0..n {
+            out[i] = masked::<A, RELU>(dy[i], y[i]);
+        }
     }
 }
 
@@ -209,10 +204,7 @@ pub(super) fn backward<T: Float, const RELU: bool>(
                 for n in 0..samples {
                     let (x, dy) = (widened(&x[run(n)], &mut a), widened(&dy[run(n)], &mut b));
                     let y = y.map_or(dy, |y| widened(&y[run(n)], &mut d));
-                    let of_run = vectorize(
-                        #[inline(always)]
-                        || gradient_sums::<_, RELU>(channel, [x, dy, y]),
-                    );
+                    let of_run = gradient_sums::<_, RELU>(channel, [x, dy, y]);
                     total = [total[0] + of_run[0], total[1] + of_run[1]];
                 }
             }
@@ -224,20 +216,10 @@ pub(super) fn backward<T: Float, const RELU: bool>(
                 let (x, dy) = (widened(&x[run(n)], &mut a), widened(&dy[run(n)], &mut b));
                 let y = y.map_or(dy, |y| widened(&y[run(n)], &mut d));
                 if let Some(dx) = &mut dx {
-                    narrowed(dx[n], &mut e, |dx| {
-                        vectorize(
-                            #[inline(always)]
-                            || input_gradient::<_, RELU>(channel, means, [x, dy, y], dx),
-                        )
-                    });
+                    narrowed(dx[n], &mut e, |dx| input_gradient::<_, RELU>(channel, means, [x, dy, y], dx));
                 }
                 if let Some(dresidual) = &mut dresidual {
-                    narrowed(dresidual[n], &mut e, |out| {
-                        vectorize(
-                            #[inline(always)]
-                            || residual_gradient::<_, RELU>(dy, y, out),
-                        )
-                    });
+                    narrowed(dresidual[n], &mut e, |out| residual_gradient::<_, RELU>(dy, y, out));
                 }
             }
             totals.push(total);

@@ -3,7 +3,9 @@
 use super::channels::masked;
 use super::{BatchNormDesc, BatchNormGradInputs, BatchNormGradOutputs, BatchNormInputs, BatchNormOutputs};
 use crate::device::cpu::{Float, Real, map_parts, map_ranges, vectorize};
-use crate::kernels::rowwise::{Packed, narrowed, parameter, rows_per_part, scratch, split, widened, write_parameter};
+use crate::kernels::rowwise::{
+    Packed, narrowed, parameter, rows_per_part, scratch, split, vectorized, widened, write_parameter,
+};
 use crate::{Element, Result};
 
 /// Columns that one task sums: an f64 partial sum of them fits the L1 cache.
@@ -78,19 +80,20 @@ struct Columns<A> {
     weight: Vec<A>,
 }
 
-#[inline(always)]
-fn normalise<A: Real>(columns: &Columns<A>, bias: &[A], x: &[A], residual: Option<&[A]>, relu: bool, y: &mut [A]) {
-    let n = y.len();
-    let (mean, rstd, weight) = (&columns.mean[..n], &columns.rstd[..n], &columns.weight[..n]);
-    let (x, bias) = (&x[..n], &bias[..n]);
-    for i in 0..n {
-        y[i] = ((x[i] - mean[i]) * rstd[i]).mul_add(weight[i], bias[i]);
-    }
-    if let Some(residual) = residual {
-        y.iter_mut().zip(residual).for_each(|(y, &r)| *y += r);
-    }
-    if relu {
-        y.iter_mut().for_each(|y| *y = y.maximum(A::ZERO));
+vectorized! {
+    fn normalise<A>(columns: &Columns<A>, bias: &[A], x: &[A], residual: Option<&[A]>, relu: bool, y: &mut [A]) {
+        let n = y.len();
+        let (mean, rstd, weight) = (&columns.mean[..n], &columns.rstd[..n], &columns.weight[..n]);
+        let (x, bias) = (&x[..n], &bias[..n]);
+        for i in 0..n {
+            y[i] = ((x[i] - mean[i]) * rstd[i]).mul_add(weight[i], bias[i]);
+        }
+        if let Some(residual) = residual {
+            y.iter_mut().zip(residual).for_each(|(y, &r)| *y += r);
+        }
+        if relu {
+            y.iter_mut().for_each(|y| *y = y.maximum(A::ZERO));
+        }
     }
 }
 
@@ -136,31 +139,22 @@ pub(super) fn forward<T: Float<Acc: Element>>(
             let row = (part * per_part + r) * width..(part * per_part + r + 1) * width;
             let x = widened(&x[row.clone()], &mut a);
             let residual = residual.map(|r| widened(&r[row], &mut d));
-            narrowed(y, &mut b, |y| {
-                vectorize(
-                    #[inline(always)]
-                    || normalise(&columns, &bias, x, residual, relu, y),
-                )
-            });
+            narrowed(y, &mut b, |y| normalise(&columns, &bias, x, residual, relu, y));
         }
     });
     Ok(())
 }
 
-/// dx = weight · rstd · (g − direct − normal · along), by columns.
-#[inline(always)]
-fn input_gradient<A: Real, const RELU: bool>(
-    columns: &Columns<A>,
-    [direct, along]: [&[A]; 2],
-    [x, dy, y]: [&[A]; 3],
-    dx: &mut [A],
-) {
-    let n = dx.len();
-    let (mean, rstd, weight) = (&columns.mean[..n], &columns.rstd[..n], &columns.weight[..n]);
-    let (x, dy, y, direct, along) = (&x[..n], &dy[..n], &y[..n], &direct[..n], &along[..n]);
-    for i in 0..n {
-        let g = masked::<A, RELU>(dy[i], y[i]);
-        dx[i] = weight[i] * rstd[i] * (g - direct[i] - (x[i] - mean[i]) * rstd[i] * along[i]);
+vectorized! {
+    /// dx = weight · rstd · (g − direct − normal · along), by columns, from x, dy and y.
+    fn input_gradient<A, const RELU: bool>(columns: &Columns<A>, means: [&[A]; 2], of_row: [&[A]; 3], dx: &mut [A]) {
+        let ([direct, along], [x, dy, y], n) = (means, of_row, dx.len());
+        let (mean, rstd, weight) = (&columns.mean[..n], &columns.rstd[..n], &columns.weight[..n]);
+        let (x, dy, y, direct, along) = (&x[..n], &dy[..n], &y[..n], &direct[..n], &along[..n]);
+        for i in 0..n {
+            let g = masked::<A, RELU>(dy[i], y[i]);
+            dx[i] = weight[i] * rstd[i] * (g - direct[i] - (x[i] - mean[i]) * rstd[i] * along[i]);
+        }
     }
 }
 
@@ -209,10 +203,7 @@ pub(super) fn backward<T: Float, const RELU: bool>(
             let y = if RELU { widened(&y[row], &mut d) } else { dy };
             if let Some(dx) = &mut dx {
                 narrowed(&mut dx[own.clone()], &mut e, |dx| {
-                    vectorize(
-                        #[inline(always)]
-                        || input_gradient::<_, RELU>(&columns, [&direct, &along], [x, dy, y], dx),
-                    )
+                    input_gradient::<_, RELU>(&columns, [&direct, &along], [x, dy, y], dx)
                 });
             }
             if let Some(dresidual) = &mut dresidual {

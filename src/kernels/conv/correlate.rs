@@ -12,16 +12,17 @@ use crate::device::cpu::{
 use crate::kernels::gemm::micro::{Columns, MAX_MR, MAX_NR, NV, TileShape, any_tile, panel_rows};
 use crate::kernels::gemm::scratch;
 use pulp::Simd;
+use std::ops::Range;
 use std::sync::OnceLock;
 
-/// Images at and above which each is one task; below, the channels of an image are shared out.
-const IMAGES: usize = 4;
+/// Planes at and above which each set is one task; below, the channels of a set are shared out.
+const SETS: usize = 4;
 /// Output channels per task where those of one image are shared out.
 const CHANNELS: usize = 16;
 
-/// Planes and passes of a direction.
-pub(super) fn geometry(direction: Direction, desc: &ConvDesc, lanes: usize) -> (Planes, Vec<Pass>) {
-    if direction == Direction::Input { of_input(desc, lanes) } else { of_forward(desc, lanes) }
+/// Planes and passes of a direction, with some images interleaved.
+pub(super) fn geometry(direction: Direction, desc: &ConvDesc, lanes: usize, images: usize) -> (Planes, Vec<Pass>) {
+    if direction == Direction::Input { of_input(desc, lanes, images) } else { of_forward(desc, lanes, images) }
 }
 
 pub(super) fn run<T: Float<Acc: Vector>>(
@@ -36,7 +37,7 @@ pub(super) fn run<T: Float<Acc: Vector>>(
     let shape = TileShape::of::<T::Acc>();
     let ConvDesc { batch, channels: [c, o], groups, .. } = *desc;
     let (inner, outer) = if direction == Direction::Input { (o / groups, c / groups) } else { (c / groups, o / groups) };
-    let (from_size, out_size) = match direction {
+    let (from_size, size) = match direction {
         Direction::Input => (desc.pixels(), desc.input[0] * desc.input[1]),
         _ => (desc.input[0] * desc.input[1], desc.pixels()),
     };
@@ -48,39 +49,47 @@ pub(super) fn run<T: Float<Acc: Vector>>(
     let packed = packed.as_mut_slice::<T::Acc>()?;
     pack_weights(direction, desc, passes, weight, shape, packed);
     let packed = &*packed;
-    let job = |image: usize, group: usize| {
-        let at = image * groups + group;
-        let from = &from[at * inner * from_size..][..inner * from_size];
-        let weights = &packed[group * heights * terms..][..heights * terms];
-        (from, weights, bias.map(|b| &b[group * outer..][..outer]))
+    let images = planes.images;
+    let fill = |first: usize, count: usize, group: usize, to: &mut [T::Acc]| {
+        let stride = groups * inner * from_size;
+        planes.fill(&from[first * stride + group * inner * from_size..], stride, count, to);
     };
-    let failed = OnceLock::new();
-    let whole = batch * groups >= IMAGES;
-    if whole {
-        for_each_tile([out], [batch * groups, outer, out_size], [outer, out_size], true, |at, [out]| {
-            let (from, weights, bias) = job(at.batch / groups, at.batch % groups);
-            let mut room = match scratch::<T::Acc>(planes.len()) {
-                Ok(room) => room,
-                Err(error) => {
-                    let _ = failed.set(error);
-                    return;
-                }
+    let correlate = |group: usize, planes: &[T::Acc], at: TileAt, out: TileMut<'_, T>| {
+        let weights = &packed[group * heights * terms..][..heights * terms];
+        let bias = bias.map(|b| &b[group * outer..][..outer]);
+        let first = at.col / size - group * outer;
+        let channels = first..first + at.cols / size;
+        dispatch(Correlation { passes, planes, weights, outer, bias, channels, images: at.rows, size, out });
+    };
+    if batch.div_ceil(images) * groups >= SETS {
+        let failed = OnceLock::new();
+        let shape = [1, batch, groups * outer * size];
+        for_each_tile([out], shape, [images, outer * size], true, |at, [out]| {
+            let group = at.col / (outer * size);
+            let work = || -> Result<()> {
+                let mut room = scratch::<T::Acc>(planes.len())?;
+                let room = room.as_mut_slice::<T::Acc>()?;
+                fill(at.row, at.rows, group, room);
+                correlate(group, room, at, out);
+                Ok(())
             };
-            if let Ok(room) = room.as_mut_slice::<T::Acc>() {
-                planes.fill(from, room);
-                dispatch(Correlation { passes, planes: room, weights, outer, bias, at, out });
+            if let Err(error) = work() {
+                let _ = failed.set(error);
             }
         });
         return failed.into_inner().map_or(Ok(()), Err);
     }
-    let mut room = scratch::<T::Acc>(planes.len())?;
+    let mut room = scratch::<T::Acc>(groups * planes.len())?;
     let room = room.as_mut_slice::<T::Acc>()?;
-    for (index, out) in out.chunks_exact_mut(outer * out_size).enumerate() {
-        let (from, weights, bias) = job(index / groups, index % groups);
-        planes.fill(from, room);
+    // Tasks do not straddle groups, of which there are few here.
+    let channels = if groups > 1 { outer } else { CHANNELS };
+    for (set, out) in out.chunks_mut(images * groups * outer * size).enumerate() {
+        let count = images.min(batch - set * images);
+        for_each_chunk(room, planes.len(), |group, room| fill(set * images, count, group, room));
         let room = &*room;
-        for_each_tile([out], [1, outer, out_size], [CHANNELS, out_size], true, |at, [out]| {
-            dispatch(Correlation { passes, planes: room, weights, outer, bias, at, out });
+        for_each_tile([out], [1, count, groups * outer * size], [count, channels * size], true, |at, [out]| {
+            let group = at.col / (outer * size);
+            correlate(group, &room[group * planes.len()..][..planes.len()], at, out);
         });
     }
     Ok(())
@@ -141,7 +150,7 @@ impl<A: Vector> Columns<A> for Shifted<'_, A> {
     }
 }
 
-/// Some output channels of one image.
+/// Some output channels of one set of images.
 struct Correlation<'a, T: Float> {
     passes: &'a [Pass],
     planes: &'a [T::Acc],
@@ -149,7 +158,13 @@ struct Correlation<'a, T: Float> {
     /// Channels of the group.
     outer: usize,
     bias: Option<&'a [T]>,
-    at: TileAt,
+    /// The channels to compute.
+    channels: Range<usize>,
+    /// How many images are there; lanes of further ones are dropped.
+    images: usize,
+    /// Outputs per channel.
+    size: usize,
+    /// A row per image, of the channels' outputs.
     out: TileMut<'a, T>,
 }
 
@@ -158,19 +173,22 @@ impl<T: Float<Acc: Vector>> WithSimd for Correlation<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let Correlation { passes, planes, weights, outer, at, .. } = self;
+        let Correlation { passes, planes, weights, outer, .. } = self;
         let (mr, lanes) = (crate::kernels::gemm::micro::full_rows::<S>(), T::Acc::lanes::<S>());
         let mut tile = [T::Acc::ZERO; MAX_MR * MAX_NR];
         let mut base = 0;
+        if passes.iter().any(|p| p.terms.is_empty()) {
+            self.fill_with_bias();
+        }
         for pass in passes {
             let terms = pass.terms.len();
-            for v in (0..pass.positions.len()).step_by(NV) {
-                let registers = NV.min(pass.positions.len() - v);
+            let registers_of = if terms == 0 { 0 } else { pass.positions.len() };
+            for v in (0..registers_of).step_by(NV) {
+                let registers = NV.min(registers_of - v);
                 let stride = registers * lanes;
                 let mut positions = [0; NV];
                 positions[..registers].copy_from_slice(&pass.positions[v..v + registers]);
-                for row in (0..at.rows).step_by(mr) {
-                    let first = at.row + row;
+                for first in self.channels.clone().step_by(mr) {
                     let rows = mr.min(outer - first);
                     let height = panel_rows(rows);
                     let panel = &weights[base + first * terms..][..height * terms];
@@ -181,28 +199,48 @@ impl<T: Float<Acc: Vector>> WithSimd for Correlation<'_, T> {
                     any_tile::<T::Acc, S>(simd, (height, registers), panel, columns, &mut tile);
                     for r in 0..rows {
                         let values = &mut tile[r * stride..][..stride];
-                        if let Some(bias) = self.bias {
-                            let b = bias[first + r].to_acc();
-                            values.iter_mut().for_each(|x| *x += b);
-                        }
-                        let out = self.out.row(row + r);
-                        for i in 0..registers {
-                            let values = &values[i * lanes..][..lanes];
-                            for s in &pass.segments[pass.starts[v + i]..pass.starts[v + i + 1]] {
-                                let values = &values[s.lane..s.lane + s.len];
-                                if pass.step == 1 {
-                                    T::narrow(values, &mut out[s.to..s.to + s.len]);
-                                } else {
-                                    let to = out[s.to..].iter_mut().step_by(pass.step);
-                                    to.zip(values).for_each(|(t, &x)| *t = T::from_acc(x));
-                                }
-                            }
-                        }
+                        self.store(pass, v, lanes, first + r, values);
                     }
                 }
             }
             let rest = outer % mr;
             base += (outer - rest + if rest > 0 { panel_rows(rest) } else { 0 }) * terms;
+        }
+    }
+}
+
+impl<T: Float> Correlation<'_, T> {
+    /// What outputs that no tap reaches hold.
+    fn fill_with_bias(&mut self) {
+        for image in 0..self.images {
+            for (channel, out) in self.channels.clone().zip(self.out.row(image).chunks_exact_mut(self.size)) {
+                out.fill(self.bias.map_or(T::default(), |b| b[channel]));
+            }
+        }
+    }
+
+    /// Stores the registers from `v` on of one channel.
+    #[inline(always)]
+    fn store(&mut self, pass: &Pass, v: usize, lanes: usize, channel: usize, values: &mut [T::Acc]) {
+        if let Some(bias) = self.bias {
+            let b = bias[channel].to_acc();
+            values.iter_mut().for_each(|x| *x += b);
+        }
+        let row = (channel - self.channels.start) * self.size;
+        for (i, values) in values.chunks_exact(lanes).enumerate() {
+            for s in &pass.segments[pass.starts[v + i]..pass.starts[v + i + 1]] {
+                if s.image >= self.images {
+                    continue;
+                }
+                let out = &mut self.out.row(s.image)[row + s.to..];
+                if pass.step == 1 && pass.lane_step == 1 {
+                    T::narrow(&values[s.lane..s.lane + s.len], &mut out[..s.len]);
+                } else {
+                    let values = values[s.lane..].iter().step_by(pass.lane_step);
+                    let out = out.iter_mut().step_by(pass.step);
+                    out.zip(values).take(s.len).for_each(|(t, &x)| *t = T::from_acc(x));
+                }
+            }
         }
     }
 }

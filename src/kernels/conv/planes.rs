@@ -5,9 +5,12 @@
 //! s × s planes of every s-th row and column, in each of which the taps that land there have stride 1. The gradient of
 //! the input turns it round: each residue of the input's position (mod the stride) takes its own subset of taps from one
 //! padded plane of the output's gradient.
+//!
+//! Where images are narrower than a register, several are interleaved, pixel by pixel: a run of neighbours then holds the
+//! same few pixels of each, every tap is still one shift, and no lane is wasted.
 
 use super::ConvDesc;
-use crate::device::cpu::{Float, Real};
+use crate::device::cpu::{Float, Real, vectorize};
 use crate::kernels::window::Window;
 
 /// Numbers beyond the last plane that register loads may touch.
@@ -44,6 +47,8 @@ impl Axis {
 pub(super) struct Planes {
     axes: [Axis; 2],
     channels: usize,
+    /// Images side by side in each position.
+    pub images: usize,
 }
 
 impl Planes {
@@ -53,51 +58,103 @@ impl Planes {
     }
 
     fn channel_len(&self) -> usize {
-        self.axes.iter().map(|a| a.phases.len() * a.len).product()
-    }
-
-    /// From one row of a plane to the next.
-    pub(super) fn width(&self) -> usize {
-        self.axes[1].len
+        self.axes.iter().map(|a| a.phases.len() * a.len).product::<usize>() * self.images
     }
 
     /// Where (phase index, row) along both axes of a channel starts.
     fn offset(&self, channel: usize, [y, x]: [(usize, usize); 2]) -> usize {
         let [down, across] = &self.axes;
-        channel * self.channel_len() + ((y.0 * across.phases.len() + x.0) * down.len + y.1) * across.len + x.1
+        let row = (y.0 * across.phases.len() + x.0) * down.len + y.1;
+        channel * self.channel_len() + (row * across.len + x.1) * self.images
     }
 
-    /// Copies an image (its channels one after the other) into planes, with zeros around it.
-    pub(super) fn fill<T: Float>(&self, image: &[T], to: &mut [T::Acc]) {
+    /// Copies images into planes, with zeros around them and for those that are missing. Image `i` of the `count` is its
+    /// channels from `i * stride` of `from` on, one after the other.
+    pub(super) fn fill<T: Float>(&self, from: &[T], stride: usize, count: usize, to: &mut [T::Acc]) {
+        vectorize(
+            #[inline(always)]
+            || match self.images {
+                1 => self.fill_one(from, to),
+                _ => self.fill_interleaved(from, stride, count, to),
+            },
+        );
+        // What loads past the last plane see; it reaches no output.
+        let end = to.len() - SLACK;
+        to[end..].fill(T::Acc::ZERO);
+    }
+
+    #[inline(always)]
+    fn fill_one<T: Float>(&self, from: &[T], to: &mut [T::Acc]) {
+        self.for_each_row(
+            to,
+            #[inline(always)]
+            |place, row| {
+                let Some((at, cols)) = place else { return row.fill(T::Acc::ZERO) };
+                row[..cols.start].fill(T::Acc::ZERO);
+                row[cols.end..].fill(T::Acc::ZERO);
+                let (from, row) = (&from[at..], &mut row[cols]);
+                match self.axes[1].step {
+                    1 => T::widen(&from[..row.len()], row),
+                    2 => every::<T, 2>(from, row),
+                    s => row.iter_mut().zip(from.iter().step_by(s)).for_each(|(t, f)| *t = f.to_acc()),
+                }
+            },
+        );
+    }
+
+    #[inline(always)]
+    fn fill_interleaved<T: Float>(&self, from: &[T], stride: usize, count: usize, to: &mut [T::Acc]) {
+        let (images, step) = (self.images, self.axes[1].step);
+        self.for_each_row(
+            to,
+            #[inline(always)]
+            |place, row| {
+                let Some((at, cols)) = place else { return row.fill(T::Acc::ZERO) };
+                row[..cols.start * images].fill(T::Acc::ZERO);
+                row[cols.end * images..].fill(T::Acc::ZERO);
+                let row = &mut row[cols.start * images..cols.end * images];
+                if count < images {
+                    row.fill(T::Acc::ZERO);
+                }
+                for i in 0..count {
+                    let from = &from[i * stride + at..];
+                    let row = row[i..].iter_mut().step_by(images);
+                    row.zip(from.iter().step_by(step)).for_each(|(t, f)| *t = f.to_acc());
+                }
+            },
+        );
+    }
+
+    /// Calls `f` with each row of the planes, where in an image its first element lies and which columns hold elements.
+    #[inline(always)]
+    fn for_each_row<A>(&self, to: &mut [A], mut f: impl FnMut(Option<(usize, std::ops::Range<usize>)>, &mut [A])) {
         let [down, across] = &self.axes;
-        let zero = T::Acc::ZERO;
-        let mut planes = to.chunks_exact_mut((down.len * across.len).max(1));
-        for image in image.chunks_exact(down.image * across.image) {
+        let mut rows_of = to.chunks_exact_mut((across.len * self.images).max(1));
+        for channel in 0..self.channels {
             for &py in &down.phases {
                 let (rows, first) = down.inside(py);
                 for &px in &across.phases {
                     let (cols, left) = across.inside(px);
-                    let Some(plane) = planes.next() else { return };
-                    for (r, row) in plane.chunks_exact_mut(across.len).enumerate() {
-                        if !rows.contains(&r) || cols.is_empty() {
-                            row.fill(zero);
-                            continue;
-                        }
-                        row[..cols.start].fill(zero);
-                        row[cols.end..].fill(zero);
-                        let from = &image[(first + (r - rows.start) * down.step) * across.image + left..];
-                        let row = &mut row[cols.clone()];
-                        match across.step {
-                            1 => T::widen(&from[..row.len()], row),
-                            s => row.iter_mut().zip(from.iter().step_by(s)).for_each(|(t, f)| *t = f.to_acc()),
-                        }
+                    for r in 0..down.len {
+                        let Some(row) = rows_of.next() else { return };
+                        let inside = rows.contains(&r) && !cols.is_empty();
+                        let y = channel * down.image + first + r.saturating_sub(rows.start) * down.step;
+                        f(inside.then(|| (y * across.image + left, cols.clone())), row);
                     }
                 }
             }
         }
-        // What loads past the last plane see; it reaches no output.
-        let end = to.len() - SLACK;
-        to[end..].fill(zero);
+    }
+}
+
+/// Every `STEP`-th element.
+#[inline(always)]
+fn every<T: Float, const STEP: usize>(from: &[T], to: &mut [T::Acc]) {
+    if let Some(last) = to.len().checked_sub(1) {
+        let from = &from[..last * STEP + 1];
+        for i in 0..to.len() {
+            to[i] = from[i * STEP].to_acc();
+        }
     }
 }
 
@@ -108,6 +165,8 @@ pub(super) struct Segment {
     pub lane: usize,
     /// Its length.
     pub len: usize,
+    /// Which of the interleaved images it belongs to.
+    pub image: usize,
     /// The index of its first output in the output's plane.
     pub to: usize,
 }
@@ -124,17 +183,23 @@ pub(super) struct Pass {
     /// The outputs in the lanes of register `v`: `segments[starts[v]..starts[v + 1]]`.
     pub segments: Vec<Segment>,
     pub starts: Vec<usize>,
-    /// From one output of a segment to the next.
+    /// From one output of a segment to the next, in the output.
     pub step: usize,
+    /// From one output of a segment to the next, in the register's lanes.
+    pub lane_step: usize,
 }
 
 impl Pass {
-    /// Cuts `rows` × `cols` outputs, whose planes have rows of `width`, into registers of `lanes`. Output (r, c) goes to
-    /// `first + r · down + c · step`. Registers either start at each row or run on over the ends of rows, whichever takes
-    /// fewer of them.
-    fn cut([rows, cols]: [usize; 2], width: usize, lanes: usize, (first, down, step): (usize, usize, usize)) -> Self {
-        let by_row = rows * cols.div_ceil(lanes);
-        let flat = if rows * cols == 0 { 0 } else { ((rows - 1) * width + cols).div_ceil(lanes) };
+    /// Cuts `rows` × `cols` outputs of some interleaved images, whose planes have rows of `width` positions, into
+    /// registers of `lanes`. Output (r, c) goes to `first + r · down + c · step` of its image. Registers either start at
+    /// each row or (of a single image) run on over the ends of rows, whichever takes fewer of them.
+    fn cut(
+        [rows, cols]: [usize; 2],
+        planes: &Planes,
+        lanes: usize,
+        (first, down, step): (usize, usize, usize),
+    ) -> Self {
+        let (images, width) = (planes.images, planes.axes[1].len);
         let mut pass = Pass {
             terms: vec![],
             offsets: vec![],
@@ -142,13 +207,19 @@ impl Pass {
             segments: vec![],
             starts: vec![0],
             step,
+            lane_step: images,
         };
-        if by_row <= flat {
+        let by_row = rows * (cols * images).div_ceil(lanes);
+        let flat = if rows * cols == 0 { 0 } else { ((rows - 1) * width + cols).div_ceil(lanes) };
+        if images > 1 || by_row <= flat {
             for r in 0..rows {
-                for c in (0..cols).step_by(lanes) {
-                    pass.positions.push(r * width + c);
-                    let to = first + r * down + c * step;
-                    pass.segments.push(Segment { lane: 0, len: lanes.min(cols - c), to });
+                for at in (0..cols * images).step_by(lanes) {
+                    pass.positions.push(r * width * images + at);
+                    let count = lanes.min(cols * images - at);
+                    // Registers start at image 0, as `images` divides `lanes`.
+                    let to = first + r * down + at / images * step;
+                    let segment = |image| Segment { lane: image, len: (count - image).div_ceil(images), image, to };
+                    pass.segments.extend((0..images).map(segment));
                     pass.starts.push(pass.segments.len());
                 }
             }
@@ -165,7 +236,7 @@ impl Pass {
                 }
                 if c < cols {
                     let len = (cols - c).min(lanes - lane);
-                    pass.segments.push(Segment { lane, len, to: first + r * down + c * step });
+                    pass.segments.push(Segment { lane, len, image: 0, to: first + r * down + c * step });
                 }
                 lane += width - c;
             }
@@ -175,7 +246,7 @@ impl Pass {
     }
 }
 
-/// How many of the lanes that the passes compute are outputs.
+/// The share of the lanes that the passes compute that are outputs.
 pub(super) fn useful(passes: &[Pass], lanes: usize) -> f64 {
     let outputs: usize = passes.iter().flat_map(|p| &p.segments).map(|s| s.len).sum();
     let computed: usize = passes.iter().map(|p| p.positions.len() * lanes).sum();
@@ -183,7 +254,7 @@ pub(super) fn useful(passes: &[Pass], lanes: usize) -> f64 {
 }
 
 /// The planes of x and the one pass of the forward.
-pub(super) fn of_forward(desc: &ConvDesc, lanes: usize) -> (Planes, Vec<Pass>) {
+pub(super) fn of_forward(desc: &ConvDesc, lanes: usize, images: usize) -> (Planes, Vec<Pass>) {
     let axis = |i: usize| {
         let Window { kernel, stride, padding, dilation } = desc.windows[i];
         let mut phases: Vec<usize> = (0..kernel).map(|t| t * dilation % stride).collect();
@@ -193,9 +264,8 @@ pub(super) fn of_forward(desc: &ConvDesc, lanes: usize) -> (Planes, Vec<Pass>) {
         Axis { step: stride, phases, front: padding as isize, len, image: desc.input[i] }
     };
     let channels = desc.channels[0] / desc.groups;
-    let planes = Planes { axes: [axis(0), axis(1)], channels };
-    let width = desc.output[1];
-    let mut pass = Pass::cut(desc.output, planes.width(), lanes, (0, width, 1));
+    let planes = Planes { axes: [axis(0), axis(1)], channels, images };
+    let mut pass = Pass::cut(desc.output, &planes, lanes, (0, desc.output[1], 1));
     let place = |i: usize, tap: usize| {
         let at = tap * desc.windows[i].dilation;
         let axis = &planes.axes[i];
@@ -259,17 +329,17 @@ fn residues(window: &Window, input: usize, output: usize) -> (Axis, Vec<Residue>
 }
 
 /// The planes of the output's gradient and a pass for each pair of residues of the input's positions.
-pub(super) fn of_input(desc: &ConvDesc, lanes: usize) -> (Planes, Vec<Pass>) {
+pub(super) fn of_input(desc: &ConvDesc, lanes: usize, images: usize) -> (Planes, Vec<Pass>) {
     let (down, rows) = residues(&desc.windows[0], desc.input[0], desc.output[0]);
     let (across, cols) = residues(&desc.windows[1], desc.input[1], desc.output[1]);
     let channels = desc.channels[1] / desc.groups;
-    let planes = Planes { axes: [down, across], channels };
+    let planes = Planes { axes: [down, across], channels, images };
     let width = desc.input[1];
     let mut passes = vec![];
     for y in &rows {
         for x in &cols {
             let place = (y.first * width + x.first, desc.windows[0].stride * width, desc.windows[1].stride);
-            let mut pass = Pass::cut([y.count, x.count], planes.width(), lanes, place);
+            let mut pass = Pass::cut([y.count, x.count], &planes, lanes, place);
             for o in 0..channels {
                 for &(a, row) in &y.taps {
                     for &(b, col) in &x.taps {

@@ -2,7 +2,7 @@
 //!
 //! Each of the weight's elements is one sum over the positions of all images. A register tile holds the sums of a few
 //! output channels times a few taps, a register each, and the positions run through its lanes: both operands are read as
-//! they lie, and lanes are added up once per block of images. Blocks follow each other in order, so bits depend on
+//! they lie in the planes, and lanes are added up once per block of images. Blocks follow each other in order, so bits depend on
 //! shapes only.
 
 use super::ConvDesc;
@@ -29,31 +29,33 @@ pub(super) fn run<T: Float<Acc: Vector>>(
     let (c, o, terms, pixels) = (c / groups, o / groups, desc.terms(), desc.pixels());
     let plane = desc.input[0] * desc.input[1];
     let width = pass.positions.len() * lanes;
-    // An image of a group: its planes, then the gradient in the order of the registers' lanes.
-    let image = planes.len() + o * width;
-    let images = (BLOCK / (image * groups).max(1)).clamp(1, batch.max(1));
-    let mut room = scratch::<T::Acc>(images * groups * image)?;
+    // A set of interleaved images of a group: its planes, then the gradient in the order of the registers' lanes.
+    let set = planes.len() + o * width;
+    let sets = (BLOCK / (set * groups).max(1)).clamp(1, batch.div_ceil(planes.images).max(1));
+    let mut room = scratch::<T::Acc>(sets * groups * set)?;
     let room = room.as_mut_slice::<T::Acc>()?;
     let mut sums = scratch::<T::Acc>(groups * o * terms)?;
     let sums = sums.as_mut_slice::<T::Acc>()?;
     sums.fill(T::Acc::ZERO);
-    for first in (0..batch).step_by(images) {
-        let count = images.min(batch - first);
-        let block = &mut room[..count * groups * image];
-        for_each_chunk(block, image, |i, to| {
-            let at = (first + i / groups) * groups + i % groups;
+    for first in (0..batch).step_by(sets * planes.images) {
+        let count = sets.min((batch - first).div_ceil(planes.images));
+        let block = &mut room[..count * groups * set];
+        for_each_chunk(block, set, |i, to| {
+            let (image, group) = (first + i / groups * planes.images, i % groups);
+            let there = planes.images.min(batch - image);
             let (to_planes, to_grad) = to.split_at_mut(planes.len());
-            planes.fill(&x[at * c * plane..][..c * plane], to_planes);
-            let grad = &grad[at * o * pixels..][..o * pixels];
-            for (grad, to) in grad.chunks_exact(pixels).zip(to_grad.chunks_exact_mut(width)) {
-                spread(pass, lanes, grad, to);
+            let stride = groups * c * plane;
+            planes.fill(&x[image * stride + group * c * plane..], stride, there, to_planes);
+            for (row, to) in to_grad.chunks_exact_mut(width).enumerate() {
+                let at = |i: usize| ((image + i) * groups * o + group * o + row) * pixels;
+                spread(pass, lanes, there, |i| &grad[at(i)..][..pixels], to);
             }
         });
         let block = &*block;
         // Tasks of about 2^20 multiply-adds, in whole register tiles.
         let cols = ((1 << 20) / (ROWS * width * count).max(1)).next_multiple_of(6).max(6);
         for_each_tile([&mut *sums], [groups, o, terms], [ROWS, cols], true, |at, [out]| {
-            dispatch(Products { block, image, groups, grad: planes.len(), width, pass, at, out });
+            dispatch(Products { block, set, groups, grad: planes.len(), width, pass, at, out });
         });
     }
     T::narrow(sums, out);
@@ -63,26 +65,38 @@ pub(super) fn run<T: Float<Acc: Vector>>(
 /// Output channels per task.
 const ROWS: usize = 8;
 
-/// Writes a channel's gradient as the lanes of the registers, zeros in lanes that hold no output.
-fn spread<T: Float>(pass: &Pass, lanes: usize, grad: &[T], to: &mut [T::Acc]) {
+/// Writes a channel's gradient, of some images, as the lanes of the registers, zeros in lanes that hold no output.
+fn spread<'a, T: Float>(
+    pass: &Pass,
+    lanes: usize,
+    there: usize,
+    grad: impl Fn(usize) -> &'a [T],
+    to: &mut [T::Acc],
+) {
     for (v, to) in to.chunks_exact_mut(lanes).enumerate() {
-        let mut lane = 0;
-        for s in &pass.segments[pass.starts[v]..pass.starts[v + 1]] {
-            to[lane..s.lane].fill(T::Acc::ZERO);
-            T::widen(&grad[s.to..s.to + s.len], &mut to[s.lane..s.lane + s.len]);
-            lane = s.lane + s.len;
+        let segments = &pass.segments[pass.starts[v]..pass.starts[v + 1]];
+        if segments.iter().map(|s| s.len).sum::<usize>() < lanes || there < pass.lane_step {
+            to.fill(T::Acc::ZERO);
         }
-        to[lane..].fill(T::Acc::ZERO);
+        for s in segments.iter().filter(|s| s.image < there) {
+            let from = &grad(s.image)[s.to..s.to + s.len];
+            if pass.lane_step == 1 {
+                T::widen(from, &mut to[s.lane..s.lane + s.len]);
+            } else {
+                let to = to[s.lane..].iter_mut().step_by(pass.lane_step);
+                to.zip(from).for_each(|(t, f)| *t = f.to_acc());
+            }
+        }
     }
 }
 
 /// Some rows and columns of the weight's gradient, for one block of images.
 struct Products<'a, A> {
     block: &'a [A],
-    /// Numbers per image and group.
-    image: usize,
+    /// Numbers per set and group.
+    set: usize,
     groups: usize,
-    /// Where an image's gradient starts.
+    /// Where a set's gradient starts.
     grad: usize,
     /// Numbers per channel of the gradient.
     width: usize,
@@ -140,9 +154,9 @@ impl<A: Vector> Products<'_, A> {
         let mut acc = [[A::splat(simd, A::ZERO); Q]; R];
         let mut offsets = [0; Q];
         offsets.copy_from_slice(&self.pass.offsets[self.at.col + col..][..Q]);
-        for image in self.block.chunks_exact(self.image * self.groups) {
-            let image = &image[self.at.batch * self.image..][..self.image];
-            let (planes, grads) = image.split_at(self.grad);
+        for set in self.block.chunks_exact(self.set * self.groups) {
+            let set = &set[self.at.batch * self.set..][..self.set];
+            let (planes, grads) = set.split_at(self.grad);
             let mut taps = [planes; Q];
             for q in 0..Q {
                 taps[q] = &planes[offsets[q]..];

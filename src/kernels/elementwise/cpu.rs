@@ -22,7 +22,10 @@ pub(super) fn apply<const N: usize, F: Map<N>, A: Real>(f: F, x: [&[A]; N], out:
         #[inline(always)]
         || {
             for j in 0..n {
-                out[j] = f.eval(std::array::from_fn(|i| x[i][j]));
+                out[j] = f.eval(std::array::from_fn(
+                    #[inline(always)]
+                    |i| x[i][j],
+                ));
             }
         },
     );

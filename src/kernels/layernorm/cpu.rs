@@ -1,8 +1,10 @@
 //! Rows in parallel, each in cache for all of its passes.
 
 use super::{LayerNormDesc, LayerNormGradInputs, LayerNormGradOutputs, LayerNormInputs, LayerNormOutputs};
-use crate::device::cpu::{Float, Real, map_parts, sums, vectorize};
-use crate::kernels::rowwise::{Packed, narrowed, parameter, rows_per_part, scratch, split, widened, write_parameter};
+use crate::device::cpu::{Float, Real, map_parts, sums};
+use crate::kernels::rowwise::{
+    Packed, narrowed, parameter, rows_per_part, scratch, split, vectorized, widened, write_parameter,
+};
 use crate::{Element, Result};
 
 /// Parts that rows are cut into at most: the partial sums of weight and bias are this many rows.
@@ -20,21 +22,26 @@ pub(super) fn statistics<A: Real>(x: &[A], centered: bool, eps: f64) -> (A, A) {
     (center, A::of(1.0 / (squares / n + eps).sqrt()))
 }
 
-#[inline(always)]
-fn normalise<A: Real>(x: &[A], (mean, rstd): (A, A), weight: &[A], bias: &[A], y: &mut [A]) {
-    let n = y.len();
-    let (x, weight, bias) = (&x[..n], &weight[..n], &bias[..n]);
-    for i in 0..n {
-        y[i] = ((x[i] - mean) * rstd).mul_add(weight[i], bias[i]);
+vectorized! {
+    /// One row and its statistics.
+    fn normalise<A>(x: &[A], centered: bool, eps: f64, weight: &[A], bias: &[A], y: &mut [A]) -> (A, A) {
+        let (mean, rstd) = statistics(x, centered, eps);
+        let n = y.len();
+        let (x, weight, bias) = (&x[..n], &weight[..n], &bias[..n]);
+        for i in 0..n {
+            y[i] = ((x[i] - mean) * rstd).mul_add(weight[i], bias[i]);
+        }
+        (mean, rstd)
     }
 }
 
-#[inline(always)]
-fn add<A: Real>(a: &[A], b: &[A], out: &mut [A]) {
-    let n = out.len();
-    let (a, b) = (&a[..n], &b[..n]);
-    for i in 0..n {
-        out[i] = a[i] + b[i];
+vectorized! {
+    fn add<A>(a: &[A], b: &[A], out: &mut [A]) {
+        let n = out.len();
+        let (a, b) = (&a[..n], &b[..n]);
+        for i in 0..n {
+            out[i] = a[i] + b[i];
+        }
     }
 }
 
@@ -72,60 +79,51 @@ pub(super) fn forward<T: Float<Acc: Element>>(
                 (Some(residual), Some(sum)) => {
                     let (x, residual) = (widened(own, &mut a), widened(&residual[at..at + width], &mut b));
                     let sum = &mut sum[r * width..(r + 1) * width];
-                    narrowed(sum, &mut c, |s| {
-                        vectorize(
-                            #[inline(always)]
-                            || add(x, residual, s),
-                        )
-                    });
+                    narrowed(sum, &mut c, |s| add(x, residual, s));
                     // What is normalised is what the backward will read: the rounded sum.
                     widened(&*sum, &mut a)
                 }
                 _ => widened(own, &mut a),
             };
             narrowed(y, &mut b, |y| {
-                (mean[r], rstd[r]) = vectorize(
-                    #[inline(always)]
-                    || {
-                        let of_row = statistics(row, centered, eps);
-                        normalise(row, of_row, &weight, &bias, y);
-                        of_row
-                    },
-                );
+                (mean[r], rstd[r]) = normalise(row, centered, eps, &weight, &bias, y);
             });
         }
     });
     Ok(())
 }
 
-#[inline(always)]
-fn input_gradient<A: Real>(x: &[A], dy: &[A], weight: &[A], (mean, rstd): (A, A), centered: bool, dx: &mut [A]) {
-    let n = dx.len();
-    let (x, dy, weight) = (&x[..n], &dy[..n], &weight[..n]);
-    let [direct, along] = sums([x, dy, weight], |[x, dy, w]| [dy * w, dy * w * ((x - mean) * rstd)]);
-    let direct = if centered { A::of(direct / n as f64) } else { A::ZERO };
-    let along = A::of(along / n as f64);
-    for i in 0..n {
-        let normal = (x[i] - mean) * rstd;
-        dx[i] = rstd * (dy[i] * weight[i] - direct - normal * along);
+vectorized! {
+    fn input_gradient<A>(x: &[A], dy: &[A], weight: &[A], of_row: (A, A), centered: bool, dx: &mut [A]) {
+        let ((mean, rstd), n) = (of_row, dx.len());
+        let (x, dy, weight) = (&x[..n], &dy[..n], &weight[..n]);
+        let [direct, along] = sums([x, dy, weight], |[x, dy, w]| [dy * w, dy * w * ((x - mean) * rstd)]);
+        let direct = if centered { A::of(direct / n as f64) } else { A::ZERO };
+        let along = A::of(along / n as f64);
+        for i in 0..n {
+            let normal = (x[i] - mean) * rstd;
+            dx[i] = rstd * (dy[i] * weight[i] - direct - normal * along);
+        }
     }
 }
 
-#[inline(always)]
-fn parameter_gradients<A: Real>(x: &[A], dy: &[A], (mean, rstd): (A, A), dweight: &mut [A], dbias: &mut [A]) {
-    let n = x.len();
-    let (dy, dweight, dbias) = (&dy[..n], &mut dweight[..n], &mut dbias[..n]);
-    for i in 0..n {
-        dweight[i] = ((x[i] - mean) * rstd).mul_add(dy[i], dweight[i]);
-        dbias[i] += dy[i];
+vectorized! {
+    fn parameter_gradients<A>(x: &[A], dy: &[A], of_row: (A, A), dweight: &mut [A], dbias: &mut [A]) {
+        let ((mean, rstd), n) = (of_row, x.len());
+        let (dy, dweight, dbias) = (&dy[..n], &mut dweight[..n], &mut dbias[..n]);
+        for i in 0..n {
+            dweight[i] = ((x[i] - mean) * rstd).mul_add(dy[i], dweight[i]);
+            dbias[i] += dy[i];
+        }
     }
 }
 
-#[inline(always)]
-fn flush<A: Real>(from: &mut [A], to: &mut [f64]) {
-    for (f, t) in from.iter_mut().zip(to) {
-        *t += f.to_f64();
-        *f = A::ZERO;
+vectorized! {
+    fn flush<A>(from: &mut [A], to: &mut [f64]) {
+        for (f, t) in from.iter_mut().zip(to) {
+            *t += f.to_f64();
+            *f = A::ZERO;
+        }
     }
 }
 
@@ -155,17 +153,11 @@ pub(super) fn backward<T: Float>(
             let of_row = (mean[r], rstd[r]);
             if let Some(dx) = &mut dx {
                 narrowed(&mut dx[(r - first) * width..][..width], &mut c, |dx| {
-                    vectorize(
-                        #[inline(always)]
-                        || input_gradient(x, dy, &weight, of_row, centered, dx),
-                    );
+                    input_gradient(x, dy, &weight, of_row, centered, dx);
                 });
             }
             if with_parameters {
-                vectorize(
-                    #[inline(always)]
-                    || parameter_gradients(x, dy, of_row, &mut dweight, &mut dbias),
-                );
+                parameter_gradients(x, dy, of_row, &mut dweight, &mut dbias);
                 if (r - first) % FLUSH == FLUSH - 1 {
                     flush(&mut dweight, &mut total[..width]);
                     flush(&mut dbias, &mut total[width..]);

@@ -2,17 +2,26 @@
 
 use super::cpu::statistics;
 use super::{LayerNormDesc, LayerNormGradInputs, LayerNormGradOutputs, LayerNormInputs, LayerNormOutputs};
-use crate::device::cpu::{Float, Real, map_parts, sums, vectorize};
-use crate::kernels::rowwise::{Packed, narrowed, parameter, rows_per_part, scratch, split, widened, write_parameter};
+use crate::device::cpu::{Float, Real, map_parts, sums};
+use crate::kernels::rowwise::{
+    Packed, narrowed, parameter, rows_per_part, scratch, split, vectorized, widened, write_parameter,
+};
 use crate::{Element, Result};
 
-/// y = (x − mean) · rstd · weight + bias over one channel.
-#[inline(always)]
-fn normalise<A: Real>(x: &[A], (mean, rstd): (A, A), (weight, bias): (A, A), y: &mut [A]) {
-    let n = y.len();
-    let x = &x[..n];
-    for i in 0..n {
-        y[i] = ((x[i] - mean) * rstd).mul_add(weight, bias);
+vectorized! {
+    fn row_statistics<A>(x: &[A], eps: f64) -> (A, A) {
+        statistics(x, true, eps)
+    }
+}
+
+vectorized! {
+    /// y = (x − mean) · rstd · weight + bias over one channel.
+    fn normalise<A>(x: &[A], of_row: (A, A), parameters: (A, A), y: &mut [A]) {
+        let ((mean, rstd), (weight, bias), n) = (of_row, parameters, y.len());
+        let x = &x[..n];
+        for i in 0..n {
+            y[i] = ((x[i] - mean) * rstd).mul_add(weight, bias);
+        }
     }
 }
 
@@ -44,19 +53,13 @@ pub(super) fn forward<T: Float<Acc: Element>>(
         for (r, y) in y.chunks_mut(width).enumerate() {
             let row = part * per_part + r;
             let x = widened(&x[row * width..(row + 1) * width], &mut a);
-            let of_row = vectorize(
-                #[inline(always)]
-                || statistics(x, true, eps),
-            );
+            let of_row = row_statistics(x, eps);
             (mean[r], rstd[r]) = of_row;
             let first = row * (width / length) % channels;
             narrowed(y, &mut b, |y| {
                 for (c, (x, y)) in x.chunks(length).zip(y.chunks_mut(length)).enumerate() {
                     let parameters = (weight[first + c], bias[first + c]);
-                    vectorize(
-                        #[inline(always)]
-                        || normalise(x, of_row, parameters, y),
-                    );
+                    normalise(x, of_row, parameters, y);
                 }
             });
         }
@@ -64,20 +67,23 @@ pub(super) fn forward<T: Float<Acc: Element>>(
     Ok(())
 }
 
-/// Σ dy and Σ dy · (x − mean) · rstd over one channel.
-#[inline(always)]
-fn channel_sums<A: Real>(x: &[A], dy: &[A], (mean, rstd): (A, A)) -> [f64; 2] {
-    sums([x, dy], |[x, dy]| [dy, dy * ((x - mean) * rstd)])
+vectorized! {
+    /// Σ dy and Σ dy · (x − mean) · rstd over one channel.
+    fn channel_sums<A>(x: &[A], dy: &[A], of_row: (A, A)) -> [f64; 2] {
+        let (mean, rstd) = of_row;
+        sums([x, dy], |[x, dy]| [dy, dy * ((x - mean) * rstd)])
+    }
 }
 
-/// dx = rstd · (weight · dy − direct − (x − mean) · rstd · along) over one channel.
-#[inline(always)]
-fn input_gradient<A: Real>(x: &[A], dy: &[A], (mean, rstd): (A, A), [weight, direct, along]: [A; 3], dx: &mut [A]) {
-    let n = dx.len();
-    let (x, dy) = (&x[..n], &dy[..n]);
-    for i in 0..n {
-        let normal = (x[i] - mean) * rstd;
-        dx[i] = rstd * (weight * dy[i] - direct - normal * along);
+vectorized! {
+    /// dx = rstd · (weight · dy − direct − (x − mean) · rstd · along) over one channel.
+    fn input_gradient<A>(x: &[A], dy: &[A], of_row: (A, A), factors: [A; 3], dx: &mut [A]) {
+        let ((mean, rstd), [weight, direct, along], n) = (of_row, factors, dx.len());
+        let (x, dy) = (&x[..n], &dy[..n]);
+        for i in 0..n {
+            let normal = (x[i] - mean) * rstd;
+            dx[i] = rstd * (weight * dy[i] - direct - normal * along);
+        }
     }
 }
 
@@ -109,12 +115,7 @@ pub(super) fn backward<T: Float>(
             let of_row = (mean[r], rstd[r]);
             let weight = &weight[r * (width / length) % channels..];
             let from = all.len();
-            all.extend(x.chunks(length).zip(dy.chunks(length)).map(|(x, dy)| {
-                vectorize(
-                    #[inline(always)]
-                    || channel_sums(x, dy, of_row),
-                )
-            }));
+            all.extend(x.chunks(length).zip(dy.chunks(length)).map(|(x, dy)| channel_sums(x, dy, of_row)));
             let Some(dx) = &mut dx else { continue };
             let weighted = |k: usize| {
                 let terms = all[from..].iter().zip(weight).map(|(s, w)| s[k] * w.to_f64());
@@ -124,10 +125,7 @@ pub(super) fn backward<T: Float>(
             narrowed(&mut dx[(r - first) * width..][..width], &mut c, |dx| {
                 let channels = x.chunks(length).zip(dy.chunks(length)).zip(dx.chunks_mut(length));
                 for (((x, dy), dx), &w) in channels.zip(weight) {
-                    vectorize(
-                        #[inline(always)]
-                        || input_gradient(x, dy, of_row, [w, direct, along], dx),
-                    );
+                    input_gradient(x, dy, of_row, [w, direct, along], dx);
                 }
             });
         }

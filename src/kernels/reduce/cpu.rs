@@ -7,8 +7,8 @@
 
 use super::fold::{Fold, Number, Operand, Scratch};
 use super::plan::{COLUMNS, GROUP, Odometer, Order, Plan, ROWS};
-use crate::device::cpu::{BLOCK, GRAIN, for_each_chunk, vectorize};
 use crate::Result;
+use crate::device::cpu::{BLOCK, GRAIN, for_each_chunk, vectorize};
 
 const LANES: usize = 32;
 

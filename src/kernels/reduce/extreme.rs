@@ -6,9 +6,8 @@ use super::cpu::{fold_run, load_run};
 use super::fold::{Fold, Largest, Number, Operand, Smallest};
 use super::plan::{COLUMNS, Odometer};
 use crate::device::View;
-use crate::device::cpu::{BLOCK, GRAIN, for_each_chunk, vectorize};
+use crate::device::cpu::{BLOCK, GRAIN, for_each_chunk, map_parts, vectorize};
 use crate::{Layout, Result, Shape};
-use rayon::prelude::*;
 
 trait Better<A: Number>: Fold<A> {
     /// Whether `a` comes before `b`; NaN before every number.
@@ -69,16 +68,16 @@ fn find<T: Operand, F: Better<T::Acc>>(
                 find(run * width + b * COLUMNS, v, i);
             }
         };
-        if values.len() * n <= GRAIN {
-            let runs = values.chunks_mut(width).zip(indices.chunks_mut(width)).enumerate();
+        let values_len = values.len();
+        let runs = values.chunks_mut(width).zip(indices.chunks_mut(width)).enumerate();
+        if values_len * n <= GRAIN {
             runs.for_each(|(run, (v, i))| block(run, v, i));
         } else if width <= COLUMNS {
-            let runs = values.par_chunks_mut(width).zip(indices.par_chunks_mut(width)).enumerate();
-            runs.for_each(|(run, (v, i))| block(run, v, i));
+            map_parts(runs.collect(), |_, (run, (v, i))| block(run, v, i));
         } else {
-            for (run, (v, i)) in values.chunks_mut(width).zip(indices.chunks_mut(width)).enumerate() {
-                let blocks = v.par_chunks_mut(COLUMNS).zip(i.par_chunks_mut(COLUMNS)).enumerate();
-                blocks.for_each(|(b, (v, i))| find(run * width + b * COLUMNS, v, i));
+            for (run, (v, i)) in runs {
+                let blocks = v.chunks_mut(COLUMNS).zip(i.chunks_mut(COLUMNS)).collect();
+                map_parts(blocks, |b, (v, i)| find(run * width + b * COLUMNS, v, i));
             }
         }
         return Ok(());

@@ -93,7 +93,7 @@ impl Reduction {
 }
 
 /// Reduces the input over the reduced axes into `out`: contiguous over the kept axes, of the dtype that
-/// [`Reduction::output`] tells.
+/// [`Reduction::output`] tells, or f32 for f16 and bf16 (unrounded).
 pub fn reduce(desc: &ReduceDesc, reduction: Reduction, input: View<'_>, out: &mut Buffer) -> Result<()> {
     let (op, dtype) = (reduction.name(), input.dtype());
     let shape = *input.layout().shape();
@@ -101,7 +101,8 @@ pub fn reduce(desc: &ReduceDesc, reduction: Reduction, input: View<'_>, out: &mu
         input.dims().iter().zip(&desc.reduced).filter(|&(_, &r)| r != kept).map(|(&d, _)| d).product()
     };
     let expected = reduction.output(dtype)?;
-    if desc.reduced.len() != input.dims().len() || numel(true) != out.len() || out.dtype() != expected {
+    let wide = matches!(expected, DType::F16 | DType::BF16) && out.dtype() == DType::F32;
+    if desc.reduced.len() != input.dims().len() || numel(true) != out.len() || (out.dtype() != expected && !wide) {
         let expected = format!("one flag per axis and {} outputs of {expected}", numel(true));
         return Err(Error::shape(op, expected, &[shape]));
     }

@@ -1,9 +1,9 @@
 //! The cross-entropy, rows in parallel, each row in blocks that stay in the L1 cache.
 
 use super::{CrossEntropyDesc, Targets};
-use crate::device::cpu::{BLOCK, Float, Real, larger, largest, map_parts, sums, vectorize};
+use crate::device::cpu::{BLOCK, Float, Real, larger, largest, map_parts, sums};
 use crate::device::{Buffer, View};
-use crate::kernels::rowwise::{Packed, parameter, rows_per_part, scratch, split, widened};
+use crate::kernels::rowwise::{Packed, parameter, rows_per_part, scratch, split, vectorized, widened};
 use crate::{Element, Result};
 
 /// The running maximum of a row and the sum of exponentials below it.
@@ -13,47 +13,52 @@ struct Online<A> {
     sum: f64,
 }
 
-impl<A: Real> Online<A> {
-    #[inline(always)]
-    fn add(self, x: &[A]) -> Self {
-        let max = larger(self.max, largest(x));
+vectorized! {
+    fn online<A>(before: Online<A>, x: &[A]) -> Online<A> {
+        let max = larger(before.max, largest(x));
         if max == A::NEG_INFINITY {
             // Only −∞ so far (which add nothing) or NaN (which must not vanish).
             let [sum] = sums([x], |[v]| [if v == A::NEG_INFINITY { A::ZERO } else { v }]);
-            return Online { max, sum: self.sum + sum };
+            return Online { max, sum: before.sum + sum };
         }
         let [sum] = sums([x], |[v]| [(v - max).exp()]);
-        Online { max, sum: self.sum * (self.max - max).to_f64().exp() + sum }
+        Online { max, sum: before.sum * (before.max - max).to_f64().exp() + sum }
     }
 }
 
-/// The part of a row's targets that is not one class: q = uniform · weight, or q = scale · target · weight + that.
-struct Spread<'a, A> {
+vectorized! {
+    /// Σ q and Σ q · x.
+    fn weighted<A>(x: &[A], q: &[A]) -> [f64; 2] {
+        sums([x, q], |[x, q]| [q, q * x])
+    }
+}
+
+/// The part of a row's targets that is not one class: q = weight · (sharp · target + uniform).
+#[derive(Clone, Copy)]
+struct Spread<A> {
     /// smoothing / classes.
     uniform: A,
     /// 1 − smoothing.
     sharp: A,
-    /// One per class.
-    weight: &'a [A],
 }
 
-impl<A: Real> Spread<'_, A> {
-    /// Writes q over the target probabilities of the classes from `from`.
-    #[inline(always)]
-    fn of_probabilities(&self, from: usize, q: &mut [A]) {
+vectorized! {
+    /// Writes q over the target probabilities.
+    fn of_probabilities<A>(spread: Spread<A>, weight: &[A], q: &mut [A]) {
         let n = q.len();
-        let weight = &self.weight[from..from + n];
+        let weight = &weight[..n];
         for i in 0..n {
-            q[i] = q[i].mul_add(self.sharp, self.uniform) * weight[i];
+            q[i] = q[i].mul_add(spread.sharp, spread.uniform) * weight[i];
         }
     }
+}
 
-    #[inline(always)]
-    fn of_smoothing(&self, from: usize, q: &mut [A]) {
+vectorized! {
+    fn of_smoothing<A>(spread: Spread<A>, weight: &[A], q: &mut [A]) {
         let n = q.len();
-        let weight = &self.weight[from..from + n];
+        let weight = &weight[..n];
         for i in 0..n {
-            q[i] = self.uniform * weight[i];
+            q[i] = spread.uniform * weight[i];
         }
     }
 }
@@ -82,30 +87,21 @@ impl<'a, T: Float> Rows<'a, T> {
         }
     }
 
-    fn spread(&self) -> Spread<'_, T::Acc> {
-        Spread {
-            uniform: T::Acc::of(self.desc.smoothing / self.desc.classes as f64),
-            sharp: T::Acc::of(1.0 - self.desc.smoothing),
-            weight: &self.weight,
-        }
+    fn spread(&self) -> Spread<T::Acc> {
+        let uniform = T::Acc::of(self.desc.smoothing / self.desc.classes as f64);
+        Spread { uniform, sharp: T::Acc::of(1.0 - self.desc.smoothing) }
     }
 
     /// q over one block of classes of a row; `None` where it is zero but for the row's one class.
     fn block<'b>(&self, row: &Row<'_, T>, from: usize, n: usize, q: &'b mut [T::Acc]) -> Option<&'b [T::Acc]> {
-        let q = &mut q[..n];
+        let (q, weight) = (&mut q[..n], &self.weight[from..from + n]);
         match row {
             Row::Probabilities(all) => {
                 T::widen(&all[from..from + n], q);
-                vectorize(
-                    #[inline(always)]
-                    || self.spread().of_probabilities(from, q),
-                );
+                of_probabilities(self.spread(), weight, q);
             }
             _ if self.desc.smoothing == 0.0 => return None,
-            _ => vectorize(
-                #[inline(always)]
-                || self.spread().of_smoothing(from, q),
-            ),
+            _ => of_smoothing(self.spread(), weight, q),
         }
         Some(q)
     }
@@ -136,23 +132,17 @@ pub(super) fn forward<T: Float<Acc: Element>>(
         for (i, (loss, lse)) in losses.iter_mut().zip(lse).enumerate() {
             let r = part * per_part + i;
             let (all, row) = (&logits[r * width..(r + 1) * width], rows.row(r));
-            let mut online = Online { max: T::Acc::NEG_INFINITY, sum: 0.0 };
+            let mut running = Online { max: T::Acc::NEG_INFINITY, sum: 0.0 };
             let (mut total, mut product) = (0.0, 0.0);
             for (b, block) in all.chunks(BLOCK).enumerate() {
                 let x = widened(block, &mut a);
-                online = vectorize(
-                    #[inline(always)]
-                    || online.add(x),
-                );
+                running = online(running, x);
                 if let Some(q) = rows.block(&row, b * BLOCK, x.len(), &mut q) {
-                    let of_block = vectorize(
-                        #[inline(always)]
-                        || sums([x, q], |[x, q]| [q, q * x]),
-                    );
+                    let of_block = weighted(x, q);
                     (total, product) = (total + of_block[0], product + of_block[1]);
                 }
             }
-            let (max, log_sum) = (Real::to_f64(online.max), online.sum.ln());
+            let (max, log_sum) = (Real::to_f64(running.max), running.sum.ln());
             *lse = Real::of(max + log_sum);
             let spread = if total == 0.0 { 0.0 } else { total * (max + log_sum) - product };
             *loss = Real::of(match row {
@@ -187,16 +177,17 @@ fn rows<'a, T: Float>(
     Ok(Rows { desc: *desc, classes, probabilities, weight })
 }
 
-/// x ← scale · exp(x − lse) − upstream · q.
-#[inline(always)]
-fn gradient<A: Real>(x: &mut [A], lse: A, scale: A, q: Option<(&[A], A)>) {
-    match q {
-        None => x.iter_mut().for_each(|x| *x = scale * (*x - lse).exp()),
-        Some((q, upstream)) => {
-            let n = x.len();
-            let q = &q[..n];
-            for i in 0..n {
-                x[i] = scale * (x[i] - lse).exp() - upstream * q[i];
+vectorized! {
+    /// x ← scale · exp(x − lse) − upstream · q.
+    fn gradient<A>(x: &mut [A], lse: A, scale: A, q: Option<(&[A], A)>) {
+        match q {
+            None => x.iter_mut().for_each(|x| *x = scale * (*x - lse).exp()),
+            Some((q, upstream)) => {
+                let n = x.len();
+                let q = &q[..n];
+                for i in 0..n {
+                    x[i] = scale * (x[i] - lse).exp() - upstream * q[i];
+                }
             }
         }
     }
@@ -237,10 +228,7 @@ pub(super) fn backward<T: Float>(
                 Row::Probabilities(_) => {
                     let of_block = |from: usize, q: &mut [T::Acc]| {
                         let q = rows.block(&row, from, BLOCK.min(width - from), q).unwrap_or(&[]);
-                        vectorize(
-                            #[inline(always)]
-                            || sums([q], |[q]| [q])[0],
-                        )
+                        weighted(q, q)[0]
                     };
                     (0..width).step_by(BLOCK).map(|from| of_block(from, &mut q)).sum::<f64>()
                 }
@@ -253,10 +241,7 @@ pub(super) fn backward<T: Float>(
                 }
                 let q = rows.block(&row, from, out.len(), &mut q).map(|q| (q, T::Acc::of(upstream)));
                 let apply = |x: &mut [T::Acc]| {
-                    vectorize(
-                        #[inline(always)]
-                        || gradient(x, lse[r], scale, q),
-                    );
+                    gradient(x, lse[r], scale, q);
                     if let Row::Class(class) = row
                         && let Some(x) = class.checked_sub(from).and_then(|at| x.get_mut(at))
                     {
