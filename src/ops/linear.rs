@@ -1,9 +1,8 @@
 //! Affine maps of the last axis, fused with their bias and activation.
 
-use super::support::map;
-use crate::autograd::{BackwardCtx, Gradient, Op, Saved, record, record_opaque};
+use super::support::relu_gradient;
+use crate::autograd::{BackwardCtx, Gradient, Op, Saved, record};
 use crate::device::Buffer;
-use crate::kernels::elementwise;
 use crate::kernels::gemm::{self, Activation, Epilogue, GemmDesc};
 use crate::{Error, Result, Shape, Tensor};
 
@@ -25,8 +24,7 @@ impl Op for Linear {
         let grad = match &self.output {
             Some(y) => {
                 let y = y.get(ctx)?;
-                let through = map(elementwise::ReluBackward, [&y, &grad])?;
-                record_opaque("backward of linear_relu", through, &[&y, &grad])?
+                relu_gradient(ctx, grad, &y)?
             }
             None => grad,
         };
