@@ -66,13 +66,7 @@ pub(super) fn run<T: Float<Acc: Vector>>(
 const ROWS: usize = 8;
 
 /// Writes a channel's gradient, of some images, as the lanes of the registers, zeros in lanes that hold no output.
-fn spread<'a, T: Float>(
-    pass: &Pass,
-    lanes: usize,
-    there: usize,
-    grad: impl Fn(usize) -> &'a [T],
-    to: &mut [T::Acc],
-) {
+fn spread<'a, T: Float>(pass: &Pass, lanes: usize, there: usize, grad: impl Fn(usize) -> &'a [T], to: &mut [T::Acc]) {
     for (v, to) in to.chunks_exact_mut(lanes).enumerate() {
         let segments = &pass.segments[pass.starts[v]..pass.starts[v + 1]];
         if segments.iter().map(|s| s.len).sum::<usize>() < lanes || there < pass.lane_step {
