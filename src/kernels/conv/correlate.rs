@@ -6,12 +6,8 @@
 use super::planes::{Pass, Planes, of_forward, of_input};
 use super::{ConvDesc, Direction};
 use crate::Result;
-use crate::device::cpu::{
-    Float, Real, TileAt, TileMut, Vector, WithSimd, dispatch, for_each_chunk, for_each_tile,
-};
-use crate::kernels::gemm::micro::{
-    Columns, MAX_MR, MAX_NR, NV, Rows, TileShape, any_tile, full_tile, panel_rows,
-};
+use crate::device::cpu::{Float, Real, TileAt, TileMut, Vector, WithSimd, dispatch, for_each_chunk, for_each_tile};
+use crate::kernels::gemm::micro::{Columns, MAX_MR, MAX_NR, NV, Rows, TileShape, any_tile, full_tile, panel_rows};
 use crate::kernels::gemm::scratch;
 use pulp::Simd;
 use std::ops::Range;
@@ -38,7 +34,8 @@ pub(super) fn run<T: Float<Acc: Vector>>(
 ) -> Result<()> {
     let shape = TileShape::of::<T::Acc>();
     let ConvDesc { batch, channels: [c, o], groups, .. } = *desc;
-    let (inner, outer) = if direction == Direction::Input { (o / groups, c / groups) } else { (c / groups, o / groups) };
+    let (inner, outer) =
+        if direction == Direction::Input { (o / groups, c / groups) } else { (c / groups, o / groups) };
     let (from_size, size) = match direction {
         Direction::Input => (desc.pixels(), desc.input[0] * desc.input[1]),
         _ => (desc.input[0] * desc.input[1], desc.pixels()),

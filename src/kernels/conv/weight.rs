@@ -60,7 +60,9 @@ pub(super) fn run<T: Float<Acc: Vector>>(
         let cols = ((1 << 20) / (ROWS * width * count).max(1)).next_multiple_of(6).max(6);
         for_each_tile([&mut *sums], [groups, o, terms], [ROWS, cols], true, |at, [out]| {
             let grads = match direct {
-                Some(all) => Grads { all: &all[first * groups * o * pixels..], set: groups * o * pixels, group: o * pixels },
+                Some(all) => {
+                    Grads { all: &all[first * groups * o * pixels..], set: groups * o * pixels, group: o * pixels }
+                }
                 None => Grads { all: &block[planes.len()..], set: set * groups, group: set },
             };
             dispatch(Products { block, set, groups, grads, width, pass, at, out });
