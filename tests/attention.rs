@@ -189,7 +189,7 @@ fn masks_over_several_tiles_and_hidden_queries() {
     let (q, k, v) = (draw(&[b, h, tq, d]), draw(&[b, h, tk, d]), draw(&[b, h, tk, d]));
     let dout = draw(&[b, h, tq, d]);
     // Query 7 sees nothing; in batch 1 the first tile of keys is hidden; the rest is a pattern.
-    let visible = |b: usize, i: usize, j: usize| i != 7 && (b == 0 || j >= 70) && (i + 2 * j) % 3 != 0;
+    let visible = |b: usize, i: usize, j: usize| i != 7 && (b == 0 || j >= 70) && !(i + 2 * j).is_multiple_of(3);
     let bias = |i: [usize; 4]| if visible(i[0], i[2], i[3]) { 0.0 } else { f64::NEG_INFINITY };
     let mask: Vec<u8> =
         (0..b * tq * tk).map(|n| visible(n / (tq * tk), n / tk % tq, n % tk) as u8 * (1 + (n % 3) as u8)).collect();
