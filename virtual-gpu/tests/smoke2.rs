@@ -121,22 +121,37 @@ fn ampere() {
     for seed in 0..10 {
         let h = up(&mem, &[0; 256]);
         let cfg = LaunchConfig { grid: [3, 1, 1], block: [128, 1, 1], ..Default::default() };
-        let p = { let mut p = params(&[dx], &[1000, 0]); p.extend(h.to_le_bytes()); p };
+        let p = {
+            let mut p = params(&[dx], &[1000, 0]);
+            p.extend(h.to_le_bytes());
+            p
+        };
         run(&m, "histogram", &cfg, &p, seed).unwrap_or_else(|e| panic!("{e}"));
         let got = down(&mem, h, 64);
         let mut want = vec![0; 64];
         x.iter().for_each(|v| want[(v & 63) as usize] += 1);
         assert_eq!(got, want);
         let out = mem.alloc(4096, AllocationKind::Device).unwrap();
-        let p = { let mut p = params(&[dx], &[1000, 0]); p.extend(out.to_le_bytes()); p };
+        let p = {
+            let mut p = params(&[dx], &[1000, 0]);
+            p.extend(out.to_le_bytes());
+            p
+        };
         let cfg = LaunchConfig { block: [1024, 1, 1], ..Default::default() };
         run(&m, "scan", &cfg, &p, seed).unwrap_or_else(|e| panic!("{e}"));
         let got = down(&mem, out, 1000);
         let mut s = 0;
-        assert!(got.iter().zip(&x).all(|(g, x)| { s += x; *g == s }));
+        assert!(got.iter().zip(&x).all(|(g, x)| {
+            s += x;
+            *g == s
+        }));
         let fx: Vec<f32> = (0..1000).map(|i| (i % 17) as f32).collect();
         let df = up(&mem, &bytes(&fx, f32::to_le_bytes));
-        let p = { let mut p = params(&[df], &[1000, 0]); p.extend(out.to_le_bytes()); p };
+        let p = {
+            let mut p = params(&[df], &[1000, 0]);
+            p.extend(out.to_le_bytes());
+            p
+        };
         let cfg = LaunchConfig { block: [256, 1, 1], ..Default::default() };
         run(&m, "reduce", &cfg, &p, seed).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(f32::from_bits(down(&mem, out, 1)[0]), fx.iter().sum::<f32>());

@@ -1,0 +1,174 @@
+//! One error type for the whole crate: each names the operation, what it was given and what it wanted.
+
+use crate::{DType, Shape};
+use std::path::PathBuf;
+
+/// The crate's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, with the operation, the shapes and dtypes it got, and what it expected.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Shapes that an operation cannot combine.
+    #[error("{op}: expected {expected}, got {}", Shapes(found))]
+    Shape {
+        /// The operation.
+        op: &'static str,
+        /// What it accepts, in words.
+        expected: String,
+        /// The shapes it was given.
+        found: Vec<Shape>,
+    },
+    /// Dtypes that an operation cannot combine.
+    #[error("{op}: expected {expected}, got {}", DTypes(found))]
+    DType {
+        /// The operation.
+        op: &'static str,
+        /// What it accepts, in words.
+        expected: String,
+        /// The dtypes it was given.
+        found: Vec<DType>,
+    },
+    /// Operands that live on different devices, or on one that cannot serve the call.
+    #[error("{op}: {message}")]
+    Device {
+        /// The operation.
+        op: &'static str,
+        /// What was found and what to do.
+        message: String,
+    },
+    /// A dtype that the family has no kernel for on this device.
+    #[error("{op}: no {dtype} kernel on {device} (available: {available})")]
+    Unsupported {
+        /// The operation.
+        op: &'static str,
+        /// The dtype asked for.
+        dtype: DType,
+        /// The device asked for.
+        device: String,
+        /// The dtypes that exist there.
+        available: String,
+    },
+    /// An index, label or axis outside its range.
+    #[error("{op}: {what} {index} is out of range, valid are 0 to {bound} exclusive")]
+    OutOfRange {
+        /// The operation.
+        op: &'static str,
+        /// What the number is: an axis, an index, a label.
+        what: &'static str,
+        /// The number found.
+        index: i64,
+        /// The first number that is too large.
+        bound: usize,
+    },
+    /// Any other argument that makes no sense.
+    #[error("{op}: {message}")]
+    Argument {
+        /// The operation.
+        op: &'static str,
+        /// What was found and what was expected.
+        message: String,
+    },
+    /// A differentiable result was asked for from an operation that has no backward.
+    #[error("{op}: has no backward; call it under no_grad, or detach its inputs")]
+    NoBackward {
+        /// The operation.
+        op: &'static str,
+    },
+    /// A graph was walked a second time after the first walk freed it.
+    #[error("{op}: the graph was freed by an earlier backward; use Backward::retain_graph to walk it again")]
+    GraphFreed {
+        /// The operation whose saved values are gone.
+        op: &'static str,
+    },
+    /// A value saved for the backward was overwritten in place before the backward ran.
+    #[error("{op}: {name} was overwritten after the forward; run backward before the update, or use snapshot()")]
+    Overwritten {
+        /// The operation that saved the value.
+        op: &'static str,
+        /// The name of the variable.
+        name: String,
+    },
+    /// A CUDA device that cannot be used.
+    #[error("CUDA device {ordinal}: {message}")]
+    CudaUnavailable {
+        /// The ordinal asked for.
+        ordinal: usize,
+        /// What is missing and what to do.
+        message: String,
+    },
+    /// Reading or writing a file failed.
+    #[error("{action} {}: {source}", path.display())]
+    Io {
+        /// What was being done ("reading", "writing").
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// A file or byte string that is not what it should be.
+    #[error("{what}: {message}")]
+    Format {
+        /// The file or the kind of data.
+        what: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Entries of a checkpoint that do not fit the model.
+    #[error("{what} does not fit the model: missing {missing:?}, unexpected {unexpected:?}, mismatched {mismatched:?}")]
+    StateDict {
+        /// The file or map that was loaded.
+        what: String,
+        /// Names the model has and the file lacks.
+        missing: Vec<String>,
+        /// Names the file has and the model lacks.
+        unexpected: Vec<String>,
+        /// Names whose shape or dtype differs, with both.
+        mismatched: Vec<String>,
+    },
+}
+
+impl Error {
+    /// A shape error.
+    pub fn shape(op: &'static str, expected: impl Into<String>, found: &[Shape]) -> Self {
+        Error::Shape { op, expected: expected.into(), found: found.to_vec() }
+    }
+
+    /// A dtype error.
+    pub fn dtype(op: &'static str, expected: impl Into<String>, found: &[DType]) -> Self {
+        Error::DType { op, expected: expected.into(), found: found.to_vec() }
+    }
+
+    /// An argument error.
+    pub fn argument(op: &'static str, message: impl Into<String>) -> Self {
+        Error::Argument { op, message: message.into() }
+    }
+}
+
+struct Shapes<'a>(&'a [Shape]);
+
+impl std::fmt::Display for Shapes<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        join(f, self.0)
+    }
+}
+
+struct DTypes<'a>(&'a [DType]);
+
+impl std::fmt::Display for DTypes<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        join(f, self.0)
+    }
+}
+
+fn join(f: &mut std::fmt::Formatter<'_>, items: &[impl std::fmt::Display]) -> std::fmt::Result {
+    for (i, item) in items.iter().enumerate() {
+        if i > 0 {
+            write!(f, " and ")?;
+        }
+        write!(f, "{item}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,315 @@
+//! Packs blocks of K and multiplies them tile by tile; the epilogue is applied to each register tile as it is stored.
+
+use super::micro::{MAX_MR, MAX_NR, TileShape, any_tile, panel_rows};
+use super::pack::{Matrix, pack_a, pack_b, packed_a_len, packed_b_len};
+use super::plan::{GemmPlan, Schedule, plan};
+use super::{Activation, Epilogue, GemmDesc};
+use crate::device::cpu::{
+    Float, Real, TileAt, TileMut, Vector, WithSimd, dispatch, for_each_chunk, for_each_tile, load_strided,
+};
+use crate::device::{Buffer, View};
+use crate::{Device, Error, Layout, Result, Shape};
+use pulp::Simd;
+use std::sync::OnceLock;
+
+/// What happens to a product on its way to the output.
+pub(crate) struct Finish<'a, T: Float> {
+    alpha: T::Acc,
+    beta: T::Acc,
+    bias: Option<Vec<T::Acc>>,
+    residual: Option<(&'a [T], Layout)>,
+    activation: Activation,
+}
+
+impl<T: Float> Finish<'_, T> {
+    /// The plain product, added to the output if `accumulate`.
+    pub(crate) fn plain(accumulate: bool) -> Self {
+        let beta = if accumulate { T::Acc::ONE } else { T::Acc::ZERO };
+        Finish { alpha: T::Acc::ONE, beta, bias: None, residual: None, activation: Activation::None }
+    }
+}
+
+pub(super) fn gemm<T: Float<Acc: Vector>>(
+    desc: &GemmDesc,
+    a: View<'_>,
+    b: View<'_>,
+    epilogue: Epilogue<'_>,
+    before: Option<&mut [T]>,
+    out: &mut [T],
+) -> Result<()> {
+    let &GemmDesc { batch, m, n, k, .. } = desc;
+    if out.is_empty() {
+        return Ok(());
+    }
+    let bias = epilogue.bias.map(|bias| -> Result<_> {
+        let mut wide = vec![T::Acc::ZERO; n];
+        load_strided(bias.buffer().as_slice::<T>()?, bias.layout(), 0, &mut wide);
+        Ok(wide)
+    });
+    let residual = epilogue.residual.map(|r| r.buffer().as_slice::<T>().map(|all| (all, *r.layout())));
+    let finish = Finish {
+        alpha: T::Acc::of(desc.alpha),
+        beta: T::Acc::of(desc.beta),
+        bias: bias.transpose()?,
+        residual: residual.transpose()?,
+        activation: desc.activation,
+    };
+    let (a_all, b_all) = (a.buffer().as_slice::<T>()?, b.buffer().as_slice::<T>()?);
+    let (a_at, b_at) = (matrix_starts(&a)?, matrix_starts(&b)?);
+    let ((a_row, a_col), (b_row, b_col)) = (last_strides(&a), last_strides(&b));
+    let operands = |i: usize| {
+        let a = Matrix { all: a_all, at: a_at[i], row: a_row, col: a_col };
+        (a, Matrix { all: b_all, at: b_at[i], row: b_row, col: b_col })
+    };
+    let plan = plan(desc, TileShape::of::<T::Acc>());
+    let run = if let Schedule::Batch(run) = plan.schedule { run } else { batch };
+    let failed = OnceLock::new();
+    let parallel = plan.schedule == Schedule::Tiles;
+    let task = |at: TileAt, mut out: TileMut<'_, T>, mut before: Option<TileMut<'_, T>>| {
+        for i in 0..at.rows {
+            let (a, b) = operands(at.row + i);
+            let before = before.as_mut().map(|b| b.row(i));
+            let result = product(&plan, parallel, (a, b), [m, n, k], (&finish, at.row + i), before, out.row(i));
+            if let Err(error) = result {
+                let _ = failed.set(error);
+            }
+        }
+    };
+    each_tile(out, before, [1, batch, m * n], [run, m * n], batch > run, &task);
+    first_error(failed)
+}
+
+/// [`for_each_tile`] over an output and perhaps a second one.
+fn each_tile<T: Send>(
+    out: &mut [T],
+    before: Option<&mut [T]>,
+    shape: [usize; 3],
+    tile: [usize; 2],
+    parallel: bool,
+    f: &(impl Fn(TileAt, TileMut<'_, T>, Option<TileMut<'_, T>>) + Sync),
+) {
+    match before {
+        Some(before) => for_each_tile([out, before], shape, tile, parallel, |at, [o, b]| f(at, o, Some(b))),
+        None => for_each_tile([out], shape, tile, parallel, |at, [o]| f(at, o, None)),
+    }
+}
+
+/// The storage index of each matrix of a batched view.
+fn matrix_starts(view: &View<'_>) -> Result<Vec<usize>> {
+    let outer = view.dims().len() - 2;
+    let layout = view.layout();
+    let outer = Layout::new(Shape::new(&layout.dims()[..outer])?, &layout.strides()[..outer], layout.offset())?;
+    let mut starts = Vec::with_capacity(outer.numel());
+    outer.for_each_index(|i| starts.push(i));
+    Ok(starts)
+}
+
+fn last_strides(view: &View<'_>) -> (usize, usize) {
+    let strides = view.layout().strides();
+    (strides[strides.len() - 2], strides[strides.len() - 1])
+}
+
+/// A scratch buffer of `len` numbers from the free list.
+pub(crate) fn scratch<A: Vector>(len: usize) -> Result<Buffer> {
+    Buffer::uninit(&Device::Cpu, A::DTYPE, len)
+}
+
+/// One product on its own: `out` (m × n, row-major) becomes A·B, or is added to it.
+pub(crate) fn multiply<T: Float<Acc: Vector>>(
+    parallel: bool,
+    (a, b): (Matrix<'_, T>, Matrix<'_, T>),
+    [m, n, k]: [usize; 3],
+    accumulate: bool,
+    out: &mut [T::Acc],
+) -> Result<()>
+where
+    T::Acc: Float<Acc = T::Acc>,
+{
+    let desc = GemmDesc { batch: 1, m, n, k, alpha: 1.0, beta: 0.0, activation: Activation::None };
+    let plan = plan(&desc, TileShape::of::<T::Acc>());
+    let parallel = parallel && plan.schedule == Schedule::Tiles;
+    blocks(&plan, parallel, (a, b), [m, n, k], (&Finish::plain(accumulate), 0), None, out)
+}
+
+/// One product; f16 and bf16 whose K takes several blocks accumulate in an f32 scratch.
+fn product<T: Float<Acc: Vector>>(
+    plan: &GemmPlan,
+    parallel: bool,
+    operands: (Matrix<'_, T>, Matrix<'_, T>),
+    [m, n, k]: [usize; 3],
+    (finish, item): (&Finish<'_, T>, usize),
+    mut before: Option<&mut [T]>,
+    out: &mut [T],
+) -> Result<()> {
+    if k <= plan.kc || T::as_acc(&out[..0]).is_some() {
+        return blocks(plan, parallel, operands, [m, n, k], (finish, item), before, out);
+    }
+    let mut sums = scratch::<T::Acc>(m * n)?;
+    let sums = sums.as_mut_slice::<T::Acc>()?;
+    blocks(plan, parallel, operands, [m, n, k], (&Finish::plain(false), item), None, sums)?;
+    let sums = &*sums;
+    let rows = (crate::device::cpu::GRAIN / n).max(1);
+    let task = |at: TileAt, mut out: TileMut<'_, T>, mut before: Option<TileMut<'_, T>>| {
+        let mut run = [T::Acc::ZERO; MAX_NR];
+        for i in 0..at.rows {
+            for col in (0..n).step_by(MAX_NR) {
+                let width = MAX_NR.min(n - col);
+                let run = &mut run[..width];
+                run.copy_from_slice(&sums[(at.row + i) * n + col..][..width]);
+                let out = &mut out.row(i)[col..col + width];
+                let before = before.as_mut().map(|b| &mut b.row(i)[col..col + width]);
+                let place = Place { start: (item * m + at.row + i) * n + col, col, first: true, last: true };
+                store(finish, place, run, before, out);
+            }
+        }
+    };
+    each_tile(out, before.take(), [1, m, n], [rows, n], parallel, &task);
+    Ok(())
+}
+
+/// The blocks of K, each added to `out`, which holds the accumulator type unless there is only one.
+fn blocks<T: Float<Acc: Vector>, O: Float<Acc = T::Acc>>(
+    plan: &GemmPlan,
+    parallel: bool,
+    (a, b): (Matrix<'_, T>, Matrix<'_, T>),
+    [m, n, k]: [usize; 3],
+    (finish, item): (&Finish<'_, T>, usize),
+    mut before: Option<&mut [O]>,
+    out: &mut [O],
+) -> Result<()> {
+    let shape = plan.tile;
+    let kc = plan.kc;
+    let (a_len, b_len) = (packed_a_len(shape, m, kc), packed_b_len(shape, n, kc));
+    let mut packed = scratch::<T::Acc>(a_len + b_len)?;
+    let (packed_a, packed_b) = packed.as_mut_slice::<T::Acc>()?.split_at_mut(a_len);
+    for from in (0..k.max(1)).step_by(kc) {
+        let kb = kc.min(k - from);
+        let (first, last) = (from == 0, from + kb >= k);
+        let (packed_a, packed_b) =
+            (&mut packed_a[..packed_a_len(shape, m, kb)], &mut packed_b[..packed_b_len(shape, n, kb)]);
+        let (a, b) = (a.from(0, from), b.from(from, 0));
+        if parallel && kb > 0 {
+            // About 16,000 numbers a task, in whole panels.
+            let (rows, cols) = ((16_384 / kb).next_multiple_of(shape.mr), (16_384 / kb).next_multiple_of(shape.nr()));
+            let (rows, cols) = (rows.max(shape.mr), cols.max(shape.nr()));
+            for_each_chunk(packed_b, cols * kb, |i, to| {
+                pack_b(b.from(0, i * cols), cols.min(n - i * cols), kb, shape, to);
+            });
+            for_each_chunk(packed_a, rows * kb, |i, to| {
+                pack_a(a.from(i * rows, 0), rows.min(m - i * rows), kb, shape, to);
+            });
+        } else {
+            pack_a(a, m, kb, shape, packed_a);
+            pack_b(b, n, kb, shape, packed_b);
+        }
+        let (packed_a, packed_b) = (&*packed_a, &*packed_b);
+        let task = |at: TileAt, out: TileMut<'_, O>, before: Option<TileMut<'_, O>>| {
+            dispatch(Block { a: packed_a, b: packed_b, kb, n, first, last, finish, item: item * m, at, out, before });
+        };
+        each_tile(out, before.as_deref_mut(), [1, m, n], [plan.mc, plan.nc], parallel, &task);
+    }
+    Ok(())
+}
+
+/// One task: a block of the output for one block of K.
+struct Block<'a, T: Float, O> {
+    a: &'a [T::Acc],
+    b: &'a [T::Acc],
+    kb: usize,
+    n: usize,
+    first: bool,
+    last: bool,
+    finish: &'a Finish<'a, T>,
+    /// Rows of the products before this one.
+    item: usize,
+    at: TileAt,
+    out: TileMut<'a, O>,
+    before: Option<TileMut<'a, O>>,
+}
+
+impl<T: Float<Acc: Vector>, O: Float<Acc = T::Acc>> WithSimd for Block<'_, T, O> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let Block { a, b, kb, n, first, last, finish, item, at, .. } = self;
+        let (mr, lanes) = (super::micro::full_rows::<S>(), T::Acc::lanes::<S>());
+        let nr = super::micro::NV * lanes;
+        let mut tile = [T::Acc::ZERO; MAX_MR * MAX_NR];
+        for row in (0..at.rows).step_by(mr) {
+            let rows = mr.min(at.rows - row);
+            let height = panel_rows(rows);
+            let panel_a = &a[(at.row + row) * kb..][..height * kb];
+            for col in (0..at.cols).step_by(nr) {
+                let cols = nr.min(at.cols - col);
+                let registers = cols.div_ceil(lanes);
+                let stride = registers * lanes;
+                let panel_b = &b[(at.col + col) * kb..][..stride * kb];
+                any_tile::<T::Acc, S>(simd, (height, registers), panel_a, panel_b.chunks_exact(stride), &mut tile);
+                for r in 0..rows {
+                    let start = (item + at.row + row + r) * n + at.col + col;
+                    let place = Place { start, col: at.col + col, first, last };
+                    let before = self.before.as_mut().map(|b| &mut b.row(row + r)[col..col + cols]);
+                    let out = &mut self.out.row(row + r)[col..col + cols];
+                    store(finish, place, &mut tile[r * stride..][..cols], before, out);
+                }
+            }
+        }
+    }
+}
+
+/// Where a run of a row goes.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Its first element's index in the whole output, row-major.
+    start: usize,
+    /// Its first column.
+    col: usize,
+    /// Whether it comes from the first block of K.
+    first: bool,
+    /// Whether it comes from the last.
+    last: bool,
+}
+
+/// Stores a run of a row (at most [`MAX_NR`]) of the product, with what the epilogue makes of it.
+#[inline(always)]
+fn store<T: Float, O: Float<Acc = T::Acc>>(
+    finish: &Finish<'_, T>,
+    place: Place,
+    run: &mut [T::Acc],
+    before: Option<&mut [O]>,
+    out: &mut [O],
+) {
+    let n = out.len();
+    let mut other = [T::Acc::ZERO; MAX_NR];
+    if finish.alpha != T::Acc::ONE {
+        run.iter_mut().for_each(|x| *x *= finish.alpha);
+    }
+    let beta = if place.first { finish.beta } else { T::Acc::ONE };
+    if beta != T::Acc::ZERO {
+        O::widen(out, &mut other[..n]);
+        run.iter_mut().zip(&other).for_each(|(x, &o)| *x += beta * o);
+    }
+    if place.last {
+        if let Some(bias) = &finish.bias {
+            run.iter_mut().zip(&bias[place.col..]).for_each(|(x, &b)| *x += b);
+        }
+        if let Some((all, layout)) = &finish.residual {
+            load_strided(all, layout, place.start, &mut other[..n]);
+            run.iter_mut().zip(&other).for_each(|(x, &o)| *x += o);
+        }
+        if let Some(before) = before {
+            O::narrow(run, before);
+        }
+        match finish.activation {
+            Activation::None => {}
+            Activation::Relu => run.iter_mut().for_each(|x| *x = x.maximum(T::Acc::ZERO)),
+        }
+    }
+    O::narrow(run, out);
+}
+
+/// Makes an error of a failed task the call's error.
+pub(crate) fn first_error(failed: OnceLock<Error>) -> Result<()> {
+    failed.into_inner().map_or(Ok(()), Err)
+}

@@ -1,0 +1,41 @@
+//! Floor 2: one folder per kernel family. Speaks of buffers and descriptors, never of tensors, and is public: whoever
+//! has device buffers of their own can call these.
+//!
+//! Inside a family: `mod.rs` is the safe call with the one match over devices, `plan.rs` (where there is a choice)
+//! the pure function from descriptor and device to a named configuration, `cpu.rs` the CPU device's implementation,
+//! `cuda.rs` the launches.
+
+pub mod attention;
+pub mod batchnorm;
+pub mod elementwise;
+pub mod gemm;
+pub mod index;
+pub mod optimizer;
+pub mod random;
+pub mod reduce;
+pub mod images;
+pub mod layernorm;
+pub mod params;
+pub(crate) mod rowwise;
+pub mod sort;
+pub mod softmax_xent;
+pub mod conv;
+pub mod pool;
+pub mod window;
+
+use crate::{DType, Error};
+
+/// The error of a family that has no kernel for `dtype` on the CPU.
+pub(crate) fn unsupported(op: &'static str, dtype: DType, available: &'static str) -> Error {
+    Error::Unsupported { op, dtype, device: "cpu".into(), available: available.into() }
+}
+
+/// The error of a family whose operands are on different devices.
+pub(crate) fn mixed_devices(op: &'static str) -> Error {
+    Error::Device { op, message: "operands are on different devices; move them with to_device".into() }
+}
+
+/// The error of a family that has no CUDA launch.
+pub(crate) fn no_cuda(op: &'static str, dtype: DType) -> Error {
+    Error::Unsupported { op, dtype, device: "cuda".into(), available: "none in this version".into() }
+}

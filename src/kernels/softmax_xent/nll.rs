@@ -1,0 +1,42 @@
+//! The negative log-likelihood: one element of each row.
+
+use super::CrossEntropyDesc;
+use crate::device::cpu::{Float, Real, for_each_chunk};
+use crate::device::{Buffer, View};
+use crate::kernels::rowwise::{Packed, rows_per_part};
+use crate::{Element, Result};
+
+pub(super) fn forward<T: Float<Acc: Element>>(
+    desc: &CrossEntropyDesc<'_>,
+    x: View<'_>,
+    classes: &[Option<usize>],
+    losses: &mut Buffer,
+) -> Result<()> {
+    let x = Packed::<T>::new(x)?;
+    let rows = x.slice()?.chunks(desc.classes.max(1));
+    for ((loss, class), row) in losses.as_mut_slice::<T::Acc>()?.iter_mut().zip(classes).zip(rows) {
+        *loss = match class {
+            Some(c) => -T::to_acc(row[*c]) * Real::of(desc.weight.map_or(1.0, |w| w[*c])),
+            None => Real::ZERO,
+        };
+    }
+    Ok(())
+}
+
+pub(super) fn backward<T: Float>(
+    desc: &CrossEntropyDesc<'_>,
+    classes: &[Option<usize>],
+    upstream: &[f64],
+    out: &mut [T],
+) {
+    let per_part = rows_per_part(desc.rows, desc.classes, 256);
+    for_each_chunk(out, per_part * desc.classes.max(1), |part, out| {
+        out.fill(T::default());
+        for (i, row) in out.chunks_mut(desc.classes).enumerate() {
+            let r = part * per_part + i;
+            if let Some(c) = classes[r] {
+                row[c] = T::from_f64(-upstream[r] * desc.weight.map_or(1.0, |w| w[c]));
+            }
+        }
+    });
+}

@@ -1,0 +1,33 @@
+//! Copies into contiguous memory; the views themselves are operations (`ops/views.rs`), since they have gradients.
+
+use crate::device::{Buffer, Memory};
+use crate::{Result, Tensor, with_dtype};
+
+impl Tensor {
+    /// A contiguous copy of the elements, without a graph; shares storage if they are contiguous already.
+    pub(crate) fn packed(&self) -> Result<Tensor> {
+        if self.is_contiguous() { Ok(self.detach()) } else { self.copy() }
+    }
+
+    /// Whether the tensor is contiguous and covers its whole storage.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_contiguous()
+            && self.layout().offset() == 0
+            && self.read().view().is_ok_and(|v| v.buffer().len() == self.numel())
+    }
+
+    /// A copy of the value in storage of its own, contiguous and without a graph.
+    pub fn copy(&self) -> Result<Tensor> {
+        let guard = self.read();
+        let view = guard.view()?;
+        let mut out = Buffer::uninit(self.device(), self.dtype(), self.numel())?;
+        match out.memory_mut() {
+            Memory::Cpu(_) => with_dtype!(self.dtype(), T => {
+                crate::device::cpu::copy_strided(
+                    view.buffer().as_slice::<T>()?, view.layout(), out.as_mut_slice::<T>()?);
+            }),
+            Memory::Cuda(_) => return Err(crate::kernels::no_cuda("contiguous", self.dtype())),
+        }
+        Tensor::from_buffer(out, *self.shape())
+    }
+}

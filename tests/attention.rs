@@ -1,0 +1,279 @@
+//! Attention and rotary embedding against their definitions.
+
+mod support;
+
+use support::check::{round, strided, tensor};
+use support::large::{Large, compare};
+use support::{Array, OpCheck, Random};
+use warpsmith::{AttentionParams, DType, Device, Tensor, no_grad};
+
+const WIDE: [DType; 2] = [DType::F64, DType::F32];
+const HALF: [DType; 2] = [DType::F16, DType::BF16];
+
+/// What is added to each score: −∞ for a hidden key.
+type Bias<'a> = &'a dyn Fn([usize; 4]) -> f64;
+
+/// Everything about one attention, from the definition: probabilities of each query, and with the gradient of the
+/// result those of the operands, with the magnitudes of the terms.
+struct Reference {
+    out: Large,
+    gradients: [Large; 3],
+    /// The largest Σ |q k| scale.
+    largest: f64,
+}
+
+fn reference(q: &Array, k: &Array, v: &Array, dout: Option<&Array>, scale: f64, bias: Bias<'_>) -> Reference {
+    let [b, h, tq, d] = q.dims[..] else { panic!() };
+    let [_, kv, tk, dv] = v.dims[..] else { panic!() };
+    let mut out = Large::zeros(&[b, h, tq, dv]);
+    let mut gradients = [q, k, v].map(|x| Large::zeros(&x.dims));
+    let mut largest = 0f64;
+    for (b, h, i) in (0..b).flat_map(|b| (0..h).flat_map(move |h| (0..tq).map(move |i| (b, h, i)))) {
+        let g = h / (q.dims[1] / kv);
+        let dot = |j: usize, f: &dyn Fn(f64) -> f64| -> f64 {
+            (0..d).map(|c| f(q.at(&[b, h, i, c]) * k.at(&[b, g, j, c]))).sum::<f64>() * scale
+        };
+        let scores: Vec<f64> = (0..tk).map(|j| dot(j, &|x| x) + bias([b, h, i, j])).collect();
+        let m = scores.iter().fold(f64::NEG_INFINITY, |m, &s| m.max(s));
+        if m == f64::NEG_INFINITY {
+            continue;
+        }
+        let total: f64 = scores.iter().map(|s| (s - m).exp()).sum();
+        let p: Vec<f64> = scores.iter().map(|s| (s - m).exp() / total).collect();
+        for (j, &p) in p.iter().enumerate() {
+            (0..dv).for_each(|c| out.add(out.expected.flat(&[b, h, i, c]), p * v.at(&[b, g, j, c])));
+        }
+        let Some(dout) = dout else { continue };
+        largest = (0..tk).map(|j| dot(j, &f64::abs)).fold(largest, f64::max);
+        let (mut delta, mut delta_abs) = (0.0, 0.0);
+        for c in 0..dv {
+            let at = out.expected.flat(&[b, h, i, c]);
+            delta += dout.data[at] * out.expected.data[at];
+            delta_abs += dout.data[at].abs() * out.magnitude.data[at];
+        }
+        for (j, &p) in p.iter().enumerate() {
+            let (mut dp, mut dp_abs) = (0.0, 0.0);
+            for c in 0..dv {
+                let (g_out, value) = (dout.at(&[b, h, i, c]), v.at(&[b, g, j, c]));
+                dp += g_out * value;
+                dp_abs += (g_out * value).abs();
+                gradients[2].add(v.flat(&[b, g, j, c]), p * g_out);
+            }
+            let (ds, ds_abs) = (p * (dp - delta) * scale, p * (dp_abs + delta_abs) * scale);
+            for c in 0..d {
+                let (qi, kj) = (q.flat(&[b, h, i, c]), k.flat(&[b, g, j, c]));
+                gradients[0].expected.data[qi] += ds * k.data[kj];
+                gradients[0].magnitude.data[qi] += ds_abs * k.data[kj].abs();
+                gradients[1].expected.data[kj] += ds * q.data[qi];
+                gradients[1].magnitude.data[kj] += ds_abs * q.data[qi].abs();
+            }
+        }
+    }
+    Reference { out, gradients, largest }
+}
+
+fn causal(i: [usize; 4]) -> f64 {
+    if i[3] > i[2] { f64::NEG_INFINITY } else { 0.0 }
+}
+
+#[test]
+fn attention_in_every_variant() {
+    // (heads, kv heads, queries, keys, dim, value dim)
+    for (h, kv, tq, tk, d, dv) in [(1, 1, 1, 1, 1, 1), (2, 1, 3, 4, 2, 3), (2, 2, 5, 3, 3, 2), (1, 1, 2, 9, 1, 2)] {
+        for variant in ["plain", "causal", "keep", "add", "scale"] {
+            let scale = if variant == "scale" { 0.7 } else { 1.0 / (d as f64).sqrt() };
+            // One row per query, so that each sees a key; broadcast over batch and heads.
+            let keep = move |i: usize, j: usize| j == i % tk || (i * 3 + j * 5) % 4 < 2;
+            let added = move |i: usize, j: usize| ((i * 7 + j * 3) % 5) as f64 * 0.25 - 0.5;
+            let bias = move |i: [usize; 4]| match variant {
+                "causal" => causal(i),
+                "keep" if !keep(i[2], i[3]) => f64::NEG_INFINITY,
+                "add" => added(i[2], i[3]),
+                _ => 0.0,
+            };
+            let forward = move |x: &[Tensor]| {
+                let mask = match variant {
+                    "keep" => {
+                        let bytes: Vec<u8> = (0..tq * tk).map(|n| keep(n / tk, n % tk) as u8).collect();
+                        Some(Tensor::from_slice(&bytes, [tq, tk], &Device::Cpu)?)
+                    }
+                    "add" => {
+                        let values = Array::from_fn(&[tq, tk], |i| added(i[0], i[1]));
+                        Some(tensor(&values, x[0].dtype())?)
+                    }
+                    _ => None,
+                };
+                let scale = (variant == "scale").then_some(0.7);
+                let params = AttentionParams { causal: variant == "causal", mask, scale };
+                x[0].scaled_dot_product_attention(&x[1], &x[2], &params)
+            };
+            let check = OpCheck::new("attention", forward, move |x| {
+                reference(&x[0], &x[1], &x[2], None, scale, &bias).out.expected
+            });
+            // Scores of |s| ≤ 12 round to a dozen units each, which the exponential passes on; half dtypes compute in
+            // f32 and round the result, which the backward's Σ dout · out reads.
+            let check = check
+                .magnitude(move |x| reference(&x[0], &x[1], &x[2], None, scale, &bias).out.magnitude)
+                .input(&[2, h, tq, d])
+                .input(&[2, kv, tk, d])
+                .input(&[2, kv, tk, dv])
+                .dtypes(&WIDE)
+                .ulps(32.0, 96.0);
+            // Where there is one key, its probability is 1 whatever q and k are: their gradients are rounding alone.
+            let check = if tk == 1 {
+                check.silent("scaled_dot_product_attention", 0).silent("scaled_dot_product_attention", 1)
+            } else {
+                check
+            };
+            check.run();
+            check.dtypes(&HALF).ulps(2.0, 8.0).run();
+        }
+    }
+}
+
+#[test]
+fn ragged_sizes_agree_with_plain_loops() {
+    let mut random = Random::fresh("attention of ragged sizes");
+    // Around panels of 32 queries, register tiles of 8 and tiles of 64 keys; heads that share keys; one that is cut
+    // into tasks of 256 queries.
+    let shapes: [[usize; 7]; 7] = [
+        [1, 1, 1, 31, 63, 8, 8],
+        [1, 2, 2, 32, 64, 7, 9],
+        [2, 4, 2, 33, 65, 16, 32],
+        [1, 3, 1, 65, 130, 33, 31],
+        [1, 1, 1, 130, 71, 64, 64],
+        [1, 2, 1, 5, 200, 1, 40],
+        [1, 1, 1, 600, 67, 4, 5],
+    ];
+    for [b, h, kv, tq, tk, d, dv] in shapes {
+        for (dtype, is_causal) in
+            [(DType::F32, false), (DType::F32, true), (DType::F16, true), (DType::BF16, false), (DType::F64, true)]
+        {
+            let mut draw = |dims: &[usize]| Array::from_fn(dims, |_| round(random.range(-1.5, 1.5), dtype));
+            let (q, k, v) = (draw(&[b, h, tq, d]), draw(&[b, kv, tk, d]), draw(&[b, kv, tk, dv]));
+            let dout = draw(&[b, h, tq, dv]);
+            let scale = 1.0 / (d as f64).sqrt();
+            let bias: Bias<'_> = if is_causal { &causal } else { &|_| 0.0 };
+            let expected = reference(&q, &k, &v, Some(&dout), scale, bias);
+            // As after a projection: strided operands.
+            let operands = [&q, &k, &v].map(|x| strided(&tensor(x, dtype).unwrap()).unwrap().track());
+            let params = AttentionParams { causal: is_causal, ..AttentionParams::default() };
+            let out = operands[0].scaled_dot_product_attention(&operands[1], &operands[2], &params).unwrap();
+            let (unit, acc) =
+                (dtype.unit_roundoff(), if dtype == DType::F64 { 2f64.powi(-53) } else { 2f64.powi(-24) });
+            // A score is wrong by dim · Σ|qk| units, its probability by twice that; sums over keys and queries add
+            // their lengths.
+            let accumulated = (2.0 * (d as f64 + 2.0) * expected.largest + (tk + tq * h / kv) as f64 + 16.0) * acc;
+            compare("out", &out, &expected.out, 2.0 * unit + accumulated);
+            let found = out.backward_with(&tensor(&dout, dtype).unwrap()).unwrap();
+            for (name, (x, large)) in ["dq", "dk", "dv"].iter().zip(operands.iter().zip(&expected.gradients)) {
+                compare(name, &found.expect(x).unwrap(), large, 3.0 * unit + 2.0 * accumulated);
+            }
+            let again = operands[0].scaled_dot_product_attention(&operands[1], &operands[2], &params).unwrap();
+            assert_eq!(again.to_f64_vec().unwrap(), out.to_f64_vec().unwrap());
+            let repeated = again.backward_with(&tensor(&dout, dtype).unwrap()).unwrap();
+            for x in &operands {
+                let bits = |g: &warpsmith::Gradients| g.expect(x).unwrap().to_f64_vec().unwrap();
+                assert_eq!(bits(&found), bits(&repeated));
+            }
+        }
+    }
+}
+
+#[test]
+fn masks_over_several_tiles_and_hidden_queries() {
+    let mut random = Random::fresh("attention masks");
+    let (b, h, tq, tk, d) = (2, 2, 40, 150, 6);
+    let mut draw = |dims: &[usize]| Array::from_fn(dims, |_| random.range(-1.5, 1.5));
+    let (q, k, v) = (draw(&[b, h, tq, d]), draw(&[b, h, tk, d]), draw(&[b, h, tk, d]));
+    let dout = draw(&[b, h, tq, d]);
+    // Query 7 sees nothing; in batch 1 the first tile of keys is hidden; the rest is a pattern.
+    let visible = |b: usize, i: usize, j: usize| i != 7 && (b == 0 || j >= 70) && (i + 2 * j) % 3 != 0;
+    let bias = |i: [usize; 4]| if visible(i[0], i[2], i[3]) { 0.0 } else { f64::NEG_INFINITY };
+    let mask: Vec<u8> =
+        (0..b * tq * tk).map(|n| visible(n / (tq * tk), n / tk % tq, n % tk) as u8 * (1 + (n % 3) as u8)).collect();
+    let mask = Tensor::from_slice(&mask, [b, 1, tq, tk], &Device::Cpu).unwrap();
+    let scale = 1.0 / (d as f64).sqrt();
+    let expected = reference(&q, &k, &v, Some(&dout), scale, &bias);
+    let added = Array::from_fn(&[b, 1, tq, tk], |i| bias([i[0], 0, i[2], i[3]]));
+    for mask in [mask, tensor(&added, DType::F64).unwrap()] {
+        let operands = [&q, &k, &v].map(|x| tensor(x, DType::F64).unwrap().track());
+        let params = AttentionParams { mask: Some(mask), ..AttentionParams::default() };
+        let out = operands[0].scaled_dot_product_attention(&operands[1], &operands[2], &params).unwrap();
+        // The magnitude is Σ p |v|, 0 for the hidden query: exactly 0 there but for compare's allowance near zero.
+        compare("out", &out, &expected.out, 1e-12);
+        let values = out.to_vec::<f64>().unwrap();
+        assert!((0..b * h).all(|n| values[(n * tq + 7) * d..(n * tq + 8) * d].iter().all(|&x| x == 0.0)));
+        let found = out.backward_with(&tensor(&dout, DType::F64).unwrap()).unwrap();
+        for (x, large) in operands.iter().zip(&expected.gradients) {
+            compare("gradient", &found.expect(x).unwrap(), large, 1e-12);
+        }
+    }
+}
+
+#[test]
+fn bad_operands_are_refused_with_the_shapes() {
+    let zeros = |dims: &[usize]| Tensor::zeros(dims, DType::F32, &Device::Cpu).unwrap();
+    let params = AttentionParams::default;
+    let (q, k) = (zeros(&[2, 4, 3, 8]), zeros(&[2, 3, 5, 8]));
+    let error = q.scaled_dot_product_attention(&k, &k, &params()).unwrap_err().to_string();
+    assert!(error.contains("Hkv dividing H") && error.contains("[2, 3, 5, 8]"), "{error}");
+    let flat = zeros(&[3, 8]);
+    assert!(flat.scaled_dot_product_attention(&flat, &flat, &params()).is_err());
+    let k = zeros(&[2, 2, 5, 8]);
+    let masked = |mask: Tensor| AttentionParams { mask: Some(mask), ..AttentionParams::default() };
+    let error = q.scaled_dot_product_attention(&k, &k, &masked(zeros(&[4, 5]))).unwrap_err().to_string();
+    assert!(error.contains("[2, 4, 3, 5]") && error.contains("[4, 5]"), "{error}");
+    let tracked = masked(zeros(&[3, 5]).track());
+    let error = q.scaled_dot_product_attention(&k, &k, &tracked).unwrap_err().to_string();
+    assert!(error.contains("mask") && error.contains("no backward"), "{error}");
+    assert!(no_grad(|| q.scaled_dot_product_attention(&k, &k, &tracked)).is_ok());
+    let ids = Tensor::zeros([3, 5], DType::I64, &Device::Cpu).unwrap();
+    assert!(q.scaled_dot_product_attention(&k, &k, &masked(ids)).unwrap_err().to_string().contains("i64"));
+    // Nothing to attend to, and nobody to attend.
+    let (none, q) = (zeros(&[2, 2, 0, 8]).track(), q.track());
+    let out = q.scaled_dot_product_attention(&none, &none, &params()).unwrap();
+    assert_eq!(out.to_vec::<f32>().unwrap(), vec![0.0; 2 * 4 * 3 * 8]);
+    let gradients = out.backward_with(&out.ones_like().unwrap()).unwrap();
+    assert_eq!(gradients.expect(&q).unwrap().to_vec::<f32>().unwrap(), vec![0.0; 2 * 4 * 3 * 8]);
+    let nobody = zeros(&[2, 4, 0, 8]);
+    assert_eq!(nobody.scaled_dot_product_attention(&k, &k, &params()).unwrap().dims(), [2, 4, 0, 8]);
+}
+
+#[test]
+fn rotary_embedding() {
+    for [b, h, t, d] in [[1, 1, 1, 2], [2, 1, 3, 4], [1, 2, 2, 6]] {
+        let angle = |t: usize, i: usize| 0.3 + t as f64 * 0.9 / (1.0 + i as f64);
+        let table = move |f: fn(f64) -> f64, dtype: DType| {
+            tensor(&Array::from_fn(&[t, d / 2], |i| f(angle(i[0], i[1]))), dtype).unwrap()
+        };
+        let definition = move |x: &[Array], magnitude: bool| {
+            // The tables as f32 has them.
+            let (cos, sin) = ((|a: f64| a.cos() as f32 as f64), (|a: f64| a.sin() as f32 as f64));
+            Array::from_fn(&[b, h, t, d], |i| {
+                let (half, pair) = (d / 2, i[3] % (d / 2));
+                let at = |c: usize| x[0].at(&[i[0], i[1], i[2], c]);
+                let (c, s) = (cos(angle(i[2], pair)), sin(angle(i[2], pair)));
+                let terms = if i[3] < half {
+                    [at(pair) * c, -at(pair + half) * s]
+                } else {
+                    [at(pair + half) * c, at(pair) * s]
+                };
+                if magnitude { terms[0].abs() + terms[1].abs() } else { terms[0] + terms[1] }
+            })
+        };
+        OpCheck::new(
+            "rotary_embedding",
+            move |x| x[0].rotary_embedding(&table(f64::cos, DType::F32), &table(f64::sin, DType::F32)),
+            move |x| definition(x, false),
+        )
+        .magnitude(move |x| definition(x, true))
+        .input(&[b, h, t, d])
+        .run();
+    }
+    let x = Tensor::zeros([1, 1, 2, 3], DType::F32, &Device::Cpu).unwrap();
+    let table = Tensor::zeros([2, 1], DType::F32, &Device::Cpu).unwrap();
+    assert!(x.rotary_embedding(&table, &table).unwrap_err().to_string().contains("even D"));
+    let x = Tensor::zeros([1, 1, 2, 2], DType::F32, &Device::Cpu).unwrap();
+    assert!(x.rotary_embedding(&table.track(), &table).unwrap_err().to_string().contains("no backward"));
+}

@@ -1,0 +1,255 @@
+//! Layer, RMS and group norm against their definitions.
+
+mod support;
+
+use support::check::{round, tensor};
+use support::large::{Large, compare};
+use support::{Array, Domain, OpCheck, Random};
+use warpsmith::{DType, Device, Tensor};
+
+const EPS: f64 = 1e-5;
+
+/// The definition: rows of `width`, parameters by `column(flat index)`; also Σ of the terms' magnitudes.
+fn definition(x: &Array, w: Option<&Array>, b: Option<&Array>, width: usize, centered: bool, of: Of) -> (Array, Array) {
+    let (mut y, mut magnitude) = (x.clone(), x.clone());
+    for from in (0..x.data.len()).step_by(width.max(1)) {
+        let row = &x.data[from..from + width];
+        let mean = if centered { row.iter().sum::<f64>() / width as f64 } else { 0.0 };
+        let var = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / width as f64;
+        let largest = row.iter().fold(0f64, |m, v| m.max(v.abs()));
+        for i in from..from + width {
+            let (w, b) = (w.map_or(1.0, |w| w.data[of.index(i)]), b.map_or(0.0, |b| b.data[of.index(i)]));
+            y.data[i] = (x.data[i] - mean) / (var + EPS).sqrt() * w + b;
+            magnitude.data[i] = (x.data[i].abs() + largest) / (var + EPS).sqrt() * w.abs() + b.abs();
+        }
+    }
+    (y, magnitude)
+}
+
+/// Which parameter belongs to an element.
+#[derive(Clone, Copy)]
+enum Of {
+    Columns(usize),
+    Channels(usize, usize),
+}
+
+impl Of {
+    fn index(self, i: usize) -> usize {
+        match self {
+            Of::Columns(width) => i % width,
+            Of::Channels(channels, length) => i / length % channels,
+        }
+    }
+}
+
+#[test]
+fn layer_norm() {
+    for (dims, normalized) in [(vec![3, 7], 1), (vec![2, 3, 4], 2), (vec![5], 1), (vec![4, 1, 6], 1), (vec![1, 33], 1)]
+    {
+        let inner = dims[dims.len() - normalized..].to_vec();
+        let width: usize = inner.iter().product();
+        let of = Of::Columns(width);
+        OpCheck::new(
+            "layer_norm",
+            move |x| x[0].layer_norm(normalized, Some(&x[1]), Some(&x[2]), EPS),
+            move |x| definition(&x[0], Some(&x[1]), Some(&x[2]), width, true, of).0,
+        )
+        .magnitude(move |x| definition(&x[0], Some(&x[1]), Some(&x[2]), width, true, of).1)
+        .input(&dims)
+        .input(&inner)
+        .input(&inner)
+        .run_wide_and_half();
+    }
+    let of = Of::Columns(9);
+    OpCheck::new(
+        "layer_norm without parameters",
+        |x| x[0].layer_norm(1, None, None, EPS),
+        move |x| definition(&x[0], None, None, 9, true, of).0,
+    )
+    .magnitude(move |x| definition(&x[0], None, None, 9, true, of).1)
+    .input(&[4, 9])
+    .run_wide_and_half();
+    OpCheck::new(
+        "layer_norm with a bias alone",
+        |x| x[0].layer_norm(1, None, Some(&x[1]), EPS),
+        move |x| definition(&x[0], None, Some(&x[1]), 9, true, of).0,
+    )
+    .magnitude(move |x| definition(&x[0], None, Some(&x[1]), 9, true, of).1)
+    .input(&[4, 9])
+    .input(&[9])
+    .run_wide_and_half();
+}
+
+#[test]
+fn rms_norm() {
+    for dims in [vec![3, 7], vec![2, 2, 5], vec![6]] {
+        let width = *dims.last().unwrap();
+        let of = Of::Columns(width);
+        OpCheck::new(
+            "rms_norm",
+            |x| x[0].rms_norm(Some(&x[1]), EPS),
+            move |x| definition(&x[0], Some(&x[1]), None, width, false, of).0,
+        )
+        .magnitude(move |x| definition(&x[0], Some(&x[1]), None, width, false, of).1)
+        .input(&dims)
+        .input(&[width])
+        .run_wide_and_half();
+    }
+}
+
+#[test]
+fn group_norm() {
+    for (dims, groups) in [(vec![2, 4, 3], 2), (vec![3, 6, 2, 2], 3), (vec![2, 3, 5], 1), (vec![2, 8], 2)] {
+        let (channels, length) = (dims[1], dims[2..].iter().product::<usize>());
+        let (width, of) = (channels / groups * length, Of::Channels(channels, length));
+        OpCheck::new(
+            "group_norm",
+            move |x| x[0].group_norm(groups, Some(&x[1]), Some(&x[2]), EPS),
+            move |x| definition(&x[0], Some(&x[1]), Some(&x[2]), width, true, of).0,
+        )
+        .magnitude(move |x| definition(&x[0], Some(&x[1]), Some(&x[2]), width, true, of).1)
+        .input(&dims)
+        .input(&[channels])
+        .input(&[channels])
+        .run_wide_and_half();
+    }
+}
+
+#[test]
+fn add_layer_norm_gives_both_results_their_gradients() {
+    // The sum is rounded to the dtype before it is normalised, which the derivative of the norm magnifies.
+    let of = Of::Columns(7);
+    let sum = |x: &[Array]| Array::new(&x[0].dims, x[0].data.iter().zip(&x[1].data).map(|(a, b)| a + b).collect());
+    OpCheck::new(
+        "add_layer_norm",
+        |x| {
+            let (sum, y) = x[0].add_layer_norm(&x[1], 1, Some(&x[2]), Some(&x[3]), EPS)?;
+            sum.add(&y)
+        },
+        move |x| {
+            let sum = sum(x);
+            let y = definition(&sum, Some(&x[2]), Some(&x[3]), 7, true, of).0;
+            Array::new(&sum.dims, sum.data.iter().zip(&y.data).map(|(a, b)| a + b).collect())
+        },
+    )
+    .magnitude(move |x| {
+        let sum = sum(x);
+        let m = definition(&sum, Some(&x[2]), Some(&x[3]), 7, true, of).1;
+        Array::new(&sum.dims, sum.data.iter().zip(&m.data).map(|(a, b)| a.abs() + b).collect())
+    })
+    .input_in(&[3, 7], Domain::Range(-2.0, 2.0))
+    .input(&[3, 7])
+    .input(&[7])
+    .input(&[7])
+    .ulps(6.0, 12.0)
+    .run();
+}
+
+/// Rows of the definition's gradient, written out: dx = rstd (g − mean g − x̂ mean(g x̂)), with g = dy w.
+fn gradients(x: &Array, w: &Array, dy: &Array, width: usize, of: Of) -> Vec<Large> {
+    let mut dx = Large::zeros(&x.dims);
+    let (mut dw, mut db) = (Large::zeros(&w.dims), Large::zeros(&w.dims));
+    for from in (0..x.data.len()).step_by(width) {
+        let row = &x.data[from..from + width];
+        let mean = row.iter().sum::<f64>() / width as f64;
+        let var = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / width as f64;
+        let rstd = 1.0 / (var + EPS).sqrt();
+        let normal = |i: usize| (x.data[i] - mean) * rstd;
+        let g = |i: usize| dy.data[i] * w.data[of.index(i)];
+        let range = from..from + width;
+        let direct = range.clone().map(g).sum::<f64>() / width as f64;
+        let along = range.clone().map(|i| g(i) * normal(i)).sum::<f64>() / width as f64;
+        for i in range {
+            let terms = [g(i), -direct, -normal(i) * along];
+            dx.set(i, terms.map(|t| t * rstd));
+            dw.add(of.index(i), dy.data[i] * normal(i));
+            db.add(of.index(i), dy.data[i]);
+        }
+    }
+    vec![dx, dw, db]
+}
+
+#[test]
+fn ragged_sizes_agree_with_plain_loops() {
+    let mut random = Random::fresh("norms of ragged sizes");
+    // Widths around the block of 1,024, the 32 lanes, and more rows than are summed before a flush (128).
+    for (rows, width) in [(1, 1), (3, 31), (300, 33), (129, 64), (7, 1023), (5, 1025), (2, 5003), (700, 97)] {
+        for (dtype, groups) in [(DType::F32, None), (DType::F16, None), (DType::BF16, None), (DType::F32, Some(2))] {
+            let draw = |n: usize, random: &mut Random| {
+                Array::new(&[n], (0..n).map(|_| round(random.range(-2.0, 3.0), dtype)).collect())
+            };
+            // For group norm: (rows, 6 channels, width) in two groups.
+            let (dims, parameters, row, of) = match groups {
+                None => (vec![rows, width], width, width, Of::Columns(width)),
+                Some(g) => (vec![rows, 6, width], 6, 6 / g * width, Of::Channels(6, width)),
+            };
+            let n = dims.iter().product();
+            let (x, dy) = (draw(n, &mut random), draw(n, &mut random));
+            let (w, b) = (draw(parameters, &mut random), draw(parameters, &mut random));
+            let x = Array::new(&dims, x.data);
+            let tracked: Vec<Tensor> = [&x, &w, &b].map(|a| tensor(a, dtype).unwrap().track()).into();
+            let (weight, bias) = (Some(&tracked[1]), Some(&tracked[2]));
+            let y = match groups {
+                None => tracked[0].layer_norm(1, weight, bias, EPS),
+                Some(g) => tracked[0].group_norm(g, weight, bias, EPS),
+            }
+            .unwrap();
+            let (expected, magnitude) = definition(&x, Some(&w), Some(&b), row, true, of);
+            let unit = dtype.unit_roundoff();
+            // Only f32 sees the rounding of the statistics: sums of 32 terms a lane.
+            let slack = if dtype == DType::F32 { 24.0 } else { 3.0 };
+            compare("y", &y, &Large { expected, magnitude }, slack * unit);
+            let dy = Array::new(&dims, dy.data);
+            let found = y.backward_with(&tensor(&dy, dtype).unwrap()).unwrap();
+            for (t, large) in tracked.iter().zip(gradients(&x, &w, &dy, row, of)) {
+                // Sums of up to 128 rows in f32, with the statistics' own rounding in every term.
+                compare("gradient", &found.expect(t).unwrap(), &large, slack * unit + 160.0 * 2f64.powi(-24));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_large_mean_costs_no_variance() {
+    // E[x²] − E[x]² would lose everything here: mean 4096, deviation 1, in f32.
+    let x: Vec<f32> = (0..2000).map(|i| 4096.0 + if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
+    let x = Tensor::from_slice(&x, [2, 1000], &Device::Cpu).unwrap();
+    for y in [x.layer_norm(1, None, None, 0.0).unwrap(), x.group_norm(1, None, None, 0.0).unwrap()] {
+        for (i, v) in y.to_vec::<f32>().unwrap().into_iter().enumerate() {
+            assert!((v - if i % 2 == 0 { 1.0 } else { -1.0 }).abs() < 1e-6, "{v}");
+        }
+    }
+}
+
+#[test]
+fn parameters_in_f32_serve_half_inputs() {
+    let x = Tensor::from_slice(&[1f32, 3.0, -2.0, 2.0], [2, 2], &Device::Cpu).unwrap();
+    let half = tensor(&Array::new(&[2, 2], vec![1.0, 3.0, -2.0, 2.0]), DType::BF16).unwrap().track();
+    let w = Tensor::from_slice(&[1.001f32, 2.003], 2, &Device::Cpu).unwrap().track();
+    let y = half.layer_norm(1, Some(&w), None, 0.0).unwrap();
+    assert_eq!(y.dtype(), DType::BF16);
+    let gradients = y.backward_with(&y.ones_like().unwrap()).unwrap();
+    assert_eq!(gradients.expect(&w).unwrap().dtype(), DType::F32);
+    assert_eq!(gradients.expect(&w).unwrap().to_vec::<f32>().unwrap(), [-2.0, 2.0]);
+    assert!(x.layer_norm(1, Some(&half), None, 0.0).is_err());
+}
+
+#[test]
+fn empty_inputs_and_wrong_shapes() {
+    let x = Tensor::zeros([0, 4], DType::F32, &Device::Cpu).unwrap().track();
+    let w = Tensor::ones(4, DType::F32, &Device::Cpu).unwrap().track();
+    let y = x.layer_norm(1, Some(&w), None, EPS).unwrap();
+    assert_eq!(y.dims(), [0, 4]);
+    let gradients = y.backward_with(&y.ones_like().unwrap()).unwrap();
+    assert_eq!(gradients.expect(&w).unwrap().to_vec::<f32>().unwrap(), [0.0; 4]);
+    let x = Tensor::zeros([2, 4], DType::F32, &Device::Cpu).unwrap();
+    let three = Tensor::ones(3, DType::F32, &Device::Cpu).unwrap();
+    let error = x.layer_norm(1, Some(&three), None, EPS).unwrap_err().to_string();
+    assert!(error.contains("layer_norm") && error.contains("[4]") && error.contains("[3]"), "{error}");
+    assert!(x.layer_norm(0, None, None, EPS).is_err());
+    assert!(x.layer_norm(3, None, None, EPS).is_err());
+    assert!(x.group_norm(3, None, None, EPS).unwrap_err().to_string().contains("3 groups"));
+    assert!(x.group_norm(0, None, None, EPS).is_err());
+    let ids = Tensor::zeros([2, 4], DType::I64, &Device::Cpu).unwrap();
+    assert!(ids.rms_norm(None, EPS).unwrap_err().to_string().contains("i64"));
+}

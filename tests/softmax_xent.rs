@@ -1,0 +1,372 @@
+//! Softmax, cross-entropy and negative log-likelihood against their definitions.
+
+mod support;
+
+use support::check::{round, tensor};
+use support::large::{Large, compare};
+use support::{Array, OpCheck, Random};
+use warpsmith::autograd::Backward;
+use warpsmith::{CrossEntropyParams, DType, Device, Reduction, Result, Tensor, Var};
+
+const WIDE: [DType; 2] = [DType::F64, DType::F32];
+const HALF: [DType; 2] = [DType::F16, DType::BF16];
+
+/// The elements of the line along `axis` through an index.
+fn line(x: &Array, index: &[usize], axis: usize) -> Vec<f64> {
+    let mut at = index.to_vec();
+    (0..x.dims[axis])
+        .map(|i| {
+            at[axis] = i;
+            x.at(&at)
+        })
+        .collect()
+}
+
+fn log_sum(values: &[f64]) -> f64 {
+    let m = values.iter().fold(f64::NEG_INFINITY, |m, &v| m.max(v));
+    m + values.iter().map(|v| (v - m).exp()).sum::<f64>().ln()
+}
+
+fn log_softmax(x: &Array, axis: usize) -> Array {
+    Array::from_fn(&x.dims, |i| x.at(i) - log_sum(&line(x, i, axis)))
+}
+
+#[test]
+fn softmax_along_every_axis() {
+    for (dims, axis) in [(vec![7], 0), (vec![3, 5], 1), (vec![3, 5], 0), (vec![2, 4, 3], 1), (vec![1, 34], 1)] {
+        // x − max rounds to |x − max| ≤ 4 units, exp to 2.2 and the sum to a few. Half dtypes round the result once,
+        // and in the backward read the rounded one.
+        let check = OpCheck::new(
+            "softmax",
+            move |x| x[0].softmax(axis as isize),
+            move |x| log_softmax(&x[0], axis).map(f64::exp),
+        );
+        let check = check.input(&dims).dtypes(&WIDE).ulps(14.0, 28.0);
+        check.run();
+        check.dtypes(&HALF).ulps(2.0, 6.0).run();
+        let check =
+            OpCheck::new("log_softmax", move |x| x[0].log_softmax(axis as isize), move |x| log_softmax(&x[0], axis));
+        // The differences' own magnitude: x − max, and the logarithm.
+        let magnitude = move |x: &[Array]| {
+            Array::from_fn(&x[0].dims, |i| {
+                let values = line(&x[0], i, axis);
+                let m = values.iter().fold(f64::NEG_INFINITY, |m, &v| m.max(v));
+                (x[0].at(i) - m).abs() + log_sum(&values) - m + 1.0
+            })
+        };
+        let check = check.magnitude(magnitude).input(&dims).dtypes(&WIDE).ulps(8.0, 28.0);
+        check.run();
+        // exp of a rounded y: |y| ≤ 6 units more.
+        check.dtypes(&HALF).ulps(2.0, 10.0).run();
+    }
+}
+
+#[test]
+fn softmax_of_ragged_sizes() {
+    let mut random = Random::fresh("softmax of ragged sizes");
+    // Widths around 32 lanes and blocks of 1,024; inner extents around the groups of 64 columns.
+    for (outer, width, inner) in
+        [(3, 31, 1), (2, 33, 1), (2, 1025, 1), (1, 5000, 1), (2, 9, 63), (1, 300, 65), (2, 1, 4)]
+    {
+        for dtype in [DType::F64, DType::F32, DType::F16, DType::BF16] {
+            let dims = [outer, width, inner];
+            let mut draw = |low: f64, high: f64| {
+                let n = outer * width * inner;
+                Array::new(&dims, (0..n).map(|_| round(random.range(low, high), dtype)).collect())
+            };
+            let (x, dy) = (draw(-6.0, 6.0), draw(-1.0, 1.0));
+            let y = log_softmax(&x, 1);
+            let unit = dtype.unit_roundoff();
+            let half = HALF.contains(&dtype);
+            for log in [false, true] {
+                let t = tensor(&x, dtype).unwrap().track();
+                let out = if log { t.log_softmax(1) } else { t.softmax(1) }.unwrap();
+                // Sums have up to 1,024 / 32 terms a lane, differences up to 12 units, each log up to 21.
+                let forward = if half { 2.0 } else { 60.0 };
+                let expected = if log { y.clone() } else { y.map(f64::exp) };
+                let magnitude = expected.map(|v| if log { v.abs() + 12.0 } else { v });
+                compare("softmax", &out, &Large { expected, magnitude }, forward * unit);
+                let found = out.backward_with(&tensor(&dy, dtype).unwrap()).unwrap();
+                let mut dx = Large::zeros(&dims);
+                for i in 0..x.data.len() {
+                    let index = x.index_of(i);
+                    let (ys, dys) = (line(&y, &index, 1), line(&dy, &index, 1));
+                    let p = y.data[i].exp();
+                    let sum: f64 = ys.iter().zip(&dys).map(|(y, d)| if log { *d } else { y.exp() * d }).sum();
+                    let sum_abs: f64 =
+                        ys.iter().zip(&dys).map(|(y, d)| if log { d.abs() } else { y.exp() * d.abs() }).sum();
+                    dx.expected.data[i] = if log { dy.data[i] - p * sum } else { p * (dy.data[i] - sum) };
+                    dx.magnitude.data[i] =
+                        if log { dy.data[i].abs() + p * sum_abs } else { p * (dy.data[i].abs() + sum_abs) };
+                }
+                // exp(y) of a rounded logarithm of up to 21.
+                let backward = if half { if log { 24.0 } else { 5.0 } } else { 100.0 };
+                compare("gradient", &found.expect(&t).unwrap(), &dx, backward * unit);
+            }
+        }
+    }
+}
+
+/// The targets of a test, one row of q per row of logits.
+#[derive(Clone)]
+struct Case {
+    labels: Option<Vec<i64>>,
+    params: CrossEntropyParams,
+    weight: Option<Vec<f64>>,
+}
+
+impl Case {
+    fn new(labels: Option<Vec<i64>>, smoothing: f64, weight: Option<Vec<f64>>, reduction: Reduction) -> Self {
+        let tensor = weight.as_ref().map(|w| Tensor::from_slice(w, w.len(), &Device::Cpu).unwrap());
+        let params =
+            CrossEntropyParams { ignore_index: Some(-100), label_smoothing: smoothing, weight: tensor, reduction };
+        Case { labels, params, weight }
+    }
+
+    fn weight(&self, c: usize) -> f64 {
+        self.weight.as_ref().map_or(1.0, |w| w[c])
+    }
+
+    /// q of one element, before the division of a mean.
+    fn q(&self, r: usize, c: usize, classes: usize, probabilities: Option<&Array>) -> f64 {
+        let e = self.params.label_smoothing;
+        let target = match &self.labels {
+            Some(labels) if labels[r] == -100 => return 0.0,
+            Some(labels) => (labels[r] == c as i64) as u8 as f64,
+            None => probabilities.unwrap().at(&[r, c]),
+        };
+        ((1.0 - e) * target + e / classes as f64) * self.weight(c)
+    }
+
+    fn count(&self, rows: usize) -> f64 {
+        match (&self.labels, self.params.reduction) {
+            (_, Reduction::Sum | Reduction::None) => 1.0,
+            (Some(labels), _) => labels.iter().filter(|&&l| l != -100).map(|&l| self.weight(l as usize)).sum(),
+            (None, _) => rows as f64,
+        }
+    }
+
+    /// The definition, and Σ of the terms' magnitudes.
+    fn loss(&self, x: &Array, probabilities: Option<&Array>) -> (Array, Array) {
+        let (rows, classes) = (x.dims[0], x.dims[1]);
+        let of_row = |r: usize, absolute: bool| -> f64 {
+            let lse = log_sum(&x.data[r * classes..(r + 1) * classes]);
+            (0..classes)
+                .map(|c| {
+                    let q = self.q(r, c, classes, probabilities);
+                    if absolute { q * (lse.abs() + x.at(&[r, c]).abs() + 1.0) } else { q * (lse - x.at(&[r, c])) }
+                })
+                .sum::<f64>()
+                / self.count(rows)
+        };
+        let all = |absolute| (0..rows).map(|r| of_row(r, absolute)).collect::<Vec<f64>>();
+        let reduce = |v: Vec<f64>| match self.params.reduction {
+            Reduction::None => Array::new(&[rows], v),
+            _ => Array::new(&[], vec![v.iter().sum()]),
+        };
+        (reduce(all(false)), reduce(all(true)))
+    }
+}
+
+#[test]
+fn cross_entropy_in_every_variant() {
+    let labels = || Some(vec![2, -100, 0, 4]);
+    let weights = || Some(vec![0.5, 1.0, 2.0, 0.25, 1.5]);
+    for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
+        for (smoothing, weight) in [(0.0, None), (0.0, weights()), (0.2, None), (0.2, weights())] {
+            for labels in [labels(), None] {
+                let case = Case::new(labels, smoothing, weight.clone(), reduction);
+                let (again, for_magnitude) = (case.clone(), case.clone());
+                let by_label = case.labels.is_some();
+                let reference = move |c: &Case, x: &[Array]| c.loss(&x[0], (!by_label).then(|| &x[1]));
+                let check = OpCheck::new(
+                    "cross_entropy",
+                    move |x| {
+                        let targets = match &case.labels {
+                            Some(labels) => Tensor::from_slice(labels, 4, &Device::Cpu)?,
+                            None => x[1].clone(),
+                        };
+                        x[0].cross_entropy(&targets, &case.params)
+                    },
+                    move |x| reference(&again, x).0,
+                );
+                let check = check.magnitude(move |x| reference(&for_magnitude, x).1).input(&[4, 5]);
+                let check = if by_label { check } else { check.constant_in(&[4, 5], support::Domain::Range(0.0, 0.5)) };
+                // softmax to a dozen units, lse and the sums to a few; half dtypes round once.
+                let check = check.dtypes(&WIDE).ulps(10.0, 28.0);
+                check.run();
+                check.dtypes(&HALF).ulps(2.0, 2.0).run();
+            }
+        }
+    }
+}
+
+#[test]
+fn trailing_axes_are_samples() {
+    let mut random = Random::fresh("cross-entropy with trailing axes");
+    let x = Array::from_fn(&[2, 3, 2, 2], |_| random.range(-2.0, 2.0));
+    let labels: Vec<i64> = (0..8).map(|_| random.below(3) as i64).collect();
+    let of = |n: usize, a: usize, b: usize| (n * 2 + a) * 2 + b;
+    let t = tensor(&x, DType::F64).unwrap().track();
+    let targets = Tensor::from_slice(&labels, [2, 2, 2], &Device::Cpu).unwrap();
+    let params = CrossEntropyParams { reduction: Reduction::None, ..Default::default() };
+    let loss = t.cross_entropy(&targets, &params).unwrap();
+    assert_eq!(loss.dims(), [2, 2, 2]);
+    let log = log_softmax(&x, 1);
+    let expected = Array::from_fn(&[2, 2, 2], |i| -log.at(&[i[0], labels[of(i[0], i[1], i[2])] as usize, i[1], i[2]]));
+    compare("loss", &loss, &Large { magnitude: expected.map(|_| 4.0), expected }, 1e-15);
+    let gradient = loss.backward_with(&loss.ones_like().unwrap()).unwrap().expect(&t).unwrap();
+    let expected =
+        Array::from_fn(&x.dims, |i| log.at(i).exp() - (labels[of(i[0], i[2], i[3])] == i[1] as i64) as u8 as f64);
+    compare("gradient", &gradient, &Large { magnitude: expected.map(|_| 2.0), expected }, 1e-15);
+    let one = Tensor::from_slice(&[0f32, 1.0, 2.0], 3, &Device::Cpu).unwrap();
+    let label = Tensor::from_slice(&[2u32], (), &Device::Cpu).unwrap();
+    let loss = one.cross_entropy(&label, &CrossEntropyParams::default()).unwrap();
+    assert!((loss.item::<f64>().unwrap() - 0.407_605_96).abs() < 1e-6);
+}
+
+#[test]
+fn ragged_sizes_agree_with_plain_loops_also_in_place() {
+    let mut random = Random::fresh("cross-entropy of ragged sizes");
+    for (rows, classes) in [(1, 1), (5, 31), (3, 1023), (3, 1024), (4, 1025), (40, 1000), (2, 50_257), (1, 262_144)] {
+        for dtype in [DType::F32, DType::F16, DType::BF16, DType::F64] {
+            if classes > 60_000 && dtype != DType::F32 {
+                continue;
+            }
+            let x = Array::from_fn(&[rows, classes], |_| round(random.range(-8.0, 8.0), dtype));
+            let labels: Vec<u32> = (0..rows).map(|_| random.below(classes) as u32).collect();
+            let case = Case::new(Some(labels.iter().map(|&l| l as i64).collect()), 0.0, None, Reduction::Sum);
+            let targets = Tensor::from_slice(&labels, rows, &Device::Cpu).unwrap();
+            let t = tensor(&x, dtype).unwrap().track();
+            let loss = t.cross_entropy(&targets, &case.params).unwrap();
+            let unit = dtype.unit_roundoff();
+            let (expected, magnitude) = case.loss(&x, None);
+            // Sums of 32 terms a lane in f32, the result rounded once.
+            let statistic = if dtype == DType::F64 { unit } else { 2f64.powi(-24) };
+            compare("loss", &loss, &Large { expected, magnitude }, 2.0 * unit + 40.0 * statistic);
+            let found = loss.backward().unwrap().expect(&t).unwrap();
+            let mut dx = Large::zeros(&x.dims);
+            for r in 0..rows {
+                let lse = log_sum(&x.data[r * classes..(r + 1) * classes]);
+                for c in 0..classes {
+                    let i = r * classes + c;
+                    dx.set(i, [(x.data[i] - lse).exp(), -((labels[r] as usize == c) as u8 as f64)]);
+                }
+            }
+            // exp of a difference from an lse of up to 21, rounded to f32.
+            compare("gradient", &found, &dx, 2.0 * unit + 60.0 * statistic);
+            // Logits that nothing else holds are overwritten by their gradient: the same bits.
+            let t = tensor(&x, dtype).unwrap().track();
+            let loss = t.affine(1.0, 0.0).unwrap().cross_entropy(&targets, &case.params).unwrap();
+            let in_place = loss.backward().unwrap().expect(&t).unwrap();
+            assert_eq!(in_place.to_f64_vec().unwrap(), found.to_f64_vec().unwrap());
+        }
+    }
+}
+
+#[test]
+fn logits_that_others_hold_are_not_overwritten() {
+    let values = [0.5f32, -1.0, 2.0, 0.0, 1.0, -0.5];
+    let labels = Tensor::from_slice(&[2i64, 0], 2, &Device::Cpu).unwrap();
+    let params = CrossEntropyParams::default();
+    let leaf = Var::new(&Tensor::from_slice(&values, [2, 3], &Device::Cpu).unwrap()).unwrap();
+    leaf.cross_entropy(&labels, &params).unwrap().backward().unwrap();
+    assert_eq!(leaf.to_vec::<f32>().unwrap(), values);
+    // A result that the caller keeps, directly or through a view.
+    let kept = leaf.affine(1.0, 0.0).unwrap();
+    kept.cross_entropy(&labels, &params).unwrap().backward().unwrap();
+    assert_eq!(kept.to_vec::<f32>().unwrap(), values);
+    let temporary = leaf.affine(1.0, 0.0).unwrap();
+    let view = temporary.reshape(6).unwrap();
+    let loss = temporary.cross_entropy(&labels, &params).unwrap();
+    drop(temporary);
+    loss.backward().unwrap();
+    assert_eq!(view.to_vec::<f32>().unwrap(), values);
+    // A graph that is walked twice.
+    let loss = leaf.affine(1.0, 0.0).unwrap().cross_entropy(&labels, &params).unwrap();
+    let walk = || Backward::new().retain_graph().run(&loss).unwrap().expect(&leaf).unwrap().to_vec::<f32>().unwrap();
+    assert_eq!(walk(), walk());
+}
+
+#[test]
+fn infinite_logits() {
+    let inf = f32::INFINITY;
+    // More than one block, the first of them hidden entirely.
+    let mut x = vec![-inf; 3000];
+    (x[1500], x[2999]) = (1.0, 1.0);
+    let t = Tensor::from_slice(&x, [1, 3000], &Device::Cpu).unwrap().track();
+    let label = Tensor::from_slice(&[1500i64], 1, &Device::Cpu).unwrap();
+    let loss = t.cross_entropy(&label, &CrossEntropyParams::default()).unwrap();
+    assert_eq!(loss.item::<f32>().unwrap(), 2f32.ln());
+    let gradient = loss.backward().unwrap().expect(&t).unwrap().to_vec::<f32>().unwrap();
+    let close = |x: f32, y: f32| (x - y).abs() < 1e-6;
+    assert!(close(gradient[1500], -0.5) && close(gradient[2999], 0.5) && gradient[0] == 0.0 && gradient[2000] == 0.0);
+    x[3] = f32::NAN;
+    let t = Tensor::from_slice(&x, [1, 3000], &Device::Cpu).unwrap();
+    assert!(t.cross_entropy(&label, &CrossEntropyParams::default()).unwrap().item::<f32>().unwrap().is_nan());
+    assert!(t.softmax(1).unwrap().to_vec::<f32>().unwrap().iter().all(|v| v.is_nan()));
+}
+
+#[test]
+fn nll_loss() {
+    for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
+        let case = Case::new(Some(vec![2, -100, 0]), 0.0, Some(vec![0.5, 1.0, 2.0, 1.5]), reduction);
+        let again = case.clone();
+        OpCheck::new(
+            "nll_loss",
+            move |x| {
+                let labels = Tensor::from_slice(&[2i64, -100, 0], 3, &Device::Cpu)?;
+                x[0].nll_loss(&labels, &case.params)
+            },
+            move |x| {
+                let rows: Vec<f64> =
+                    (0..3).map(|r| (0..4).map(|c| -x[0].at(&[r, c]) * again.q(r, c, 4, None)).sum()).collect();
+                match reduction {
+                    Reduction::None => Array::new(&[3], rows),
+                    _ => Array::new(&[], vec![rows.iter().sum::<f64>() / again.count(3)]),
+                }
+            },
+        )
+        .magnitude(move |x| {
+            let total = x[0].data.iter().map(|v| 2.0 * v.abs()).sum::<f64>();
+            if reduction == Reduction::None { Array::new(&[3], vec![total; 3]) } else { Array::new(&[], vec![total]) }
+        })
+        .input(&[3, 4])
+        .run();
+    }
+}
+
+#[test]
+fn bad_targets_are_named() {
+    let x = Tensor::zeros([3, 4], DType::F32, &Device::Cpu).unwrap();
+    let params = CrossEntropyParams::default();
+    let labels = |l: &[i64]| Tensor::from_slice(l, l.len(), &Device::Cpu).unwrap();
+    let error = |r: Result<Tensor>| r.unwrap_err().to_string();
+    for label in [4, -1] {
+        let message = error(x.cross_entropy(&labels(&[0, label, 1]), &params));
+        assert!(message.contains(&format!("label {label} at position 1")) && message.contains("0 to 4"), "{message}");
+        assert!(error(x.nll_loss(&labels(&[0, label, 1]), &params)).contains("at position 1"));
+    }
+    let strict = CrossEntropyParams { ignore_index: None, ..CrossEntropyParams::default() };
+    assert!(error(x.cross_entropy(&labels(&[-100, 0, 1]), &strict)).contains("label -100 at position 0"));
+    assert!(error(x.cross_entropy(&labels(&[-100; 3]), &params)).contains("ignored"));
+    let sum = CrossEntropyParams { reduction: Reduction::Sum, ..CrossEntropyParams::default() };
+    assert_eq!(x.cross_entropy(&labels(&[-100; 3]), &sum).unwrap().item::<f32>().unwrap(), 0.0);
+    assert!(error(x.cross_entropy(&labels(&[0, 1]), &params)).contains("[3]"));
+    let empty = Tensor::zeros([0, 4], DType::F32, &Device::Cpu).unwrap();
+    assert!(error(empty.cross_entropy(&labels(&[]), &params)).contains("empty"));
+    let halves = Tensor::zeros([3, 4], DType::F16, &Device::Cpu).unwrap();
+    assert!(error(x.cross_entropy(&halves, &params)).contains("dtype"));
+    assert!(error(x.track().cross_entropy(&x.track(), &params)).contains("no backward"));
+    let weight = Tensor::ones(3, DType::F32, &Device::Cpu).unwrap();
+    let weighted = CrossEntropyParams { weight: Some(weight), ..CrossEntropyParams::default() };
+    assert!(error(x.cross_entropy(&labels(&[0, 1, 2]), &weighted)).contains("[4]"));
+    let smooth = CrossEntropyParams { label_smoothing: 1.5, ..CrossEntropyParams::default() };
+    assert!(error(x.cross_entropy(&labels(&[0, 1, 2]), &smooth)).contains("1.5"));
+    assert!(
+        error(x.nll_loss(&labels(&[0, 1, 2]), &CrossEntropyParams { label_smoothing: 0.1, ..params }))
+            .contains("logits")
+    );
+    assert!(error(labels(&[1, 2]).softmax(0)).contains("i64"));
+    assert_eq!(empty.softmax(1).unwrap().dims(), [0, 4]);
+}

@@ -1,0 +1,11 @@
+//! What the tests share: f64 arrays, fresh random inputs, and the check of one operation against its definition.
+#![allow(dead_code, unused_imports)] // every test binary uses its own part
+
+pub mod array;
+pub mod check;
+pub mod large;
+pub mod random;
+
+pub use array::Array;
+pub use check::{Domain, OpCheck};
+pub use random::Random;
