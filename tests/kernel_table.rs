@@ -23,8 +23,11 @@ fn every_module_carries_machine_code_for_its_architectures_and_general_ptx() {
     assert!(names.contains(&"elementwise") && names.contains(&"gemm"), "{names:?}");
     for module in images::MODULES {
         let (_, images) = compiled(module);
-        let general: Vec<Arch> =
-            images.iter().filter(|(arch, format)| *format == Format::Ptx && !arch.specific).map(|image| image.0).collect();
+        let general: Vec<Arch> = images
+            .iter()
+            .filter(|(arch, format)| *format == Format::Ptx && !arch.specific)
+            .map(|image| image.0)
+            .collect();
         assert_eq!(general.len(), 1, "{}: one PTX is the fallback of chips to come", module.name);
         for (arch, format) in &images {
             let carried = |format| images.contains(&(*arch, format));
