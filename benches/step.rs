@@ -1,4 +1,4 @@
-//! Whole training steps of the networks in `peers/README.md`, and optimizer steps alone.
+//! Whole training steps of the networks and operations in `peers/README.md`, and optimizer steps alone.
 
 #[path = "../examples/support/workloads.rs"]
 mod workloads;
@@ -10,8 +10,11 @@ use warpsmith::{DType, Device, Gradients, Tensor};
 
 fn networks(c: &mut Criterion) {
     let mut group = c.benchmark_group("step");
-    for name in ["mlp", "resnet20", "resnet18", "gpt"] {
+    for name in workloads::NAMES {
         let mut workload = workloads::workload(name).expect("a workload");
+        if workload.flops.is_some() {
+            continue; // products alone are in benches/gemm.rs
+        }
         if let Some((batch, _)) = workload.network {
             group.throughput(Throughput::Elements(batch as u64));
         }

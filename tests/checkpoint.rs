@@ -202,7 +202,8 @@ fn tied_parameters_load_from_either_name_and_must_agree() {
         let full = |v| Tensor::full(v, [2, 2], DType::F32, &Device::Cpu).unwrap();
         names.iter().map(|&(n, v)| (n.to_owned(), full(v))).collect()
     };
-    for names in [&[("table.weight", 3.0)][..], &[("head.weight", 3.0)], &[("table.weight", 3.0), ("head.weight", 3.0)]] {
+    for names in [&[("table.weight", 3.0)][..], &[("head.weight", 3.0)], &[("table.weight", 3.0), ("head.weight", 3.0)]]
+    {
         let (params, table) = make();
         params.load_state_dict(&dict(names), "a file").unwrap();
         assert_eq!(table.to_vec::<f32>().unwrap(), [3.0; 4], "{names:?}");
@@ -224,13 +225,11 @@ fn file(header: &str, data: usize) -> Vec<u8> {
 
 #[test]
 fn hostile_files_are_errors_without_panics_or_huge_allocations() {
-    let entry = |shape: &str, offsets: &str| {
-        format!(r#"{{"a":{{"dtype":"F32","shape":{shape},"data_offsets":{offsets}}}}}"#)
-    };
+    let entry =
+        |shape: &str, offsets: &str| format!(r#"{{"a":{{"dtype":"F32","shape":{shape},"data_offsets":{offsets}}}}}"#);
     let two = |a: &str, b: &str| {
-        let one = |name: &str, offsets: &str| {
-            format!(r#""{name}":{{"dtype":"F32","shape":[2],"data_offsets":{offsets}}}"#)
-        };
+        let one =
+            |name: &str, offsets: &str| format!(r#""{name}":{{"dtype":"F32","shape":[2],"data_offsets":{offsets}}}"#);
         format!("{{{},{}}}", one("a", a), one("b", b))
     };
     let huge = u64::MAX;

@@ -141,9 +141,8 @@ fn conv_transpose2d() {
             dilation: p.dilation,
             groups: p.groups,
         };
-        let side = |i: usize| {
-            (x[2 + i] - 1) * p.stride[i] + p.dilation[i] * (w[2 + i] - 1) + extra[i] + 1 - 2 * p.padding[i]
-        };
+        let side =
+            |i: usize| (x[2 + i] - 1) * p.stride[i] + p.dilation[i] * (w[2 + i] - 1) + extra[i] + 1 - 2 * p.padding[i];
         let dims = [x[0], w[1] * p.groups, side(0), side(1)];
         let with = move |t: &[Array], f: fn(f64, f64) -> f64| {
             let y = input(&t[0], &t[1], &dims, &p, f);
@@ -251,7 +250,8 @@ fn a_second_derivative_of_conv2d() {
     let mut r = Random::fresh("second derivative");
     let p = params([2, 1], [1, 0], [1, 1], 1);
     let dt = DType::F64;
-    let (x, w, v) = (random(&[1, 2, 5, 6], dt, &mut r), random(&[3, 2, 3, 2], dt, &mut r), random(&[1, 2, 5, 6], dt, &mut r));
+    let (x, w, v) =
+        (random(&[1, 2, 5, 6], dt, &mut r), random(&[3, 2, 3, 2], dt, &mut r), random(&[1, 2, 5, 6], dt, &mut r));
     let (tx, tw, tv) = (tensor(&x, dt).unwrap().track(), tensor(&w, dt).unwrap().track(), tensor(&v, dt).unwrap());
     let z = tx.conv2d(&tw, None, p).unwrap();
     let y = z.mul(&z).unwrap().sum_all().unwrap().affine(0.5, 0.0).unwrap();

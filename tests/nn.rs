@@ -97,10 +97,14 @@ fn names_and_shapes_are_pytorchs() {
     names.sort();
     let mut expected: Vec<String> = ["self_attn", "multihead_attn"]
         .iter()
-        .flat_map(|a| ["in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"].map(|n| format!("{a}.{n}")))
-        .chain(["linear1", "linear2", "norm1", "norm2", "norm3"].iter().flat_map(|l| {
-            ["weight", "bias"].map(|n| format!("{l}.{n}"))
-        }))
+        .flat_map(|a| {
+            ["in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"].map(|n| format!("{a}.{n}"))
+        })
+        .chain(
+            ["linear1", "linear2", "norm1", "norm2", "norm3"]
+                .iter()
+                .flat_map(|l| ["weight", "bias"].map(|n| format!("{l}.{n}"))),
+        )
         .collect();
     expected.sort();
     assert_eq!(names, expected);
@@ -117,8 +121,15 @@ fn networks_have_the_published_numbers_of_parameters() {
     let (n, params) = count(ResNetConfig::imagenet(18, 3, 1000).unwrap());
     assert_eq!(n, 11_689_512);
     let names = params.names();
-    for name in ["conv1.weight", "bn1.running_var", "layer1.0.conv2.weight", "layer2.0.downsample.0.weight",
-        "layer2.0.downsample.1.num_batches_tracked", "layer4.1.bn2.bias", "fc.weight"] {
+    for name in [
+        "conv1.weight",
+        "bn1.running_var",
+        "layer1.0.conv2.weight",
+        "layer2.0.downsample.0.weight",
+        "layer2.0.downsample.1.num_batches_tracked",
+        "layer4.1.bn2.bias",
+        "fc.weight",
+    ] {
         assert!(names.iter().any(|n| n == name), "{name}");
     }
     assert_eq!(count(ResNetConfig::imagenet(34, 3, 1000).unwrap()).0, 21_797_672);
@@ -172,8 +183,14 @@ fn initial_values_have_their_bounds_and_moments() {
     assert!(values.iter().all(|v| (3.0..=4.0).contains(v)) && (moments(&values).0 - 3.2664).abs() < 0.01);
     assert!(truncated(1.0, 1.0).tensor([1], DType::F32, &Device::Cpu, &mut rng).is_err());
     for dims in [[6, 4], [4, 6], [5, 5]] {
-        let q = Array::new(&dims, Init::Orthogonal { gain: 2.0 }
-            .tensor(dims, DType::F64, &Device::Cpu, &mut rng).unwrap().to_f64_vec().unwrap());
+        let q = Array::new(
+            &dims,
+            Init::Orthogonal { gain: 2.0 }
+                .tensor(dims, DType::F64, &Device::Cpu, &mut rng)
+                .unwrap()
+                .to_f64_vec()
+                .unwrap(),
+        );
         let by_rows = dims[0] <= dims[1];
         let (count, length) = (dims[0].min(dims[1]), dims[0].max(dims[1]));
         let at = |i: usize, k: usize| if by_rows { q.at(&[i, k]) } else { q.at(&[k, i]) };
@@ -322,7 +339,8 @@ fn rnn_reference(kind: RnnKind, w: &[Array; 4], x: &[Vec<Vec<f64>>], n: usize, r
         let (mut h, mut c) = (vec![0.0; n], vec![0.0; n]);
         for i in 0..steps {
             let t = if reverse { steps - 1 - i } else { i };
-            let from_x = |r: usize| w[2].at(&[r]) + (0..x[t][b].len()).map(|k| w[0].at(&[r, k]) * x[t][b][k]).sum::<f64>();
+            let from_x =
+                |r: usize| w[2].at(&[r]) + (0..x[t][b].len()).map(|k| w[0].at(&[r, k]) * x[t][b][k]).sum::<f64>();
             let old = h.clone();
             let from_h = |r: usize| w[3].at(&[r]) + (0..n).map(|k| w[1].at(&[r, k]) * old[k]).sum::<f64>();
             for j in 0..n {
@@ -360,8 +378,7 @@ fn recurrent_networks_follow_their_definitions() {
             let found = net.run(&fed, None, &mut Ctx::infer()).unwrap();
             let x = array(&x);
             let at = |t: usize, b: usize| (0..inputs).map(|k| x.at(&[t, b, k])).collect::<Vec<_>>();
-            let mut values: Vec<Vec<Vec<f64>>> =
-                (0..steps).map(|t| (0..batch).map(|b| at(t, b)).collect()).collect();
+            let mut values: Vec<Vec<Vec<f64>>> = (0..steps).map(|t| (0..batch).map(|b| at(t, b)).collect()).collect();
             let mut last = vec![];
             for layer in 0..layers {
                 let mut outputs = vec![];
@@ -379,9 +396,13 @@ fn recurrent_networks_follow_their_definitions() {
             }
             let width = values[0][0].len();
             let dims = if batch_first { [batch, steps, width] } else { [steps, batch, width] };
-            let expected = Array::from_fn(&dims, |i| {
-                if batch_first { values[i[1]][i[0]][i[2]] } else { values[i[0]][i[1]][i[2]] }
-            });
+            let expected =
+                Array::from_fn(
+                    &dims,
+                    |i| {
+                        if batch_first { values[i[1]][i[0]][i[2]] } else { values[i[0]][i[1]][i[2]] }
+                    },
+                );
             close(&found.output, &expected);
             let expected = Array::from_fn(&[last.len(), batch, hidden], |i| last[i[0]][i[1]][i[2]]);
             close(&found.hidden, &expected);
@@ -411,15 +432,21 @@ fn affine(x: &[f64], w: &Array, b: &Array) -> Vec<f64> {
 type Sequence = Vec<Vec<f64>>;
 
 /// Multi-head attention of one sequence to another, from the paper; `seen(query, key)`.
-fn attention_reference(p: &Params, q: &Sequence, kv: &Sequence, heads: usize, seen: &dyn Fn(usize, usize) -> bool) -> Sequence {
+fn attention_reference(
+    p: &Params,
+    q: &Sequence,
+    kv: &Sequence,
+    heads: usize,
+    seen: &dyn Fn(usize, usize) -> bool,
+) -> Sequence {
     let get = |n: &str| array(&p.get(n).unwrap());
     let (w, b) = (get("in_proj_weight"), get("in_proj_bias"));
     let e = q[0].len();
     let project = |x: &Sequence, i: usize| -> Sequence {
         let part = |r: usize| i * e + r;
-        let row = |x: &Vec<f64>| (0..e).map(|r| {
-            b.at(&[part(r)]) + (0..e).map(|k| w.at(&[part(r), k]) * x[k]).sum::<f64>()
-        }).collect();
+        let row = |x: &Vec<f64>| {
+            (0..e).map(|r| b.at(&[part(r)]) + (0..e).map(|k| w.at(&[part(r), k]) * x[k]).sum::<f64>()).collect()
+        };
         x.iter().map(row).collect()
     };
     let (q, k, v) = (project(q, 0), project(kv, 1), project(kv, 2));
@@ -550,6 +577,10 @@ fn misuse_is_explained() {
         assert!(rnn.forward(&x, &mut Ctx::infer()).is_err(), "{dims:?}");
     }
     assert!(Conv2d::new(&p.sub("c"), 3, 4, [3, 3], Conv2dParams { groups: 2, ..Default::default() }).is_err());
-    assert!(p.buffer("b", Tensor::zeros([2], DType::F32, &Device::Cpu).unwrap()).unwrap()
-        .set(&Tensor::zeros([3], DType::F32, &Device::Cpu).unwrap()).is_err());
+    assert!(
+        p.buffer("b", Tensor::zeros([2], DType::F32, &Device::Cpu).unwrap())
+            .unwrap()
+            .set(&Tensor::zeros([3], DType::F32, &Device::Cpu).unwrap())
+            .is_err()
+    );
 }

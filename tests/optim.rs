@@ -31,7 +31,9 @@ impl Problem {
     fn new(dtype: DType, sizes: &[usize], random: &mut Random) -> Self {
         let mut draw = |n: usize| -> Vec<f64> {
             // Away from zero, so that Adam's quotient is well conditioned.
-            (0..n).map(|_| random.range(0.25, 1.5) * if random.bits() & 1 == 0 { 1.0 } else { -1.0 }).collect::<Vec<_>>()
+            (0..n)
+                .map(|_| random.range(0.25, 1.5) * if random.bits() & 1 == 0 { 1.0 } else { -1.0 })
+                .collect::<Vec<_>>()
         };
         let mut draw = |n: usize| draw(n).iter().map(|&x| round(x, dtype)).collect::<Vec<f64>>();
         let start = sizes.iter().map(|&n| draw(n)).collect();

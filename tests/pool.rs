@@ -86,7 +86,13 @@ fn maximum() {
 fn averages() {
     let more = [
         Pool2dParams { stride: [2, 2], padding: [1, 1], count_include_pad: false, ..Pool2dParams::new([3, 3]) },
-        Pool2dParams { stride: [2, 2], padding: [1, 1], ceil_mode: true, divisor: Some(5), ..Pool2dParams::new([2, 3]) },
+        Pool2dParams {
+            stride: [2, 2],
+            padding: [1, 1],
+            ceil_mode: true,
+            divisor: Some(5),
+            ..Pool2dParams::new([2, 3])
+        },
     ];
     for p in windows().into_iter().chain(more) {
         for dims in [&[1, 5, 6][..], &[2, 2, 4, 5]] {
@@ -102,7 +108,8 @@ fn averages() {
 
 #[test]
 fn adaptive_averages() {
-    for (dims, out) in [([1, 2, 5, 7], [1, 1]), ([2, 1, 5, 7], [2, 3]), ([1, 1, 2, 3], [4, 5]), ([1, 2, 4, 6], [2, 3])] {
+    for (dims, out) in [([1, 2, 5, 7], [1, 1]), ([2, 1, 5, 7], [2, 3]), ([1, 1, 2, 3], [4, 5]), ([1, 2, 4, 6], [2, 3])]
+    {
         let reference = move |x: &Array| {
             Array::from_fn(&[dims[0], dims[1], out[0], out[1]], |i| {
                 let span = |o: usize, len: usize, n: usize| o * len / n..((o + 1) * len).div_ceil(n);
@@ -133,7 +140,8 @@ fn one_dimension_is_two_with_a_height_of_one() {
         .input(&[2, 3, 7])
         .terms(5.0, 5.0)
         .run();
-    let halves = |x: &Array| Array::from_fn(&[2, 2], |i| (0..3).map(|k| x.at(&[i[0], i[1] * 3 + k])).sum::<f64>() / 3.0);
+    let halves =
+        |x: &Array| Array::from_fn(&[2, 2], |i| (0..3).map(|k| x.at(&[i[0], i[1] * 3 + k])).sum::<f64>() / 3.0);
     OpCheck::new("adaptive_avg_pool1d", |x| x[0].adaptive_avg_pool1d(2), move |x| halves(&x[0]))
         .magnitude(move |x| halves(&x[0].map(f64::abs)))
         .input(&[2, 6])

@@ -1,8 +1,8 @@
 //! Whole runs: the same weights whatever the number of threads, and after stopping and resuming.
 
-mod support;
 #[path = "../examples/support/mod.rs"]
 mod example;
+mod support;
 
 use example::classify::{Options, Outcome, train};
 use example::digits;
@@ -78,7 +78,8 @@ fn stopping_and_resuming_gives_the_weights_of_going_through() {
     let saved = Params::new(&Device::Cpu, DType::F32, 0);
     ResNet::new(&saved, &ResNetConfig::cifar(8, 1, 10).unwrap()).unwrap();
     saved.load(folder("through").join("model.safetensors")).unwrap();
-    let found: Vec<_> = saved.state_dict().unwrap().iter().map(|(n, t)| (n.to_owned(), t.to_f64_vec().unwrap())).collect();
+    let found: Vec<_> =
+        saved.state_dict().unwrap().iter().map(|(n, t)| (n.to_owned(), t.to_f64_vec().unwrap())).collect();
     assert_eq!(found, weights(&through));
     assert!(std::fs::read_to_string(folder("through").join("curves.svg")).unwrap().contains("accuracy"));
     std::fs::remove_dir_all(folder("through")).unwrap();

@@ -55,7 +55,8 @@ impl Images {
 /// Training and test images: every fifth image, beginning with the first, is for the test (360), the others are for
 /// training (1,437). Pixels are 0 to 1.
 pub fn load() -> Result<(Images, Images)> {
-    let (mut train, mut test) = (Images { side: SIDE, ..Default::default() }, Images { side: SIDE, ..Default::default() });
+    let (mut train, mut test) =
+        (Images { side: SIDE, ..Default::default() }, Images { side: SIDE, ..Default::default() });
     for (i, record) in FILE.chunks(SIDE * SIDE + 1).enumerate() {
         let Some((&label, pixels)) = record.split_last().filter(|(_, pixels)| pixels.len() == SIDE * SIDE) else {
             return Err(Error::Format { what: "digits.bin".into(), message: format!("record {i} is cut off") });

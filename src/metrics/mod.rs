@@ -6,7 +6,11 @@ use crate::{Error, Result, Tensor};
 /// The first of equal maxima counts; NaN is never the largest.
 pub fn correct(logits: &Tensor, labels: &Tensor) -> Result<usize> {
     let (&[batch, classes], &[count]) = (logits.dims(), labels.dims()) else {
-        return Err(Error::shape("accuracy", "logits (B, classes) and labels (B)", &[*logits.shape(), *labels.shape()]));
+        return Err(Error::shape(
+            "accuracy",
+            "logits (B, classes) and labels (B)",
+            &[*logits.shape(), *labels.shape()],
+        ));
     };
     if batch != count || classes == 0 {
         return Err(Error::shape("accuracy", "one label per row of logits", &[*logits.shape(), *labels.shape()]));

@@ -91,9 +91,7 @@ impl Gpt {
         Ok(Gpt {
             wte: table("wte", config.vocabulary)?,
             wpe: table("wpe", config.context)?,
-            blocks: (0..config.layers)
-                .map(|i| Block::new(&place.sub("h").sub(i), config))
-                .collect::<Result<_>>()?,
+            blocks: (0..config.layers).map(|i| Block::new(&place.sub("h").sub(i), config)).collect::<Result<_>>()?,
             ln_f: LayerNorm::new(&place.sub("ln_f"), &[config.width])?,
             lm_head: Linear::without_bias(&params.sub("lm_head"), config.width, config.vocabulary)?,
             dropout: Dropout::new(config.dropout)?,

@@ -8,10 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Writes a temporary file beside `path`, forces it to disk and renames it into place. On an error (a full disk) the
 /// temporary file is removed and an older `path` stays as it was.
-pub(crate) fn write_atomically(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
-) -> Result<()> {
+pub(crate) fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
     let io = |source| Error::Io { action: "writing", path: path.to_owned(), source };
     let name = path.file_name().ok_or_else(|| io(std::io::Error::other("the path has no file name")))?;
     let folder = match path.parent() {

@@ -20,9 +20,9 @@ mod safetensors;
 mod state;
 mod transformer;
 
+pub use activation::{Activation, Dropout};
 #[cfg(feature = "train")]
 pub(crate) use atomic::write_atomically;
-pub use activation::{Activation, Dropout};
 pub use attention::{AttentionMask, MultiheadAttention};
 pub use conv::{Conv1d, Conv2d, ConvTranspose2d};
 pub use ctx::Ctx;

@@ -150,9 +150,8 @@ impl TransformerDecoderLayer {
     ) -> Result<Tensor> {
         let f = &self.feed_forward;
         let x = f.residual(target, &self.norm1, ctx, |x, ctx| self.self_attn.attend_self(x, target_mask, ctx))?;
-        let x = f.residual(&x, &self.norm2, ctx, |x, ctx| {
-            self.multihead_attn.attend(x, memory, memory, memory_mask, ctx)
-        })?;
+        let x =
+            f.residual(&x, &self.norm2, ctx, |x, ctx| self.multihead_attn.attend(x, memory, memory, memory_mask, ctx))?;
         f.residual(&x, &self.norm3, ctx, |x, ctx| f.forward(x, ctx))
     }
 }

@@ -107,13 +107,7 @@ fn forward(desc: ConvDesc, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -
     })
 }
 
-fn input(
-    name: &'static str,
-    desc: ConvDesc,
-    y: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-) -> Result<Tensor> {
+fn input(name: &'static str, desc: ConvDesc, y: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let shape = Shape::new(&[desc.batch, desc.channels[0], desc.input[0], desc.input[1]])?;
     let mut out = Buffer::uninit(y.device(), y.dtype(), shape.numel())?;
     let guard = bias.map(Tensor::read);
@@ -132,11 +126,7 @@ fn input(
 fn weight(desc: ConvDesc, x: &Tensor, y: &Tensor, shape: &Shape) -> Result<Tensor> {
     let mut out = Buffer::uninit(x.device(), x.dtype(), shape.numel())?;
     conv::backward_weight(&desc, x.read().view()?, y.read().view()?, &mut out)?;
-    record(Tensor::from_buffer(out, *shape)?, &[x, y], || Weight {
-        desc,
-        x: Saved::input(0, x),
-        y: Saved::input(1, y),
-    })
+    record(Tensor::from_buffer(out, *shape)?, &[x, y], || Weight { desc, x: Saved::input(0, x), y: Saved::input(1, y) })
 }
 
 /// The gradient of a bias per channel.
@@ -219,12 +209,8 @@ impl Tensor {
             return Err(Error::shape("conv2d", expected, &shapes(&[Some(self), Some(weight), bias])));
         }
         let (x, w) = (self.dims(), weight.dims());
-        let window = |i: usize| Window {
-            kernel: w[2 + i],
-            stride: stride[i],
-            padding: padding[i],
-            dilation: dilation[i],
-        };
+        let window =
+            |i: usize| Window { kernel: w[2 + i], stride: stride[i], padding: padding[i], dilation: dilation[i] };
         let windows = [window(0), window(1)];
         let input = [x[2], x[3]];
         let output = [windows[0].outputs(input[0], false, "conv2d")?, windows[1].outputs(input[1], false, "conv2d")?];
@@ -276,8 +262,7 @@ impl Tensor {
         let mut windows = [Window { kernel: 0, stride: 0, padding: 0, dilation: 0 }; 2];
         let mut image = [0, 0];
         for i in 0..2 {
-            let window =
-                Window { kernel: w[2 + i], stride: stride[i], padding: padding[i], dilation: dilation[i] };
+            let window = Window { kernel: w[2 + i], stride: stride[i], padding: padding[i], dilation: dilation[i] };
             window.check(OP)?;
             let full = (x[2 + i] - 1) * stride[i] + window.reach() + output_padding[i];
             let extent = full.checked_sub(2 * padding[i]).filter(|&e| e > 0);

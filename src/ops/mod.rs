@@ -3,8 +3,8 @@
 
 mod activation;
 mod arithmetic;
-mod axes;
 mod attention;
+mod axes;
 mod batch_norm;
 mod binary;
 mod cast;
@@ -17,10 +17,10 @@ mod cumulate;
 mod dropout;
 mod extreme;
 mod functions;
-mod loss;
 mod gather;
 mod layer_norm;
 mod linear;
+mod loss;
 mod matmul;
 mod moments;
 mod operators;

@@ -134,6 +134,14 @@ pub(super) fn unary<F: Map<1>, B: Map<2> + 'static>(
     })
 }
 
+/// The gradient before a ReLU whose output was `y`: for operations that end in one.
+pub(super) fn relu_gradient(ctx: &BackwardCtx<'_>, grad: Tensor, y: &Tensor) -> Result<Tensor> {
+    if ctx.create_graph() {
+        return grad.masked_fill(&y.le(&scalar(0.0, y)?)?, 0.0);
+    }
+    map_owned(elementwise::ReluBackward, grad, &[y])
+}
+
 /// A scalar of the dtype and on the device of `like`.
 pub(super) fn scalar(value: f64, like: &Tensor) -> Result<Tensor> {
     Tensor::full(value, (), like.dtype(), like.device())

@@ -86,7 +86,9 @@ fn rewrite(
         .map(|(p, g)| {
             let g = match g {
                 Gradient::Dense(g) => Gradient::Dense(f(&g.detach())?),
-                Gradient::Rows(r) => Gradient::Rows(Box::new(RowSparse { rows: f(&r.rows.detach())?, ..(**r).clone() })),
+                Gradient::Rows(r) => {
+                    Gradient::Rows(Box::new(RowSparse { rows: f(&r.rows.detach())?, ..(**r).clone() }))
+                }
             };
             Ok((p.clone(), g))
         })

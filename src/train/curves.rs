@@ -109,7 +109,8 @@ mod tests {
     #[test]
     fn curves_without_points_or_with_infinite_ones_are_drawn() {
         let path = std::env::temp_dir().join(format!("warpsmith-curves-{}.svg", std::process::id()));
-        let curves = vec![Curve::new("loss", vec![(0.0, 1.0), (1.0, f64::NAN), (2.0, 0.5)]), Curve::pale("raw", vec![])];
+        let curves =
+            vec![Curve::new("loss", vec![(0.0, 1.0), (1.0, f64::NAN), (2.0, 0.5)]), Curve::pale("raw", vec![])];
         draw_curves(&path, &[("loss", "step", curves), ("nothing", "epoch", vec![])]).unwrap();
         let svg = std::fs::read_to_string(&path).unwrap();
         assert!(svg.starts_with("<svg") && svg.contains("loss") && !svg.contains("NaN"));

@@ -88,13 +88,7 @@ enum Direction {
 }
 
 /// y from x and the weight, with a bias per output channel. Views of any strides, one float dtype.
-pub fn forward(
-    desc: &ConvDesc,
-    x: View<'_>,
-    weight: View<'_>,
-    bias: Option<View<'_>>,
-    y: &mut Buffer,
-) -> Result<()> {
+pub fn forward(desc: &ConvDesc, x: View<'_>, weight: View<'_>, bias: Option<View<'_>>, y: &mut Buffer) -> Result<()> {
     run(Direction::Forward, desc, (x, desc.x_len()), (weight, desc.weight_len()), bias, (y, desc.y_len()))
 }
 

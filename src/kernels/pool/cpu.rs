@@ -138,7 +138,14 @@ pub(super) fn max_backward<T: Float>(desc: &PoolDesc, grad: &[T], positions: &[u
 }
 
 /// The positions that output `o` of `outputs` reads along an axis of `len`, and how many an average counts.
-fn span(windows: &Windows, axis: usize, o: usize, len: usize, outputs: usize, divisor: Divisor) -> (Range<usize>, usize) {
+fn span(
+    windows: &Windows,
+    axis: usize,
+    o: usize,
+    len: usize,
+    outputs: usize,
+    divisor: Divisor,
+) -> (Range<usize>, usize) {
     match windows {
         Windows::Adaptive => {
             let range = o * len / outputs..((o + 1) * len).div_ceil(outputs);
