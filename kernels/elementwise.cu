@@ -312,7 +312,8 @@ __global__ void __launch_bounds__(THREADS) copy_strided(StridedParams p, T* out,
 template <class T>
 __global__ void __launch_bounds__(THREADS) fill_strided(StridedParams p, T* out, u64 bits) {
     for (u64 i = thread_index(); i < p.count; i += thread_count()) {
-        out[offsets<0>(p, static_cast<u32>(i)).out] = static_cast<T>(bits);
+        // The one operand is never looked at, and its strides are dropped.
+        out[offsets<1>(p, static_cast<u32>(i)).out] = static_cast<T>(bits);
     }
 }
 
