@@ -1,5 +1,5 @@
 //! What the tests share: f64 arrays, fresh random inputs, and the check of one operation against its definition.
-#![allow(dead_code)] // every test binary uses its own part
+#![allow(dead_code, unused_imports)] // every test binary uses its own part
 
 pub mod array;
 pub mod check;
