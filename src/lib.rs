@@ -10,9 +10,15 @@ pub mod device;
 mod dtype;
 mod error;
 pub mod kernels;
-mod ops;
+pub mod metrics;
+pub mod models;
+pub mod nn;
+pub mod ops;
+pub mod optim;
+pub mod random;
 mod shape;
 mod tensor;
+pub mod train;
 
 pub use half;
 
@@ -20,6 +26,11 @@ pub use autograd::{Gradients, Var, no_grad};
 pub use device::Device;
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};
-pub use ops::{AttentionParams, BatchNormOutput, CrossEntropyParams, Reduction};
+pub use ops::{AttentionParams, BatchNormOutput, CrossEntropyParams, Reduction, Slice};
 pub use shape::{IntoShape, Layout, MAX_RANK, Shape};
 pub use tensor::Tensor;
+
+/// The program of the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,5 +1,6 @@
 //! What a backward gives: gradients by tensor.
 
+use crate::kernels::index;
 use crate::{DType, Error, Result, Shape, Tensor};
 use std::collections::BTreeMap;
 
@@ -65,17 +66,40 @@ impl Gradient {
 
     /// The sum of two gradients of one value, written into one of them where nothing else holds it.
     pub fn plus(self, other: Gradient) -> Result<Gradient> {
-        // Two sparse gradients would need their rows merged; a table used twice in one step is rare enough.
-        (self.into_dense()? + other.into_dense()?).map(Gradient::Dense)
+        match (&self, &other) {
+            (Gradient::Rows(a), Gradient::Rows(b)) => Ok(Gradient::Rows(Box::new(a.plus(b)?))),
+            _ => (self.into_dense()? + other.into_dense()?).map(Gradient::Dense),
+        }
     }
 }
 
 impl RowSparse {
+    /// The gradient of a table of `shape` from the gradients `rows` (n, …) of its rows number `ids` (n), in any order and
+    /// with repeats: equal numbers are merged, their rows added in order.
+    pub fn sum_of(ids: &Tensor, rows: &Tensor, shape: Shape) -> Result<RowSparse> {
+        let bound = shape.dims().first().copied().unwrap_or(0);
+        if shape.rank() == 0 || rows.shape() != &shape.with_dim(0, ids.numel()) {
+            let expected = format!("one row of a table {shape} for each of {} ids", ids.numel());
+            return Err(Error::shape("row_sparse", expected, &[*rows.shape()]));
+        }
+        let (ids, packed) = (ids.detach(), rows.packed()?);
+        let inner = shape.with_dim(0, 1).numel();
+        let (unique, sums) = index::merge_rows(ids.read().view()?, packed.read().view()?, inner, bound)?;
+        let n = unique.len();
+        let indices = Tensor::from_buffer(unique, Shape::new(&[n])?)?;
+        Ok(RowSparse { indices, rows: Tensor::from_buffer(sums, shape.with_dim(0, n))?, shape })
+    }
+
     /// The gradient as a tensor of the table's shape.
     pub fn dense(&self) -> Result<Tensor> {
-        let zeros = Tensor::zeros(self.shape, self.rows.dtype(), self.rows.device())?;
-        let _ = &self.indices;
-        Err(Error::argument("row_sparse", format!("not available for {}", zeros.shape())))
+        Tensor::zeros(self.shape, self.rows.dtype(), self.rows.device())?.index_add(0, &self.indices, &self.rows)
+    }
+
+    /// The sum of two gradients of one table.
+    fn plus(&self, other: &RowSparse) -> Result<RowSparse> {
+        let indices = Tensor::cat(&[&self.indices, &other.indices], 0)?;
+        let rows = Tensor::cat(&[&self.rows, &other.rows], 0)?;
+        RowSparse::sum_of(&indices, &rows, self.shape)
     }
 }
 

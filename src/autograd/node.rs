@@ -35,6 +35,12 @@ impl BackwardCtx<'_> {
         self.node.inputs.get(i).is_some_and(Option::is_some)
     }
 
+    /// Whether input `i` is a variable or tracked constant: its gradient goes to the caller, never through another
+    /// backward, so that it may be row-sparse.
+    pub fn is_leaf(&self, i: usize) -> bool {
+        self.node.inputs.get(i).and_then(Option::as_ref).is_some_and(|node| node.leaf)
+    }
+
     /// Whether the walk is recorded, for second derivatives.
     pub fn create_graph(&self) -> bool {
         self.create_graph
@@ -138,7 +144,8 @@ impl Drop for Node {
     fn drop(&mut self) {
         let mut stack: Vec<Arc<Node>> = self.inputs.drain(..).flatten().collect();
         while let Some(node) = stack.pop() {
-            if let Ok(mut node) = Arc::try_unwrap(node) {
+            // Not try_unwrap: when two threads let go at once, exactly one of them must take the node apart.
+            if let Some(mut node) = Arc::into_inner(node) {
                 stack.extend(node.inputs.drain(..).flatten());
             }
         }

@@ -7,12 +7,21 @@
 
 pub mod attention;
 pub mod batchnorm;
+pub mod conv;
 pub mod elementwise;
 pub mod gemm;
+pub mod images;
+pub mod index;
 pub mod layernorm;
+pub mod optimizer;
+pub mod params;
+pub mod pool;
+pub mod random;
 pub mod reduce;
 pub(crate) mod rowwise;
 pub mod softmax_xent;
+pub mod sort;
+pub mod window;
 
 use crate::{DType, Error};
 

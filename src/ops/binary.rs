@@ -1,7 +1,7 @@
 //! Arithmetic on tensors broadcast together: `add`, `sub`, `mul`, `div`, `maximum`, `minimum`, `pow`, `lerp`,
 //! `mul_add`, `add_relu`.
 
-use super::support::{map, map_number, map_owned, unbroadcast};
+use super::support::{map, map_number, map_owned, relu_gradient, unbroadcast};
 use crate::autograd::{BackwardCtx, Gradient, Op, Saved, record, record_opaque};
 use crate::kernels::elementwise::{self as kernel, IntegerMap};
 use crate::{Error, Result, Shape, Tensor};
@@ -138,11 +138,7 @@ impl Op for AddRelu {
     }
     fn backward(&self, ctx: &BackwardCtx<'_>, grad: Tensor) -> Result<Vec<Option<Gradient>>> {
         let y = self.y.get(ctx)?;
-        let inner = if ctx.create_graph() {
-            grad.masked_fill(&y.le(&super::support::scalar(0.0, &y)?)?, 0.0)?
-        } else {
-            map_owned(kernel::ReluBackward, grad, &[&y])?
-        };
+        let inner = relu_gradient(ctx, grad, &y)?;
         let first = ctx.want(0, || unbroadcast(inner.clone(), &self.shapes[0]))?;
         Ok(vec![first, ctx.want(1, move || unbroadcast(inner, &self.shapes[1]))?])
     }

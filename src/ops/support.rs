@@ -23,11 +23,13 @@ pub(super) fn expanded<'a>(view: View<'a>, shape: &Shape) -> Result<View<'a>> {
     view.with_layout(view.layout().expand(shape).unwrap_or(*view.layout()))
 }
 
+/// Broadcasts, allocates and runs a kernel. (What it runs is not a type parameter: this is compiled once per `N`.)
 fn compute<const N: usize>(
+    op: &'static str,
     inputs: [&Tensor; N],
-    shape: Shape,
-    run: impl FnOnce([View<'_>; N], &mut Buffer) -> Result<()>,
+    run: &dyn Fn([View<'_>; N], &mut Buffer) -> Result<()>,
 ) -> Result<Tensor> {
+    let shape = broadcast(op, &inputs)?;
     let guards = inputs.map(|t| t.read());
     let mut views = [guards[0].view()?; N];
     for (view, guard) in views.iter_mut().zip(&guards) {
@@ -40,8 +42,7 @@ fn compute<const N: usize>(
 
 /// `f` over float inputs broadcast together, as an unrecorded tensor.
 pub(crate) fn map<const N: usize, F: Map<N>>(f: F, inputs: [&Tensor; N]) -> Result<Tensor> {
-    let shape = broadcast(F::NAME, &inputs)?;
-    compute(inputs, shape, |views, out| elementwise::map(f, views, out))
+    compute(F::NAME, inputs, &|views, out| elementwise::map(f, views, out))
 }
 
 /// [`map`] for float dtypes, the integer function for the others.
@@ -53,24 +54,34 @@ pub(crate) fn map_number<const N: usize, F: Map<N>>(
     if inputs[0].dtype().is_float() {
         return map(f, inputs);
     }
-    let shape = broadcast(F::NAME, &inputs)?;
-    compute(inputs, shape, |views, out| elementwise::map_integer(integer, views, out))
+    compute(F::NAME, inputs, &|views, out| elementwise::map_integer(integer, views, out))
 }
 
 /// As [`map`] with `first` and then the `N` − 1 of `rest`, written into `first` where nothing else holds its storage.
 pub(crate) fn map_owned<const N: usize, F: Map<N>>(f: F, first: Tensor, rest: &[&Tensor]) -> Result<Tensor> {
-    let same = |t: &&Tensor| t.dtype() == first.dtype() && first.shape().broadcast(t.shape(), F::NAME).is_ok();
-    let shape = *first.shape();
-    let fits = rest.iter().all(|t| same(t) && t.layout().expand(&shape).is_some());
-    if !(first.is_unique() && fits) {
+    if !may_overwrite(&first, rest) {
         return map(f, std::array::from_fn(|i| if i == 0 { &first } else { rest[i - 1] }));
     }
+    overwrite(first, rest, &|out, shape, rest| elementwise::map_in_place::<N, F>(f, out, shape, rest))
+}
+
+/// Whether a result computed from these may take the place of the first.
+fn may_overwrite(first: &Tensor, rest: &[&Tensor]) -> bool {
+    first.is_unique() && rest.iter().all(|t| t.dtype() == first.dtype() && t.layout().expand(first.shape()).is_some())
+}
+
+fn overwrite(
+    first: Tensor,
+    rest: &[&Tensor],
+    run: &dyn Fn(&mut Buffer, Shape, &[View<'_>]) -> Result<()>,
+) -> Result<Tensor> {
+    let shape = *first.shape();
     let Some(mut out) = first.into_buffer() else {
         unreachable!("a unique tensor has the only handle to its storage");
     };
     let guards: Vec<_> = rest.iter().map(|t| t.read()).collect();
     let views = guards.iter().map(|g| expanded(g.view()?, &shape)).collect::<Result<Vec<_>>>()?;
-    elementwise::map_in_place::<N, F>(f, &mut out, shape, &views)?;
+    run(&mut out, shape, &views)?;
     Tensor::from_buffer(out, shape)
 }
 
@@ -121,6 +132,14 @@ pub(super) fn unary<F: Map<1>, B: Map<2> + 'static>(
         };
         Unary { name: F::NAME, saved, kernel, composed }
     })
+}
+
+/// The gradient before a ReLU whose output was `y`: for operations that end in one.
+pub(super) fn relu_gradient(ctx: &BackwardCtx<'_>, grad: Tensor, y: &Tensor) -> Result<Tensor> {
+    if ctx.create_graph() {
+        return grad.masked_fill(&y.le(&scalar(0.0, y)?)?, 0.0);
+    }
+    map_owned(elementwise::ReluBackward, grad, &[y])
 }
 
 /// A scalar of the dtype and on the device of `like`.

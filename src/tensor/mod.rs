@@ -1,6 +1,9 @@
 //! Floor 3: the tensor, an immutable value with shared storage, a layout and, if recorded, a graph node.
 
 mod create;
+mod display;
+#[cfg(feature = "ndarray")]
+mod ndarray;
 mod storage;
 mod views;
 
@@ -99,12 +102,31 @@ impl Tensor {
         self.read().view()?.to_f64_vec()
     }
 
-    /// The value of a tensor with one element, converted from its dtype.
+    /// The rows of a matrix. Waits for the device.
+    pub fn to_vec2<T: Element>(&self) -> Result<Vec<Vec<T>>> {
+        let &[rows, columns] = self.dims() else {
+            return Err(Error::shape("to_vec2", "two axes", &[*self.shape()]));
+        };
+        let flat = self.to_vec::<T>()?;
+        Ok((0..rows).map(|r| flat[r * columns..(r + 1) * columns].to_vec()).collect())
+    }
+
+    /// The matrices of a tensor with three axes, as rows. Waits for the device.
+    pub fn to_vec3<T: Element>(&self) -> Result<Vec<Vec<Vec<T>>>> {
+        let &[outer, rows, columns] = self.dims() else {
+            return Err(Error::shape("to_vec3", "three axes", &[*self.shape()]));
+        };
+        let flat = self.to_vec::<T>()?;
+        let row = |r: usize| flat[r * columns..(r + 1) * columns].to_vec();
+        Ok((0..outer).map(|o| (o * rows..(o + 1) * rows).map(row).collect()).collect())
+    }
+
+    /// The value of a tensor with one element, converted from its dtype (exactly where the dtypes are the same).
     pub fn item<T: Element>(&self) -> Result<T> {
         if self.numel() != 1 {
             return Err(Error::shape("item", "exactly one element", &[*self.shape()]));
         }
-        Ok(T::from_f64(self.to_f64_vec()?[0]))
+        if self.dtype() == T::DTYPE { Ok(self.to_vec::<T>()?[0]) } else { Ok(T::from_f64(self.to_f64_vec()?[0])) }
     }
 
     pub(crate) fn node(&self) -> Option<&Arc<Node>> {

@@ -2,7 +2,7 @@
 
 use crate::device::{Buffer, View};
 use crate::{DType, Device, Layout, Result};
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -53,11 +53,16 @@ impl Storage {
         ReadGuard { buffer: self.buffer.read_recursive(), layout }
     }
 
+    /// Locks for writing in place, and counts it: optimizers hold many at once.
+    pub(crate) fn write_guard(&self) -> RwLockWriteGuard<'_, Buffer> {
+        let buffer = self.buffer.write();
+        self.version.fetch_add(1, Ordering::AcqRel);
+        buffer
+    }
+
     /// Writes in place and counts it.
     pub(crate) fn write<R>(&self, f: impl FnOnce(&mut Buffer) -> Result<R>) -> Result<R> {
-        let mut buffer = self.buffer.write();
-        self.version.fetch_add(1, Ordering::AcqRel);
-        f(&mut buffer)
+        f(&mut self.write_guard())
     }
 }
 

@@ -49,6 +49,17 @@ impl Domain {
     }
 }
 
+/// How often a value is rounded to f16 or bf16 on its way through an operation; everything else happens in f32.
+const ROUNDINGS: f64 = 4.0;
+
+/// The error that `ulps` roundings may cause, relative to the magnitude.
+fn error_of(ulps: f64, dtype: DType) -> f64 {
+    match dtype {
+        DType::F16 | DType::BF16 => ulps.min(ROUNDINGS) * dtype.unit_roundoff() + ulps * DType::F32.unit_roundoff(),
+        _ => ulps * dtype.unit_roundoff(),
+    }
+}
+
 /// An operation under test.
 pub struct OpCheck {
     name: String,
@@ -58,7 +69,7 @@ pub struct OpCheck {
     reference: Reference,
     magnitude: Option<Reference>,
     gradient_magnitude: Option<GradientMagnitude>,
-    /// Forward error allowed, in unit roundoffs of the dtype times the magnitude of the result.
+    /// Forward error allowed, in unit roundoffs (see [`error_of`]) times the magnitude of the result.
     ulps: f64,
     /// Backward error allowed, in unit roundoffs times Σ|∂y/∂x|·|upstream|.
     grad_ulps: f64,
@@ -107,10 +118,16 @@ impl OpCheck {
         self
     }
 
-    /// Forward and backward error allowed, in unit roundoffs.
+    /// Forward and backward error allowed, in unit roundoffs of the type that the operation computes in; of those, at
+    /// most [`ROUNDINGS`] are taken to be roundings to a narrower storage type.
     pub fn ulps(mut self, forward: f64, backward: f64) -> Self {
         (self.ulps, self.grad_ulps) = (forward, backward);
         self
+    }
+
+    /// Forward and backward error of sums of this many products.
+    pub fn terms(self, forward: f64, backward: f64) -> Self {
+        self.ulps(forward + 1.0, backward + 1.0)
     }
 
     /// What the forward bound scales with instead of |result|: Σ|ab| for sums of products.
@@ -292,9 +309,9 @@ impl<'a> Case<'a> {
             return Err(format!("shape {:?} instead of {:?}", out.dims(), self.expected.dims));
         }
         let found = out.to_f64_vec().map_err(|e| e.to_string())?;
-        let unit = self.dtype.unit_roundoff();
+        let unit = error_of(self.check.ulps, self.dtype);
         for (i, (&found, &expected)) in found.iter().zip(&self.expected.data).enumerate() {
-            let bound = self.check.ulps * unit * self.magnitude.data[i] + smallest(self.dtype);
+            let bound = unit * self.magnitude.data[i] + smallest(self.dtype);
             let same = found == expected || found.is_nan() && expected.is_nan();
             if !same && !within((found - expected).abs(), bound) {
                 return Err(format!("element {i}: {found:e} instead of {expected:e}, bound {bound:e}"));
@@ -340,11 +357,11 @@ impl<'a> Case<'a> {
     /// before it shows in single rounded elements.
     fn compare_gradient(&self, input: usize, found: &[f64], expected: &[f64], scale: &[f64]) -> Result<(), String> {
         // Central differences are good to about 1e-10 of the function's scale.
-        let unit = self.dtype.unit_roundoff() * self.check.grad_ulps + 1e-9;
+        let unit = error_of(self.check.grad_ulps, self.dtype) + 1e-9;
         let mean = scale.iter().sum::<f64>() / scale.len().max(1) as f64;
         let (mut energy, mut product, mut slack) = (0.0, 0.0, 0.0);
         for (i, ((&f, &e), &s)) in found.iter().zip(expected).zip(scale).enumerate() {
-            let bound = unit * s.max(mean) + smallest(self.dtype) * self.check.grad_ulps;
+            let bound = unit * s.max(mean) + smallest(self.dtype) * ROUNDINGS;
             if !within((f - e).abs(), bound) {
                 return Err(format!("gradient {input}[{i}]: {f:e} instead of {e:e}, bound {bound:e}"));
             }

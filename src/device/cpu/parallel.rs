@@ -11,46 +11,62 @@ pub fn threads() -> usize {
     rayon::current_num_threads()
 }
 
+/// The one place where work meets the pool: compiled once, whatever the work (a pool's machinery for each closure was
+/// most of the library's code).
+fn run(n: usize, f: &(dyn Fn(usize) + Sync)) {
+    if n <= 1 {
+        (0..n).for_each(f);
+    } else {
+        (0..n).into_par_iter().for_each(f);
+    }
+}
+
+/// A slice that tasks take apart.
+struct Parts<T>(*mut T);
+
+// SAFETY: a task takes only its own part, as an exclusive slice, and T may be sent to its thread.
+unsafe impl<T: Send> Sync for Parts<T> {}
+
+impl<T> Parts<T> {
+    /// # Safety
+    /// `range` lies inside the slice, and no two tasks take overlapping ranges.
+    #[expect(clippy::mut_from_ref, reason = "exclusive by the caller's promise")]
+    unsafe fn take(&self, range: Range<usize>) -> &mut [T] {
+        // SAFETY: inside one live slice and exclusive, by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(range.start), range.len()) }
+    }
+}
+
 /// Cuts `out` into chunks of `chunk` elements (the last may be shorter) and calls `f(chunk_index, chunk)` on each,
 /// in parallel.
 pub fn for_each_chunk<T: Send>(out: &mut [T], chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) {
     let chunk = chunk.max(1);
-    if out.len() <= chunk {
-        if !out.is_empty() {
-            f(0, out);
-        }
-    } else {
-        out.par_chunks_mut(chunk).enumerate().for_each(|(i, c)| f(i, c));
-    }
+    let len = out.len();
+    let parts = Parts(out.as_mut_ptr());
+    run(len.div_ceil(chunk), &|i| {
+        // SAFETY: chunk i is inside 0..len for i below the number of chunks, and chunks do not overlap; `out` is
+        // borrowed exclusively until all tasks are done.
+        f(i, unsafe { parts.take(i * chunk..len.min((i + 1) * chunk)) })
+    });
 }
 
 /// Calls `f` for 0..n in parallel; `f` must find disjoint work for itself (or only read).
 pub fn for_each_index(n: usize, f: impl Fn(usize) + Sync) {
-    if n <= 1 {
-        (0..n).for_each(f);
-    } else {
-        (0..n).into_par_iter().for_each(&f);
-    }
+    run(n, &f);
 }
 
 /// Cuts 0..n into ranges of `chunk` and collects `f` of each, in order: the base of fixed-order reductions.
 pub fn map_ranges<R: Send>(n: usize, chunk: usize, f: impl Fn(Range<usize>) -> R + Sync) -> Vec<R> {
     let chunk = chunk.max(1);
-    let count = n.div_ceil(chunk);
-    let range = |i: usize| i * chunk..n.min((i + 1) * chunk);
-    if count <= 1 {
-        (0..count).map(|i| f(range(i))).collect()
-    } else {
-        (0..count).into_par_iter().map(|i| f(range(i))).collect()
-    }
+    let mut results: Vec<Option<R>> = (0..n.div_ceil(chunk)).map(|_| None).collect();
+    for_each_chunk(&mut results, 1, |i, slot| slot[0] = Some(f(i * chunk..n.min((i + 1) * chunk))));
+    results.into_iter().flatten().collect()
 }
 
 /// Calls `f` on every part in parallel and collects the results in order. A part owns what its task writes (disjoint
 /// slices of several outputs), which the caller has cut by shape.
 pub fn map_parts<P: Send, R: Send>(parts: Vec<P>, f: impl Fn(usize, P) -> R + Sync) -> Vec<R> {
-    if parts.len() <= 1 {
-        parts.into_iter().enumerate().map(|(i, p)| f(i, p)).collect()
-    } else {
-        parts.into_par_iter().enumerate().map(|(i, p)| f(i, p)).collect()
-    }
+    let mut slots: Vec<(Option<P>, Option<R>)> = parts.into_iter().map(|p| (Some(p), None)).collect();
+    for_each_chunk(&mut slots, 1, |i, slot| slot[0].1 = slot[0].0.take().map(|p| f(i, p)));
+    slots.into_iter().filter_map(|(_, r)| r).collect()
 }

@@ -1,6 +1,6 @@
 //! Rectangular parts of row-major matrices, written by several threads at once.
 
-use rayon::prelude::*;
+use super::for_each_index;
 use std::marker::PhantomData;
 
 /// Where a tile lies: which matrix of the batch, its first row and column, and its extents.
@@ -90,7 +90,7 @@ pub fn for_each_tile<T: Send, const N: usize>(
         f(at, tiles);
     };
     if parallel && count > 1 {
-        (0..count).into_par_iter().for_each(run);
+        for_each_index(count, run);
     } else {
         (0..count).for_each(run);
     }

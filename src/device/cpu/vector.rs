@@ -32,7 +32,7 @@ pub trait Vector: Real + crate::Element<Acc = Self> + super::Float {
     /// `a + b` per lane.
     fn add<S: Simd>(simd: S, a: Self::Register<S>, b: Self::Register<S>) -> Self::Register<S>;
     /// The sum of the lanes, in a fixed order.
-    fn sum<S: Simd>(simd: S, x: Self::Register<S>) -> Self;
+    fn reduce<S: Simd>(simd: S, x: Self::Register<S>) -> Self;
 }
 
 macro_rules! vector {
@@ -64,16 +64,12 @@ macro_rules! vector {
                 simd.$add(a, b)
             }
             #[inline(always)]
-            fn sum<S: Simd>(simd: S, x: S::$register) -> Self {
+            fn reduce<S: Simd>(simd: S, x: S::$register) -> Self {
                 simd.$sum(x)
             }
         }
     };
 }
 
-vector!(
-    f32, f32s, F32_LANES, splat_f32s, as_simd_f32s, as_mut_simd_f32s, mul_add_f32s, add_f32s, reduce_sum_f32s
-);
-vector!(
-    f64, f64s, F64_LANES, splat_f64s, as_simd_f64s, as_mut_simd_f64s, mul_add_f64s, add_f64s, reduce_sum_f64s
-);
+vector!(f32, f32s, F32_LANES, splat_f32s, as_simd_f32s, as_mut_simd_f32s, mul_add_f32s, add_f32s, reduce_sum_f32s);
+vector!(f64, f64s, F64_LANES, splat_f64s, as_simd_f64s, as_mut_simd_f64s, mul_add_f64s, add_f64s, reduce_sum_f64s);

@@ -1,60 +1,34 @@
-//! CUDA devices, through cudarc: contexts, memory, module images and launches.
+//! CUDA devices, through cudarc: contexts, memory, module images and launches. Knows no operation.
+//!
+//! One context (the primary one) and one non-blocking stream for each device: work is ordered by the order of the
+//! calls, memory is freed in stream order, and cudarc's event tracking is off. Kernels come from tables that
+//! `warpsmith-build` generates; [`include_kernels!`](crate::include_kernels) brings one into a crate and
+//! [`launches!`](crate::launches) gives typed launches of it, here as in users' crates.
 
-use crate::{Element, Error, Result};
+mod argument;
+mod device;
+mod launch;
+mod memory;
+mod module;
 
-/// A CUDA device that was opened.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CudaDevice {
-    never: std::convert::Infallible,
+/// The types of generated tables of kernels.
+pub mod kernel_table {
+    pub use warpsmith_build::{Arch, Contents, Format, Image, KernelInfo, Module, Param, ParamType, Resources, Scalar};
 }
 
-impl CudaDevice {
-    /// Opens a device.
-    pub fn open(ordinal: usize) -> Result<Self> {
-        let message = "this build has no CUDA backend; use Device::cpu()".into();
-        Err(Error::CudaUnavailable { ordinal, message })
-    }
+pub use argument::{Argument, Arguments, DevicePtr, DevicePtrMut};
+pub use device::{CudaDevice, GpuSpec};
+pub use launch::LaunchConfig;
+pub use memory::CudaMemory;
+pub use module::Kernel;
 
-    /// The driver's number of the device.
-    pub fn ordinal(&self) -> usize {
-        match self.never {}
-    }
-}
+use crate::Error;
+use cudarc::driver::result::DriverError;
 
-/// A run of bytes in a CUDA device's memory.
-#[derive(Debug)]
-pub struct CudaMemory {
-    device: CudaDevice,
-}
-
-impl CudaMemory {
-    /// Fresh memory with arbitrary contents.
-    pub fn uninit(device: &CudaDevice, _bytes: usize) -> Result<Self> {
-        match device.never {}
-    }
-
-    /// Fresh memory of zero bytes.
-    pub fn zeros(device: &CudaDevice, _bytes: usize) -> Result<Self> {
-        match device.never {}
-    }
-
-    /// The device that owns the memory.
-    pub fn device(&self) -> &CudaDevice {
-        &self.device
-    }
-
-    /// Copies host values to the start of the memory.
-    pub fn copy_from_host<T: Element>(&mut self, _values: &[T]) -> Result<()> {
-        match self.device.never {}
-    }
-
-    /// Copies the first `len` elements to the host, after all work that writes them.
-    pub fn copy_to_host<T: Element>(&self, _len: usize) -> Result<Vec<T>> {
-        match self.device.never {}
-    }
-
-    /// Copies another run of the same size.
-    pub fn copy_from_device(&mut self, _other: &CudaMemory) -> Result<()> {
-        match self.device.never {}
-    }
+/// The driver's error as ours, with the name and the words that the driver has for it.
+fn driver_error(op: &'static str, error: DriverError) -> Error {
+    let text = |text: Result<&std::ffi::CStr, DriverError>| {
+        text.map_or_else(|_| format!("{:?}", error.0), |text| text.to_string_lossy().into_owned())
+    };
+    Error::Device { op, message: format!("{}: {}", text(error.error_name()), text(error.error_string())) }
 }

@@ -1,6 +1,7 @@
 //! Blocks of elements are widened to f32 (or read in place), mapped by a vectorised loop and narrowed. The walk over
 //! memory is compiled once per dtype; only the loop over a block is compiled per function.
 
+use super::Map;
 use crate::device::View;
 use crate::device::cpu::{BLOCK, Float, Real, for_each_chunk, load_elements, load_strided, map_ranges, vectorize};
 use crate::shape::coalesce;
@@ -12,15 +13,19 @@ const CHUNK: usize = 1 << 15;
 /// A function over blocks of equal length.
 pub(super) type Apply<'a, const N: usize, A> = &'a (dyn Fn([&[A]; N], &mut [A]) + Sync);
 
-/// The loop over a block, to be made an [`Apply`] of.
-pub(super) fn apply<const N: usize, A: Real>(f: impl Fn([A; N]) -> A, x: [&[A]; N], out: &mut [A]) {
+/// The loop over a block, to be made an [`Apply`] of. Generic in what it computes only, so that dtypes which share an
+/// accumulator and the ways of walking memory share its code: it is most of the family's compile time.
+pub(super) fn apply<const N: usize, F: Map<N>, A: Real>(f: F, x: [&[A]; N], out: &mut [A]) {
     let n = out.len();
     let x: [&[A]; N] = x.map(|x| &x[..n]);
     vectorize(
         #[inline(always)]
         || {
             for j in 0..n {
-                out[j] = f(std::array::from_fn(|i| x[i][j]));
+                out[j] = f.eval(std::array::from_fn(
+                    #[inline(always)]
+                    |i| x[i][j],
+                ));
             }
         },
     );

@@ -10,16 +10,19 @@ mod compare;
 mod cpu;
 mod functions;
 mod integer;
+mod reductions;
 
 pub use cast::cast;
 pub use compare::{Relation, compare, select};
 pub use functions::*;
 pub use integer::{IntegerMap, map_integer};
+pub use reductions::*;
 
 use crate::device::cpu::Real;
 use crate::device::{Buffer, Memory, View};
 use crate::kernels::{mixed_devices, no_cuda, unsupported};
-use crate::{Error, Layout, Result, Shape, with_float};
+use crate::{DType, Element, Error, Layout, Result, Shape, with_dtype};
+use half::{bf16, f16};
 
 /// A function of `N` numbers, applied to every element. Constants (a slope, a bound) are fields.
 pub trait Map<const N: usize>: Copy + Send + Sync {
@@ -30,60 +33,91 @@ pub trait Map<const N: usize>: Copy + Send + Sync {
     fn eval<A: Real>(&self, x: [A; N]) -> A;
 }
 
+/// A map as two functions over blocks. What follows is compiled once, not once per function.
+struct Blocks<'a, const N: usize> {
+    name: &'static str,
+    single: cpu::Apply<'a, N, f32>,
+    double: cpu::Apply<'a, N, f64>,
+}
+
+macro_rules! blocks {
+    ($f:ident: $F:ident<$N:ident>) => {
+        Blocks::<$N> {
+            name: $F::NAME,
+            single: &|x, out| cpu::apply($f, x, out),
+            double: &|x, out| cpu::apply($f, x, out),
+        }
+    };
+}
+
+impl<const N: usize> Blocks<'_, N> {
+    /// out = f(views), `None` being the output's own earlier value.
+    fn map(&self, views: &[Option<View<'_>>; N], whole: Layout, host: bool, out: &mut Buffer) -> Result<()> {
+        let dtype = out.dtype();
+        match out.memory_mut() {
+            Memory::Cpu(_) if host => match dtype {
+                DType::F32 => cpu::map::<N, f32>(self.single, views, whole, out.as_mut_slice()?),
+                DType::F16 => cpu::map::<N, f16>(self.single, views, whole, out.as_mut_slice()?),
+                DType::BF16 => cpu::map::<N, bf16>(self.single, views, whole, out.as_mut_slice()?),
+                DType::F64 => cpu::map::<N, f64>(self.double, views, whole, out.as_mut_slice()?),
+                _ => Err(unsupported(self.name, dtype, "f32, f16, bf16, f64")),
+            },
+            Memory::Cuda(_) if !host => Err(no_cuda(self.name, dtype)),
+            _ => Err(mixed_devices(self.name)),
+        }
+    }
+
+    fn sum(&self, views: &[View<'_>; N], scale: f64, host: bool, out: &mut Buffer) -> Result<()> {
+        let dtype = out.dtype();
+        match out.memory_mut() {
+            Memory::Cpu(_) if host => {
+                let sum = match dtype {
+                    DType::F32 => cpu::sum::<N, f32>(self.single, views)?,
+                    DType::F16 => cpu::sum::<N, f16>(self.single, views)?,
+                    DType::BF16 => cpu::sum::<N, bf16>(self.single, views)?,
+                    DType::F64 => cpu::sum::<N, f64>(self.double, views)?,
+                    _ => return Err(unsupported(self.name, dtype, "f32, f16, bf16, f64")),
+                };
+                with_dtype!(dtype, T => out.as_mut_slice::<T>()?[0] = Element::from_f64(sum * scale));
+                Ok(())
+            }
+            Memory::Cuda(_) if !host => Err(no_cuda(self.name, dtype)),
+            _ => Err(mixed_devices(self.name)),
+        }
+    }
+}
+
 /// `out[i] = f(inputs[0][i], …)` for float inputs of one dtype. The inputs have one shape (broadcast by strides
 /// beforehand); `out` is contiguous, of that many elements and of the same dtype.
 pub fn map<const N: usize, F: Map<N>>(f: F, inputs: [View<'_>; N], out: &mut Buffer) -> Result<()> {
-    let dtype = out.dtype();
     let host = check(F::NAME, &inputs, out)?;
-    let whole = *inputs[0].layout();
-    match out.memory_mut() {
-        Memory::Cpu(_) if host => with_float!(dtype, T => {
-            let block = |x: [&[_]; N], out: &mut [_]| cpu::apply(#[inline(always)] |x| f.eval(x), x, out);
-            cpu::map::<N, T>(&block, &inputs.map(Some), whole, out.as_mut_slice::<T>()?)
-        }, else Err(unsupported(F::NAME, dtype, "f32, f16, bf16, f64"))),
-        Memory::Cuda(_) if !host => Err(no_cuda(F::NAME, dtype)),
-        _ => Err(mixed_devices(F::NAME)),
-    }
+    blocks!(f: F<N>).map(&inputs.map(Some), *inputs[0].layout(), host, out)
 }
 
 /// `out[i] = f(out[i], rest[0][i], …)`: the first input, contiguous and of `shape`, is overwritten by the result.
 /// `rest` are the `N` − 1 others, as for [`map`].
 pub fn map_in_place<const N: usize, F: Map<N>>(f: F, out: &mut Buffer, shape: Shape, rest: &[View<'_>]) -> Result<()> {
-    let dtype = out.dtype();
-    if rest.len() + 1 != N || shape.numel() != out.len() || rest.iter().any(|r| *r.layout().shape() != shape) {
-        let shapes: Vec<_> = std::iter::once(shape).chain(rest.iter().map(|r| *r.layout().shape())).collect();
-        return Err(Error::shape(F::NAME, format!("{N} operands of one shape with {} elements", out.len()), &shapes));
-    }
-    let host = if rest.is_empty() { matches!(out.memory(), Memory::Cpu(_)) } else { check(F::NAME, rest, out)? };
-    let views: [Option<View<'_>>; N] = std::array::from_fn(|i| i.checked_sub(1).map(|i| rest[i]));
-    match out.memory_mut() {
-        Memory::Cpu(_) if host => with_float!(dtype, T => {
-            let block = |x: [&[_]; N], out: &mut [_]| cpu::apply(#[inline(always)] |x| f.eval(x), x, out);
-            cpu::map::<N, T>(&block, &views, Layout::contiguous(shape), out.as_mut_slice::<T>()?)
-        }, else Err(unsupported(F::NAME, dtype, "f32, f16, bf16, f64"))),
-        Memory::Cuda(_) if !host => Err(no_cuda(F::NAME, dtype)),
-        _ => Err(mixed_devices(F::NAME)),
-    }
+    let host = check_in_place(F::NAME, N, out, shape, rest)?;
+    let views = std::array::from_fn(|i| i.checked_sub(1).map(|i| rest[i]));
+    blocks!(f: F<N>).map(&views, Layout::contiguous(shape), host, out)
 }
 
 /// `out[0] = scale · Σ f(inputs[0][i], …)`: the sum of a map that is never stored. Terms are f32 (f64 for f64), their
 /// sum is kept in f64, in an order that depends on the count of elements only.
 pub fn map_sum<const N: usize, F: Map<N>>(f: F, inputs: [View<'_>; N], scale: f64, out: &mut Buffer) -> Result<()> {
-    let dtype = out.dtype();
     if out.len() != 1 {
         return Err(Error::argument(F::NAME, format!("a sum has one output, not {}", out.len())));
     }
     let host = check_inputs(F::NAME, &inputs, out)?;
-    match out.memory_mut() {
-        Memory::Cpu(_) if host => with_float!(dtype, T => {
-            let block = |x: [&[_]; N], out: &mut [_]| cpu::apply(#[inline(always)] |x| f.eval(x), x, out);
-            let sum = cpu::sum::<N, T>(&block, &inputs)? * scale;
-            out.as_mut_slice::<T>()?[0] = crate::Element::from_f64(sum);
-            Ok(())
-        }, else Err(unsupported(F::NAME, dtype, "f32, f16, bf16, f64"))),
-        Memory::Cuda(_) if !host => Err(no_cuda(F::NAME, dtype)),
-        _ => Err(mixed_devices(F::NAME)),
+    blocks!(f: F<N>).sum(&inputs, scale, host, out)
+}
+
+fn check_in_place(op: &'static str, n: usize, out: &Buffer, shape: Shape, rest: &[View<'_>]) -> Result<bool> {
+    if rest.len() + 1 != n || shape.numel() != out.len() || rest.iter().any(|r| *r.layout().shape() != shape) {
+        let shapes: Vec<_> = std::iter::once(shape).chain(rest.iter().map(|r| *r.layout().shape())).collect();
+        return Err(Error::shape(op, format!("{n} operands of one shape with {} elements", out.len()), &shapes));
     }
+    if rest.is_empty() { Ok(matches!(out.memory(), Memory::Cpu(_))) } else { check(op, rest, out) }
 }
 
 /// Whether all inputs are on the CPU; an error if dtypes or shapes differ.

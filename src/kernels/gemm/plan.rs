@@ -44,7 +44,7 @@ pub fn plan(desc: &GemmDesc, tile: TileShape) -> GemmPlan {
     let &GemmDesc { batch, m, n, k, .. } = desc;
     // A's panel of 8 × 512 floats (16 KB) stays in the L1 cache while panels of B (96 KB each) pass through the L2.
     let blocks = k.div_ceil(512).max(1);
-    let kc = k.div_ceil(blocks).next_multiple_of(8).min(k.max(1));
+    let kc = k.div_ceil(blocks).next_multiple_of(8).min(k).max(1);
     let work = m * n * k;
     // Four panels of B (384 KB) and a block of A (128 KB) share the L2 cache with what else passes.
     let (mc, nc) = (64.min(m.next_multiple_of(tile.mr)).max(1), 4 * tile.nr());

@@ -76,10 +76,10 @@ maps_with! {
     KlDivBackward {
         /// 1 over the count for a mean.
         scale
-    } "kl_div_backward" [g, t] => -(scale * g * t);
+    } "kl_div_backward" [g, _x, t] => -(scale * g * t);
     /// −scale g eᵗ
     KlDivLogBackward {
         /// 1 over the count for a mean.
         scale
-    } "kl_div_log_backward" [g, t] => -(scale * g * t.exp());
+    } "kl_div_log_backward" [g, _x, t] => -(scale * g * t.exp());
 }

@@ -1,0 +1,5 @@
+//! Compiles and embeds the kernels.
+
+fn main() -> warpsmith_build::Result<()> {
+    warpsmith_build::Kernels::new().folder("kernels").images("images").build()
+}

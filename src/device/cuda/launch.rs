@@ -1,0 +1,263 @@
+//! Launches, checked before the driver sees them.
+
+use super::argument::Arguments;
+use super::kernel_table::{KernelInfo, Param, Resources};
+use super::module::Kernel;
+use super::{GpuSpec, driver_error};
+use crate::{Error, Result};
+use cudarc::driver::result;
+use cudarc::driver::sys::CUfunction_attribute_enum as Attribute;
+use std::sync::atomic::Ordering;
+
+/// The shape of a launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaunchConfig {
+    /// Blocks: x, y, z.
+    pub grid: [u32; 3],
+    /// Threads of a block: x, y, z.
+    pub block: [u32; 3],
+    /// Dynamic shared memory of a block, in bytes; over 48 KiB it is opted in to.
+    pub dynamic_shared: u32,
+}
+
+impl LaunchConfig {
+    /// A one-dimensional launch without dynamic shared memory.
+    pub fn linear(blocks: u32, threads: u32) -> Self {
+        LaunchConfig { grid: [blocks, 1, 1], block: [threads, 1, 1], dynamic_shared: 0 }
+    }
+
+    /// As many blocks of `threads` as cover `count` items, at most `most`; at least one.
+    pub fn covering(count: usize, threads: u32, most: u32) -> Self {
+        let blocks = count.div_ceil(threads.max(1) as usize).clamp(1, most.max(1) as usize);
+        Self::linear(blocks as u32, threads)
+    }
+
+    fn threads(&self) -> u64 {
+        self.block.iter().map(|&side| u64::from(side)).product()
+    }
+}
+
+impl Kernel {
+    /// Gives the kernel to the device's stream, after checking the launch against the kernel and the device.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where an argument does not fit its parameter or the launch asks for more threads, registers
+    /// or shared memory than there are. What goes wrong in the kernel itself shows up at a later call.
+    ///
+    /// # Safety
+    /// The kernel must stay within the memory that its arguments point to, and write only where a `DevicePtrMut`
+    /// points to.
+    pub unsafe fn launch<A: Arguments>(&self, config: &LaunchConfig, arguments: A) -> Result<()> {
+        let (info, resources) = (&self.loaded.info, &self.loaded.resources);
+        check_arguments(info, A::PARAMS)?;
+        check_config(info, resources, self.device.spec(), config)?;
+        self.device.bind("launch")?;
+        let function = self.loaded.function;
+        if config.dynamic_shared > self.loaded.dynamic_shared.load(Ordering::Acquire) {
+            let attribute = Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: the function is of a loaded module whose context is current; `check_config` has bounded the value.
+            unsafe { result::function::set_function_attribute(function, attribute, config.dynamic_shared as i32) }
+                .map_err(|error| driver_error("launch", error))?;
+            self.loaded.dynamic_shared.fetch_max(config.dynamic_shared, Ordering::AcqRel);
+        }
+        let shape = |[x, y, z]: [u32; 3]| (x, y, z);
+        arguments.with_pointers(|pointers| {
+            // SAFETY: the arguments have the number, sizes and types of the kernel's parameters (checked above) and
+            // outlive the call, which copies them; for what they point to the caller answers.
+            unsafe {
+                result::launch_kernel(
+                    function,
+                    shape(config.grid),
+                    shape(config.block),
+                    config.dynamic_shared,
+                    self.device.stream(),
+                    pointers,
+                )
+            }
+            .map_err(|error| {
+                let reason = driver_error("launch", error);
+                Error::Device { op: "launch", message: format!("{}: {reason}", info.name) }
+            })
+        })
+    }
+}
+
+fn check_arguments(info: &KernelInfo, given: &[Param]) -> Result<()> {
+    if warpsmith_build::accepts_all(&info.params, given) {
+        return Ok(());
+    }
+    let given: Vec<String> = given.iter().map(ToString::to_string).collect();
+    Err(Error::argument("launch", format!("{} was given ({})", info.signature(), given.join(", "))))
+}
+
+fn check_config(info: &KernelInfo, resources: &Resources, spec: &GpuSpec, config: &LaunchConfig) -> Result<()> {
+    let refuse = |what: String| Err(Error::argument("launch", format!("{}: {what}", info.name)));
+    let [x, y, z] = config.grid;
+    if x == 0 || y == 0 || z == 0 || x > i32::MAX as u32 || y > 65_535 || z > 65_535 {
+        return refuse(format!("a grid of {x}×{y}×{z} blocks; 1 to 2147483647 × 65535 × 65535 are possible"));
+    }
+    let threads = config.threads();
+    let most = resources.max_threads.min(spec.threads_per_block);
+    if threads == 0 || threads > u64::from(most) || config.block[2] > 64 {
+        return refuse(format!("a block of {:?} threads; it is compiled for 1 to {most}", config.block));
+    }
+    if resources.required_block != [0; 3] && resources.required_block != config.block {
+        return refuse(format!("a block of {:?} threads; it demands {:?}", config.block, resources.required_block));
+    }
+    let registers = resources.block_registers(threads as u32);
+    if registers > spec.registers_per_block {
+        return refuse(format!(
+            "{} registers × {threads} threads take {registers} registers; a block has {} on {}",
+            resources.registers, spec.registers_per_block, spec.name
+        ));
+    }
+    let shared = u64::from(resources.static_shared) + u64::from(config.dynamic_shared);
+    if shared > u64::from(spec.shared_per_block) {
+        return refuse(format!(
+            "{} + {} bytes of shared memory; a block has at most {} on {}",
+            resources.static_shared, config.dynamic_shared, spec.shared_per_block, spec.name
+        ));
+    }
+    Ok(())
+}
+
+/// Includes the table of kernels that the crate's build script made with `warpsmith-build`: a static for each `.cu`
+/// file, named as the file in capitals, and `MODULES` with all of them. Goes into a module of its own.
+#[macro_export]
+macro_rules! include_kernels {
+    () => {
+        use $crate::device::cuda::kernel_table;
+        include!(concat!(env!("OUT_DIR"), "/warpsmith_kernels.rs"));
+    };
+}
+
+/// Typed launches of kernels, like an `extern` block: each declaration is held against the signature that the table
+/// has of the kernel, when the crate is compiled (or, for kernels embedded as source, when they are loaded).
+///
+/// A declaration gives a function that takes the device, the [`LaunchConfig`](crate::device::cuda::LaunchConfig) and
+/// the arguments, and returns what [`Kernel::launch`](crate::device::cuda::Kernel::launch) does. The kernel is the one
+/// of the function's name, or the one named behind `=`.
+///
+/// ```ignore
+/// warpsmith::launches! {
+///     in kernels::MY;
+///     /// y += a·x
+///     pub unsafe fn saxpy(y: DevicePtrMut<'_, f32>, x: DevicePtr<'_, f32>, a: f32, n: u32);
+///     /// The sum of each row.
+///     pub unsafe fn sum_rows = "reduce<Sum, 256>" (out: DevicePtrMut<'_, f32>, x: DevicePtr<'_, f32>, columns: u32);
+/// }
+/// ```
+#[macro_export]
+macro_rules! launches {
+    (in $table:path; $($declarations:tt)*) => {
+        $crate::launches!(@ $table; $($declarations)*);
+    };
+    (@ $table:path;) => {};
+    (@ $table:path; $(#[$meta:meta])* $vis:vis unsafe fn $name:ident
+        ($($argument:ident: $ty:ty),* $(,)?); $($rest:tt)*) => {
+        $crate::launches!(@one $table, stringify!($name), [$(#[$meta])*], $vis, $name, $($argument: $ty),*);
+        $crate::launches!(@ $table; $($rest)*);
+    };
+    (@ $table:path; $(#[$meta:meta])* $vis:vis unsafe fn $name:ident = $kernel:literal
+        ($($argument:ident: $ty:ty),* $(,)?); $($rest:tt)*) => {
+        $crate::launches!(@one $table, $kernel, [$(#[$meta])*], $vis, $name, $($argument: $ty),*);
+        $crate::launches!(@ $table; $($rest)*);
+    };
+    (@one $table:path, $kernel:expr, [$($meta:tt)*], $vis:vis, $name:ident, $($argument:ident: $ty:ty),*) => {
+        const _: () = assert!(
+            $table.admits($kernel, &[$(<$ty as $crate::device::cuda::Argument>::PARAM),*]),
+            concat!("the table `", stringify!($table), "` has no kernel that is named and takes what `",
+                stringify!($name), "` declares")
+        );
+
+        $($meta)*
+        ///
+        /// # Safety
+        /// The kernel must stay within the memory that its arguments point to.
+        #[allow(clippy::too_many_arguments)]
+        $vis unsafe fn $name(
+            device: &$crate::device::cuda::CudaDevice,
+            config: &$crate::device::cuda::LaunchConfig,
+            $($argument: $ty),*
+        ) -> $crate::Result<()> {
+            let kernel = device.kernel(&$table, $kernel)?;
+            // SAFETY: the caller vouches for what the kernel does with the memory of its arguments.
+            unsafe { kernel.launch(config, ($($argument,)*)) }
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::cuda::kernel_table::{Arch, ParamType, Scalar};
+    use std::borrow::Cow;
+
+    fn info() -> KernelInfo {
+        let param = Param { ty: ParamType::Scalar(Scalar::F32), offset: 0, size: 4, align: 4 };
+        KernelInfo {
+            name: Cow::Borrowed("scale"),
+            entry: Cow::Borrowed("scale"),
+            params: Cow::Owned(vec![param]),
+            resources: Cow::Borrowed(&[]),
+        }
+    }
+
+    fn resources() -> Resources {
+        Resources {
+            arch: Arch::new(8, 0, false),
+            registers: 128,
+            static_shared: 1024,
+            local: 0,
+            max_threads: 1024,
+            required_block: [0; 3],
+            required_cluster: [0; 3],
+        }
+    }
+
+    fn spec() -> GpuSpec {
+        GpuSpec {
+            name: "a GPU".into(),
+            compute_capability: (8, 0),
+            multiprocessors: 108,
+            shared_per_block: 166_912,
+            shared_per_multiprocessor: 167_936,
+            registers_per_block: 65_536,
+            threads_per_block: 1024,
+            l2_bytes: 40 << 20,
+            memory_bytes: 40 << 30,
+            driver_version: 12_090,
+        }
+    }
+
+    #[test]
+    fn a_launch_beyond_the_kernel_or_the_device_is_refused_before_the_driver_sees_it() {
+        let check = |config: LaunchConfig| check_config(&info(), &resources(), &spec(), &config);
+        let fits = LaunchConfig::linear(4, 512);
+        assert!(check(fits).is_ok());
+        assert!(check(LaunchConfig::linear(0, 512)).is_err(), "no block");
+        assert!(check(LaunchConfig { grid: [1, 65_536, 1], ..fits }).is_err(), "too many rows of blocks");
+        assert!(check(LaunchConfig::linear(1, 0)).is_err(), "no thread");
+        assert!(check(LaunchConfig::linear(1, 1025)).is_err(), "more threads than a block has");
+        let registers = check(LaunchConfig::linear(1, 513)).unwrap_err().to_string();
+        assert!(registers.contains("69632"), "{registers}");
+        assert!(check(LaunchConfig { dynamic_shared: 166_912 - 1024, ..fits }).is_ok());
+        assert!(check(LaunchConfig { dynamic_shared: 166_912 - 1023, ..fits }).is_err(), "one byte too many");
+        let exact = Resources { required_block: [256, 1, 1], ..resources() };
+        assert!(check_config(&info(), &exact, &spec(), &fits).is_err(), "not the block that it demands");
+    }
+
+    #[test]
+    fn arguments_of_other_types_are_refused_with_both_signatures() {
+        assert!(check_arguments(&info(), <(f32,)>::PARAMS).is_ok());
+        let error = check_arguments(&info(), <(u32, f32)>::PARAMS).unwrap_err().to_string();
+        assert!(error.contains("scale(f32)") && error.contains("(u32, f32)"), "{error}");
+    }
+
+    #[test]
+    fn covering_launches_have_at_least_one_block_and_at_most_the_limit() {
+        assert_eq!(LaunchConfig::covering(0, 256, 8).grid[0], 1);
+        assert_eq!(LaunchConfig::covering(257, 256, 8).grid[0], 2);
+        assert_eq!(LaunchConfig::covering(1 << 40, 256, 8).grid[0], 8);
+    }
+}

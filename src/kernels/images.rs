@@ -1,0 +1,13 @@
+//! The kernels that this crate carries: machine code, PTX and the table of their signatures and resources, one static
+//! for each file in `kernels/`.
+
+use super::params::{ElementwiseParams, GemmParams, StridedParams};
+
+crate::include_kernels!();
+
+// SAFETY: written by bindgen from the header that the kernels include, with layout assertions.
+crate::kernel_struct!(unsafe ElementwiseParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe StridedParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe GemmParams);

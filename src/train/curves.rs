@@ -1,0 +1,119 @@
+//! Pictures of curves, as SVG: no fonts are needed to draw them.
+
+use crate::{Error, Result};
+use plotters::prelude::*;
+use std::path::Path;
+
+/// One line in a picture.
+#[derive(Clone, Debug)]
+pub struct Curve {
+    /// What the legend calls it.
+    pub name: String,
+    /// (x, y), in order of x; points that are not finite are left out.
+    pub points: Vec<(f64, f64)>,
+    /// Drawn pale, as the background of a smoothed one.
+    pub pale: bool,
+}
+
+impl Curve {
+    /// A line.
+    pub fn new(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
+        Curve { name: name.into(), points, pale: false }
+    }
+
+    /// A pale line.
+    pub fn pale(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
+        Curve { pale: true, ..Curve::new(name, points) }
+    }
+}
+
+/// The exponential moving average of values, which keeps `keep` of itself at each; without the bias of its start
+/// (Kingma and Ba 2015, section 3).
+pub fn smoothed(values: &[f64], keep: f64) -> Vec<f64> {
+    let (mut average, mut weight) = (0.0, 0.0);
+    values
+        .iter()
+        .map(|v| {
+            average = keep * average + (1.0 - keep) * v;
+            weight = keep * weight + (1.0 - keep);
+            average / weight
+        })
+        .collect()
+}
+
+/// Draws one panel per entry (title, x axis, curves), one above the other, into an SVG file, atomically.
+pub fn draw_curves(path: impl AsRef<Path>, panels: &[(&str, &str, Vec<Curve>)]) -> Result<()> {
+    let path = path.as_ref();
+    let mut svg = String::new();
+    {
+        let size = (900, 320 * panels.len().max(1) as u32);
+        let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+        draw(&root, panels).map_err(|e| Error::Format { what: path.display().to_string(), message: e })?;
+    }
+    crate::nn::write_atomically(path, |to| to.write_all(svg.as_bytes()))
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
+fn draw(root: &Area<'_>, panels: &[(&str, &str, Vec<Curve>)]) -> Result<(), String> {
+    root.fill(&WHITE).map_err(|e| e.to_string())?;
+    for (area, (title, x_axis, curves)) in root.split_evenly((panels.len().max(1), 1)).iter().zip(panels) {
+        panel(area, title, x_axis, curves)?;
+    }
+    root.present().map_err(|e| e.to_string())
+}
+
+fn panel(area: &Area<'_>, title: &str, x_axis: &str, curves: &[Curve]) -> Result<(), String> {
+    let finite = |c: &Curve| -> Vec<(f64, f64)> {
+        c.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect()
+    };
+    let all: Vec<(f64, f64)> = curves.iter().flat_map(finite).collect();
+    let span = |of: fn(&(f64, f64)) -> f64| {
+        let low = all.iter().map(of).fold(f64::INFINITY, f64::min);
+        let high = all.iter().map(of).fold(f64::NEG_INFINITY, f64::max);
+        if low < high { low..high } else { (if low.is_finite() { low } else { 0.0 } - 0.5)..(low.max(0.0) + 0.5) }
+    };
+    let text = |e: DrawingAreaErrorKind<std::io::Error>| e.to_string();
+    let mut chart = ChartBuilder::on(area)
+        .caption(title, ("sans-serif", 18))
+        .margin(12)
+        .x_label_area_size(36)
+        .y_label_area_size(56)
+        .build_cartesian_2d(span(|p| p.0), span(|p| p.1))
+        .map_err(text)?;
+    chart.configure_mesh().light_line_style(WHITE).x_desc(x_axis).draw().map_err(text)?;
+    let colours = [RGBColor(31, 119, 180), RGBColor(214, 90, 20), RGBColor(44, 140, 44), RGBColor(148, 60, 160)];
+    for (i, curve) in curves.iter().enumerate() {
+        let colour = colours[i % colours.len()].mix(if curve.pale { 0.3 } else { 1.0 });
+        chart
+            .draw_series(LineSeries::new(finite(curve), colour.stroke_width(if curve.pale { 1 } else { 2 })))
+            .map_err(text)?
+            .label(curve.name.clone())
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+    }
+    chart.configure_series_labels().border_style(BLACK).background_style(WHITE).draw().map_err(text)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_average_of_a_constant_is_the_constant_from_the_start() {
+        for v in smoothed(&[3.0; 5], 0.9) {
+            assert!((v - 3.0).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn curves_without_points_or_with_infinite_ones_are_drawn() {
+        let path = std::env::temp_dir().join(format!("warpsmith-curves-{}.svg", std::process::id()));
+        let curves =
+            vec![Curve::new("loss", vec![(0.0, 1.0), (1.0, f64::NAN), (2.0, 0.5)]), Curve::pale("raw", vec![])];
+        draw_curves(&path, &[("loss", "step", curves), ("nothing", "epoch", vec![])]).unwrap();
+        let svg = std::fs::read_to_string(&path).unwrap();
+        assert!(svg.starts_with("<svg") && svg.contains("loss") && !svg.contains("NaN"));
+        std::fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,0 +1,492 @@
+//! Optimizers against PyTorch's update rules, written out in f64; and that a bent rule would be noticed.
+
+mod support;
+
+use support::Random;
+use support::check::round;
+use warpsmith::autograd::{Gradient, RowSparse};
+use warpsmith::nn::{Init, Param, Params};
+use warpsmith::optim::{Adam, AdamConfig, Clip, Optimizer, Sgd, SgdConfig, clip_grad_norm, clip_grad_value, grad_norm};
+use warpsmith::{DType, Device, Element, Gradients, Result, Tensor, with_dtype};
+
+const DTYPES: [DType; 4] = [DType::F64, DType::F32, DType::F16, DType::BF16];
+const STEPS: usize = 6;
+
+fn tensor(values: &[f64], dims: &[usize], dtype: DType) -> Tensor {
+    with_dtype!(dtype, T => {
+        let values: Vec<T> = values.iter().map(|&x| <T as Element>::from_f64(x)).collect();
+        Tensor::from_slice(&values, dims, &Device::Cpu).unwrap()
+    })
+}
+
+/// Parameters and their gradients over several steps, rounded to a dtype.
+struct Problem {
+    dtype: DType,
+    start: Vec<Vec<f64>>,
+    gradients: Vec<Vec<Vec<f64>>>,
+}
+
+impl Problem {
+    /// Sizes on both sides of the blocks (1024) and chunks (16384) that the update works in.
+    fn new(dtype: DType, sizes: &[usize], random: &mut Random) -> Self {
+        let mut draw = |n: usize| -> Vec<f64> {
+            // Away from zero, so that Adam's quotient is well conditioned.
+            (0..n)
+                .map(|_| random.range(0.25, 1.5) * if random.bits() & 1 == 0 { 1.0 } else { -1.0 })
+                .collect::<Vec<_>>()
+        };
+        let mut draw = |n: usize| draw(n).iter().map(|&x| round(x, dtype)).collect::<Vec<f64>>();
+        let start = sizes.iter().map(|&n| draw(n)).collect();
+        let gradients = (0..STEPS).map(|_| sizes.iter().map(|&n| draw(n)).collect()).collect();
+        Problem { dtype, start, gradients }
+    }
+
+    fn params(&self) -> Vec<(String, Param)> {
+        let params = Params::new(&Device::Cpu, self.dtype, 0);
+        let make = |(i, v): (usize, &Vec<f64>)| {
+            params.param_from(&format!("p{i}"), &tensor(v, &[v.len()], self.dtype)).unwrap();
+        };
+        self.start.iter().enumerate().for_each(make);
+        params.trainable()
+    }
+
+    fn gradients(&self, step: usize, params: &[(String, Param)]) -> Gradients {
+        let mut out = Gradients::default();
+        for ((_, p), g) in params.iter().zip(&self.gradients[step]) {
+            out.set(p, tensor(g, &[g.len()], self.dtype)).unwrap();
+        }
+        out
+    }
+
+    fn run(&self, make: &dyn Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>>, clip: Clip) -> Vec<Vec<f64>> {
+        let params = self.params();
+        let mut optimizer = make(params.clone()).unwrap();
+        for step in 0..STEPS {
+            optimizer.step_clipped(&self.gradients(step, &params), clip).unwrap();
+        }
+        params.iter().map(|(_, p)| p.to_f64_vec().unwrap()).collect()
+    }
+
+    /// The largest error, in units of what rounding may do: each step computes in f32 (f64) with at most 16 roundings
+    /// of numbers of the size of the parameter and its update, and rounds the parameter once to its dtype. Earlier
+    /// errors decay or stay.
+    fn error(&self, found: &[Vec<f64>], expected: &[Vec<f64>]) -> f64 {
+        let compute = if self.dtype == DType::F64 { f64::EPSILON } else { f32::EPSILON as f64 };
+        let mut worst = 0f64;
+        for ((found, expected), start) in found.iter().zip(expected).zip(&self.start) {
+            for ((f, e), s) in found.iter().zip(expected).zip(start) {
+                let scale = s.abs().max(e.abs()) + (e - s).abs();
+                let bound = STEPS as f64 * (16.0 * compute + self.dtype.unit_roundoff()) * scale;
+                worst = worst.max(if f.is_finite() { (f - e).abs() / bound } else { f64::INFINITY });
+            }
+        }
+        worst
+    }
+}
+
+/// Scales and bounds as clipping does, over all parameters of a step.
+fn clipped(gradients: &[Vec<f64>], clip: Clip) -> Vec<Vec<f64>> {
+    let norm = gradients.iter().flatten().map(|g| g * g).sum::<f64>().sqrt();
+    let f = |g: f64| match clip {
+        Clip::None => g,
+        Clip::Norm(max) => g * (max / (norm + 1e-6)).min(1.0),
+        Clip::Value(max) => g.clamp(-max, max),
+    };
+    gradients.iter().map(|v| v.iter().map(|&g| f(g)).collect()).collect()
+}
+
+/// torch.optim.SGD, as its documentation's pseudo-code has it.
+fn sgd_reference(problem: &Problem, c: &SgdConfig, clip: Clip) -> Vec<Vec<f64>> {
+    let mut out = problem.start.clone();
+    let mut velocity: Vec<Vec<f64>> = out.iter().map(|v| vec![0.0; v.len()]).collect();
+    for (t, gradients) in problem.gradients.iter().enumerate() {
+        for ((p, b), g) in out.iter_mut().zip(&mut velocity).zip(clipped(gradients, clip)) {
+            for i in 0..p.len() {
+                let mut g = g[i] + c.weight_decay * p[i];
+                if c.momentum != 0.0 {
+                    b[i] = if t > 0 { c.momentum * b[i] + (1.0 - c.dampening) * g } else { g };
+                    g = if c.nesterov { g + c.momentum * b[i] } else { b[i] };
+                }
+                p[i] -= c.lr * g;
+            }
+        }
+    }
+    out
+}
+
+/// torch.optim.Adam and AdamW, as their documentation's pseudo-code has them.
+fn adam_reference(problem: &Problem, c: &AdamConfig, clip: Clip) -> Vec<Vec<f64>> {
+    let mut out = problem.start.clone();
+    let zeros: Vec<Vec<f64>> = out.iter().map(|v| vec![0.0; v.len()]).collect();
+    let (mut m, mut v, mut largest) = (zeros.clone(), zeros.clone(), zeros);
+    for (t, gradients) in problem.gradients.iter().enumerate() {
+        let (b1, b2) = c.betas;
+        let (c1, c2) = (1.0 - b1.powi(t as i32 + 1), 1.0 - b2.powi(t as i32 + 1));
+        for (k, g) in clipped(gradients, clip).iter().enumerate() {
+            for i in 0..g.len() {
+                let p = &mut out[k][i];
+                let mut g = g[i];
+                if c.decoupled {
+                    *p -= c.lr * c.weight_decay * *p;
+                } else {
+                    g += c.weight_decay * *p;
+                }
+                m[k][i] = b1 * m[k][i] + (1.0 - b1) * g;
+                v[k][i] = b2 * v[k][i] + (1.0 - b2) * g * g;
+                largest[k][i] = f64::max(largest[k][i], v[k][i]);
+                let square = if c.amsgrad { largest[k][i] } else { v[k][i] };
+                *p -= c.lr * (m[k][i] / c1) / ((square / c2).sqrt() + c.eps);
+            }
+        }
+    }
+    out
+}
+
+fn sgd(c: SgdConfig) -> impl Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>> {
+    move |p| Ok(Box::new(Sgd::new(p, c)?))
+}
+
+fn adam(c: AdamConfig) -> impl Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>> {
+    move |p| Ok(Box::new(Adam::new(p, c)?))
+}
+
+#[test]
+fn sgd_follows_its_rule() {
+    let base = SgdConfig::new(0.1);
+    let configs = [
+        base,
+        SgdConfig { weight_decay: 0.3, ..base },
+        SgdConfig { momentum: 0.9, ..base },
+        SgdConfig { momentum: 0.9, nesterov: true, weight_decay: 0.1, ..base },
+        SgdConfig { momentum: 0.8, dampening: 0.4, weight_decay: 0.1, ..base },
+    ];
+    let mut random = Random::fresh("sgd");
+    for dtype in DTYPES {
+        for sizes in [vec![1], vec![1023, 1024, 1025, 7], vec![16_391, 3, 40_000]] {
+            let problem = Problem::new(dtype, &sizes, &mut random);
+            for c in configs {
+                let found = problem.run(&sgd(c), Clip::None);
+                let error = problem.error(&found, &sgd_reference(&problem, &c, Clip::None));
+                assert!(error <= 1.0, "{dtype} {sizes:?} {c:?}: {error} times the bound");
+                // Any bent constant would have been noticed.
+                for bent in [
+                    SgdConfig { lr: c.lr * 1.1, ..c },
+                    SgdConfig { momentum: c.momentum + 0.1, ..c },
+                    SgdConfig { weight_decay: c.weight_decay + 0.1, ..c },
+                    SgdConfig { dampening: c.dampening + 0.1, momentum: c.momentum.max(0.1), ..c },
+                    SgdConfig { nesterov: !c.nesterov, momentum: c.momentum.max(0.1), ..c },
+                ] {
+                    let error = problem.error(&found, &sgd_reference(&problem, &bent, Clip::None));
+                    assert!(error > 1.0, "{dtype} {sizes:?}: {c:?} is not told from {bent:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn adam_and_adamw_follow_their_rules() {
+    let configs = [
+        AdamConfig::adam(0.05),
+        AdamConfig { weight_decay: 0.2, ..AdamConfig::adam(0.05) },
+        AdamConfig { weight_decay: 0.2, ..AdamConfig::adamw(0.05) },
+        AdamConfig { amsgrad: true, betas: (0.7, 0.8), eps: 0.01, ..AdamConfig::adam(0.05) },
+    ];
+    let mut random = Random::fresh("adam");
+    for dtype in DTYPES {
+        for sizes in [vec![1], vec![1023, 1024, 1025, 7], vec![16_391, 3]] {
+            let problem = Problem::new(dtype, &sizes, &mut random);
+            for c in configs {
+                let found = problem.run(&adam(c), Clip::None);
+                let error = problem.error(&found, &adam_reference(&problem, &c, Clip::None));
+                assert!(error <= 1.0, "{dtype} {sizes:?} {c:?}: {error} times the bound");
+                if sizes == [1] {
+                    continue; // a single element may hide a small change of a constant
+                }
+                for bent in [
+                    AdamConfig { lr: c.lr * 1.5, ..c },
+                    AdamConfig { betas: (c.betas.0 - 0.3, c.betas.1), ..c },
+                    AdamConfig { betas: (c.betas.0, c.betas.1 - 0.3), ..c },
+                    AdamConfig { eps: c.eps + 0.3, ..c },
+                    AdamConfig { weight_decay: c.weight_decay + 0.6, ..c },
+                ] {
+                    let error = problem.error(&found, &adam_reference(&problem, &bent, Clip::None));
+                    assert!(error > 1.0, "{dtype} {sizes:?}: {c:?} is not told from {bent:?}");
+                }
+            }
+        }
+    }
+    // In exact enough arithmetic the variants are told apart too.
+    let problem = Problem::new(DType::F64, &[50], &mut random);
+    for c in configs {
+        let found = problem.run(&adam(c), Clip::None);
+        let c = AdamConfig { weight_decay: c.weight_decay.max(0.01), ..c };
+        let other = AdamConfig { decoupled: !c.decoupled, ..c };
+        assert!(problem.error(&found, &adam_reference(&problem, &other, Clip::None)) > 1.0, "{c:?}");
+        if c.amsgrad {
+            let other = AdamConfig { amsgrad: false, ..c };
+            assert!(problem.error(&found, &adam_reference(&problem, &other, Clip::None)) > 1.0, "{c:?}");
+        }
+    }
+}
+
+#[test]
+fn pytorch_defaults() {
+    let sgd = SgdConfig::default();
+    assert_eq!((sgd.lr, sgd.momentum, sgd.dampening, sgd.weight_decay, sgd.nesterov), (1e-3, 0.0, 0.0, 0.0, false));
+    let adam = AdamConfig::default();
+    assert_eq!((adam.lr, adam.betas, adam.eps, adam.weight_decay), (1e-3, (0.9, 0.999), 1e-8, 0.0));
+    let adamw = AdamConfig::adamw(1e-3);
+    assert!(adamw.weight_decay == 0.01 && adamw.decoupled && !adam.decoupled && !adam.amsgrad);
+}
+
+#[test]
+fn clipping_on_the_way_and_beforehand_agree_with_the_definition() {
+    let mut random = Random::fresh("clip");
+    for dtype in DTYPES {
+        let problem = Problem::new(dtype, &[1000, 17_000, 1], &mut random);
+        let c = SgdConfig { momentum: 0.9, ..SgdConfig::new(0.1) };
+        for clip in [Clip::Norm(3.0), Clip::Norm(1e9), Clip::Value(0.7)] {
+            let expected = sgd_reference(&problem, &c, clip);
+            let on_the_way = problem.run(&sgd(c), clip);
+            assert!(problem.error(&on_the_way, &expected) <= 1.0, "{dtype} {clip:?}");
+            let params = problem.params();
+            let mut optimizer = sgd(c)(params.clone()).unwrap();
+            for step in 0..STEPS {
+                let mut gradients = problem.gradients(step, &params);
+                match clip {
+                    Clip::Norm(max) => {
+                        let norm = clip_grad_norm(&mut gradients, &params, max).unwrap();
+                        let squares = problem.gradients[step].iter().flatten().map(|g| g * g);
+                        let exact = squares.sum::<f64>().sqrt();
+                        // Lanes of at most 64 f32 squares: their relative error is far below 64 roundoffs.
+                        assert!((norm / exact - 1.0).abs() < 64.0 * f32::EPSILON as f64);
+                        let after = grad_norm(&gradients, &params).unwrap();
+                        assert!(after <= max.min(norm) * (1.0 + 2.0 * dtype.unit_roundoff() + 1e-5));
+                    }
+                    Clip::Value(max) => clip_grad_value(&mut gradients, &params, max).unwrap(),
+                    Clip::None => {}
+                }
+                optimizer.step(&gradients).unwrap();
+            }
+            let beforehand: Vec<_> = params.iter().map(|(_, p)| p.to_f64_vec().unwrap()).collect();
+            // Rewritten gradients are rounded to their dtype once more, and the velocity adds up to ten of them.
+            let slack = 10.0;
+            assert!(problem.error(&beforehand, &expected) <= slack, "{dtype} {clip:?}");
+        }
+    }
+    let problem = Problem::new(DType::F32, &[3], &mut random);
+    let params = problem.params();
+    let mut gradients = problem.gradients(0, &params);
+    assert!(clip_grad_norm(&mut gradients, &params, -1.0).is_err());
+    assert!(clip_grad_value(&mut gradients, &params, f64::NAN).is_err());
+}
+
+#[test]
+fn absent_rows_of_a_sparse_gradient_count_as_zero() {
+    let mut random = Random::fresh("rows");
+    for (count, width) in [(50, 3), (7, 1), (9, 1025), (3000, 17), (4, 1)] {
+        let used: Vec<usize> = (0..count).filter(|i| i % 3 == 1).collect();
+        for dtype in DTYPES {
+            let mut problem = Problem::new(dtype, &[count * width], &mut random);
+            for g in &mut problem.gradients {
+                g[0].chunks_mut(width).enumerate().filter(|(i, _)| !used.contains(i)).for_each(|(_, r)| r.fill(0.0));
+            }
+            let c = SgdConfig::new(0.1);
+            let momentum = SgdConfig { momentum: 0.9, weight_decay: 0.1, ..c };
+            let a = AdamConfig::adamw(0.01);
+            let makes: [Box<dyn Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>>>; 3] =
+                [Box::new(sgd(c)), Box::new(sgd(momentum)), Box::new(adam(a))];
+            for (k, make) in makes.iter().enumerate() {
+                let params = Params::new(&Device::Cpu, dtype, 0);
+                let p = params.param_from("p", &tensor(&problem.start[0], &[count, width], dtype)).unwrap();
+                let mut sparse = make(params.trainable()).unwrap();
+                let dense = problem.params();
+                let mut other = make(dense.clone()).unwrap();
+                for step in 0..STEPS {
+                    let g = &problem.gradients[step][0];
+                    let rows: Vec<f64> = used.iter().flat_map(|&i| g[i * width..(i + 1) * width].to_vec()).collect();
+                    let indices: Vec<i64> = used.iter().map(|&i| i as i64).collect();
+                    let mut gradients = Gradients::default();
+                    let rows = RowSparse {
+                        indices: Tensor::from_slice(&indices, [used.len()], &Device::Cpu).unwrap(),
+                        rows: tensor(&rows, &[used.len(), width], dtype),
+                        shape: *p.shape(),
+                    };
+                    gradients.set(&p, Gradient::Rows(Box::new(rows))).unwrap();
+                    sparse.step(&gradients).unwrap();
+                    other.step(&problem.gradients(step, &dense)).unwrap();
+                }
+                assert_eq!(p.to_f64_vec().unwrap(), dense[0].1.to_f64_vec().unwrap(), "{count}×{width} {dtype} {k}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_out_of_range_or_out_of_order_are_errors() {
+    let params = Params::new(&Device::Cpu, DType::F32, 0);
+    let p = params.param("p", [4, 2], Init::ONES).unwrap();
+    let before = p.to_vec::<f32>().unwrap();
+    let mut optimizer = Sgd::new(params.trainable(), SgdConfig::new(0.1)).unwrap();
+    for indices in [[0i64, 4], [-1, 1], [2, 1], [1, 1]] {
+        let rows = RowSparse {
+            indices: Tensor::from_slice(&indices, [2], &Device::Cpu).unwrap(),
+            rows: tensor(&[1.0; 4], &[2, 2], DType::F32),
+            shape: *p.shape(),
+        };
+        let mut gradients = Gradients::default();
+        gradients.set(&p, Gradient::Rows(Box::new(rows))).unwrap();
+        assert!(optimizer.step(&gradients).unwrap_err().to_string().contains("rows"), "{indices:?}");
+    }
+    assert_eq!(p.to_vec::<f32>().unwrap(), before);
+}
+
+#[test]
+fn strided_and_expanded_gradients_and_views_of_the_parameter_itself() {
+    for dtype in DTYPES {
+        let params = Params::new(&Device::Cpu, dtype, 0);
+        let values: Vec<f64> = (0..3 * 1100).map(|i| round((i % 97) as f64 / 16.0, dtype)).collect();
+        let p = params.param_from("p", &tensor(&values, &[3, 1100], dtype)).unwrap();
+        let q = params.param_from("q", &tensor(&[1.0; 12], &[3, 4], dtype)).unwrap();
+        let r = params.param_from("r", &tensor(&[0.5, 2.0], &[2], dtype)).unwrap();
+        let mut gradients = Gradients::default();
+        let transposed = tensor(&values, &[1100, 3], dtype).transpose(0, 1).unwrap();
+        gradients.set(&p, transposed).unwrap();
+        gradients.set(&q, tensor(&[1.0, 2.0, 3.0], &[3, 1], dtype).expand([3, 4]).unwrap()).unwrap();
+        gradients.set(&r, r.detach()).unwrap();
+        Sgd::new(params.trainable(), SgdConfig::new(1.0)).unwrap().step(&gradients).unwrap();
+        let found = p.to_f64_vec().unwrap();
+        for (i, f) in found.iter().enumerate() {
+            let expected = round(values[i] - values[i % 1100 * 3 + i / 1100], dtype);
+            assert_eq!(*f, expected, "{dtype} {i}");
+        }
+        let expected: Vec<f64> = (0..12).map(|i| 1.0 - (1 + i / 4) as f64).collect();
+        assert_eq!(q.to_f64_vec().unwrap(), expected);
+        assert_eq!(r.to_f64_vec().unwrap(), [0.0, 0.0]);
+    }
+}
+
+#[test]
+fn groups_have_their_options_and_keep_the_ratio_of_their_rates() {
+    let mut random = Random::fresh("groups");
+    let problem = Problem::new(DType::F64, &[20, 30], &mut random);
+    let params = problem.params();
+    let (a, b) = (SgdConfig::new(0.1), SgdConfig { momentum: 0.5, weight_decay: 0.1, ..SgdConfig::new(0.02) });
+    let groups = vec![(vec![params[0].clone()], a), (vec![params[1].clone()], b)];
+    let mut optimizer = Sgd::with_groups(groups).unwrap();
+    optimizer.set_lr(0.0);
+    optimizer.set_lr(0.3);
+    assert_eq!(optimizer.lr(), 0.3);
+    for step in 0..STEPS {
+        optimizer.step(&problem.gradients(step, &params)).unwrap();
+    }
+    let found: Vec<_> = params.iter().map(|(_, p)| p.to_f64_vec().unwrap()).collect();
+    let of = |c: SgdConfig| sgd_reference(&problem, &c, Clip::None);
+    let expected = [of(SgdConfig { lr: 0.3, ..a })[0].clone(), of(SgdConfig { lr: 0.06, ..b })[1].clone()];
+    assert!(problem.error(&found, &expected) <= 1.0);
+}
+
+#[test]
+fn a_parameter_without_a_gradient_stays_and_starts_late() {
+    let mut random = Random::fresh("late");
+    let problem = Problem::new(DType::F64, &[5, 5], &mut random);
+    let params = problem.params();
+    let c = AdamConfig::adam(0.1);
+    let mut optimizer = Adam::new(params.clone(), c).unwrap();
+    let mut first = Gradients::default();
+    first.set(&params[0].1, tensor(&problem.gradients[0][0], &[5], DType::F64)).unwrap();
+    optimizer.step(&first).unwrap();
+    assert_eq!(params[1].1.to_f64_vec().unwrap(), problem.start[1]);
+    let mut second = Gradients::default();
+    second.set(&params[1].1, tensor(&problem.gradients[0][1], &[5], DType::F64)).unwrap();
+    optimizer.step(&second).unwrap();
+    // Each has had one update, with the bias correction of a first one.
+    let one = Problem { dtype: DType::F64, start: problem.start.clone(), gradients: problem.gradients[..1].to_vec() };
+    let found: Vec<_> = params.iter().map(|(_, p)| p.to_f64_vec().unwrap()).collect();
+    assert!(one.error(&found, &adam_reference(&one, &c, Clip::None)) <= 1.0);
+}
+
+#[test]
+fn a_resumed_run_continues_bit_for_bit() {
+    let mut random = Random::fresh("resume");
+    for dtype in DTYPES {
+        let problem = Problem::new(dtype, &[100, 2000], &mut random);
+        let amsgrad = AdamConfig { amsgrad: true, ..AdamConfig::adamw(0.01) };
+        let momentum = SgdConfig { momentum: 0.9, ..SgdConfig::new(0.1) };
+        let makes: [Box<dyn Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>>>; 4] = [
+            Box::new(sgd(SgdConfig::new(0.1))),
+            Box::new(sgd(momentum)),
+            Box::new(adam(AdamConfig::adam(0.01))),
+            Box::new(adam(amsgrad)),
+        ];
+        for (k, make) in makes.iter().enumerate() {
+            let through = problem.run(make, Clip::None);
+            let params = problem.params();
+            let mut first = make(params.clone()).unwrap();
+            for step in 0..STEPS / 2 {
+                first.step(&problem.gradients(step, &params)).unwrap();
+            }
+            let saved = first.state_dict().unwrap();
+            // The state is a copy: later steps of the first optimizer must not reach it.
+            drop(first);
+            let mut second = make(params.clone()).unwrap();
+            second.load_state_dict(&saved, "the state").unwrap();
+            for step in STEPS / 2..STEPS {
+                second.step(&problem.gradients(step, &params)).unwrap();
+            }
+            let found: Vec<_> = params.iter().map(|(_, p)| p.to_f64_vec().unwrap()).collect();
+            assert_eq!(found, through, "{dtype} {k}");
+        }
+    }
+}
+
+#[test]
+fn the_state_of_another_optimizer_or_model_is_an_error_and_changes_nothing() {
+    let mut random = Random::fresh("foreign");
+    let problem = Problem::new(DType::F32, &[10, 20], &mut random);
+    let params = problem.params();
+    let momentum = SgdConfig { momentum: 0.9, ..SgdConfig::new(0.1) };
+    let mut optimizer = Sgd::new(params.clone(), momentum).unwrap();
+    optimizer.step(&problem.gradients(0, &params)).unwrap();
+    let before = optimizer.state_dict().unwrap();
+    let other = Problem::new(DType::F32, &[10, 21], &mut random);
+    let others = other.params();
+    let mut foreign = Sgd::new(others.clone(), momentum).unwrap();
+    foreign.step(&other.gradients(0, &others)).unwrap();
+    let mut adam = Adam::new(params.clone(), AdamConfig::adam(0.1)).unwrap();
+    adam.step(&problem.gradients(0, &params)).unwrap();
+    for (state, part) in [(foreign.state_dict().unwrap(), "p1.velocity"), (adam.state_dict().unwrap(), "p0.exp_avg")] {
+        let message = optimizer.load_state_dict(&state, "a file").unwrap_err().to_string();
+        assert!(message.contains(part) && message.contains("a file"), "{message}");
+        for (name, value) in optimizer.state_dict().unwrap().iter() {
+            assert_eq!(value.to_f64_vec().unwrap(), before.get(name).unwrap().to_f64_vec().unwrap(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn senseless_options_are_errors() {
+    let params = || {
+        let params = Params::new(&Device::Cpu, DType::F32, 0);
+        params.param("p", [2], Init::ONES).unwrap();
+        params.trainable()
+    };
+    let base = SgdConfig::new(0.1);
+    for c in [
+        SgdConfig { lr: -1.0, ..base },
+        SgdConfig { lr: f64::NAN, ..base },
+        SgdConfig { momentum: -0.5, ..base },
+        SgdConfig { nesterov: true, ..base },
+        SgdConfig { nesterov: true, momentum: 0.9, dampening: 0.1, ..base },
+    ] {
+        assert!(Sgd::new(params(), c).is_err(), "{c:?}");
+    }
+    let base = AdamConfig::adam(0.1);
+    for c in [AdamConfig { betas: (1.0, 0.9), ..base }, AdamConfig { eps: -1.0, ..base }] {
+        assert!(Adam::new(params(), c).is_err(), "{c:?}");
+    }
+    assert!(Sgd::new(vec![], SgdConfig::new(0.1)).is_err());
+    let twice = [params(), params()].concat();
+    assert!(Sgd::new(twice, SgdConfig::new(0.1)).is_err());
+}

@@ -1,0 +1,259 @@
+//! The order of work: every stream is a queue with a thread of its own, and every piece of work completes a
+//! [`Completion`] that other work and the host can wait for.
+//!
+//! Work waits for the completions it was given at submission, which all lie before it, so that waiting cannot go in
+//! circles. Hardware is free to start queued work at once or late; under a schedule seed other than 0 each piece of work
+//! is held, by a coin of the seed, until something waits for it or a little time has gone by, so that a program that
+//! reads results without waiting gets stale ones here too.
+
+use super::config;
+use super::table::lock;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+/// How long held work waits for somebody to want it. Programs may poll memory that the device writes, so it must start
+/// at some time.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// How long a worker without work stays.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// The end of a piece of work.
+pub struct Completion {
+    ended: Mutex<Option<Instant>>,
+    changed: Condvar,
+    queue: Weak<Queue>,
+    number: u64,
+}
+
+impl Completion {
+    fn new(queue: &Arc<Queue>, number: u64) -> Arc<Completion> {
+        let ended = Mutex::new(None);
+        Arc::new(Completion { ended, changed: Condvar::new(), queue: Arc::downgrade(queue), number })
+    }
+
+    /// The end of work that is over already.
+    pub fn ended_now() -> Arc<Completion> {
+        let ended = Mutex::new(Some(Instant::now()));
+        Arc::new(Completion { ended, changed: Condvar::new(), queue: Weak::new(), number: 0 })
+    }
+
+    /// When the work ended; `None` while it has not.
+    pub fn ended(&self) -> Option<Instant> {
+        *lock(&self.ended)
+    }
+
+    /// Lets held work start without waiting for it.
+    pub fn want(&self) {
+        if self.ended().is_none()
+            && let Some(queue) = self.queue.upgrade()
+        {
+            queue.want(self.number);
+        }
+    }
+
+    /// Blocks until the work has ended.
+    pub fn wait(&self) {
+        self.want();
+        let mut ended = lock(&self.ended);
+        while ended.is_none() {
+            ended = self.changed.wait(ended).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn finish(&self) {
+        *lock(&self.ended) = Some(Instant::now());
+        self.changed.notify_all();
+    }
+}
+
+struct Work {
+    run: Box<dyn FnOnce() + Send>,
+    waits: Vec<Arc<Completion>>,
+    done: Arc<Completion>,
+}
+
+#[derive(Default)]
+struct Inner {
+    pending: VecDeque<Work>,
+    /// The last work submitted, which the next one follows.
+    last: Option<Arc<Completion>>,
+    worker: bool,
+    submitted: u64,
+    /// Work up to this number is wanted by somebody.
+    wanted: u64,
+}
+
+/// One stream's order.
+pub struct Queue {
+    id: u64,
+    inner: Mutex<Inner>,
+    signal: Condvar,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl Queue {
+    pub fn new() -> Arc<Queue> {
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Queue { id, inner: Mutex::default(), signal: Condvar::new() })
+    }
+
+    /// Unique in the process.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The end of what is queued now; `None` when nothing is left.
+    pub fn last(&self) -> Option<Arc<Completion>> {
+        lock(&self.inner).last.clone().filter(|last| last.ended().is_none())
+    }
+
+    /// Waits for everything queued so far.
+    pub fn drain(&self) {
+        if let Some(last) = self.last() {
+            last.wait();
+        }
+    }
+
+    fn want(&self, number: u64) {
+        let mut inner = lock(&self.inner);
+        if inner.wanted < number {
+            inner.wanted = number;
+            self.signal.notify_all();
+        }
+    }
+
+    /// Queues `run` behind everything in this queue and behind `waits`. With `at_once` the work is run on the caller's
+    /// thread where nothing is left to wait for; the caller then waits for it anyway.
+    pub fn submit(
+        self: &Arc<Self>,
+        mut waits: Vec<Arc<Completion>>,
+        at_once: bool,
+        run: impl FnOnce() + Send + 'static,
+    ) -> Arc<Completion> {
+        let mut inner = lock(&self.inner);
+        inner.submitted += 1;
+        let done = Completion::new(self, inner.submitted);
+        waits.extend(inner.last.replace(done.clone()));
+        waits.retain(|wait| wait.ended().is_none());
+        if at_once && waits.is_empty() && inner.pending.is_empty() {
+            drop(inner);
+            run();
+            done.finish();
+            return done;
+        }
+        inner.pending.push_back(Work { run: Box::new(run), waits, done: done.clone() });
+        if !inner.worker {
+            inner.worker = true;
+            let queue = self.clone();
+            let name = format!("virtual-gpu stream {}", self.id);
+            if std::thread::Builder::new().name(name).spawn(move || queue.work()).is_err() {
+                // No thread to be had: this one does the work.
+                drop(inner);
+                self.clone().work();
+                return done;
+            }
+        }
+        self.signal.notify_all();
+        done
+    }
+
+    /// The worker: runs queued work in order and leaves when there has been none for a while.
+    fn work(self: Arc<Self>) {
+        let mut inner = lock(&self.inner);
+        loop {
+            let Some(work) = inner.pending.pop_front() else {
+                let (next, timeout) = self.signal.wait_timeout(inner, IDLE).unwrap_or_else(PoisonError::into_inner);
+                inner = next;
+                if timeout.timed_out() && inner.pending.is_empty() {
+                    inner.worker = false;
+                    return;
+                }
+                continue;
+            };
+            let seed = config::read(|config| config.schedule.seed);
+            if is_held(seed, self.id, work.done.number) {
+                let patience = Instant::now() + PATIENCE;
+                while inner.wanted < work.done.number {
+                    let left = patience.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        break;
+                    }
+                    inner = self.signal.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+                }
+            }
+            drop(inner);
+            for wait in &work.waits {
+                wait.wait();
+            }
+            (work.run)();
+            work.done.finish();
+            inner = lock(&self.inner);
+        }
+    }
+}
+
+/// The coin of a schedule: whether this work starts late. Seed 0 holds nothing.
+fn is_held(seed: u64, queue: u64, number: u64) -> bool {
+    seed != 0 && mix(seed ^ mix(queue) ^ mix(number.wrapping_mul(0x9e37_79b9_7f4a_7c15))) & 1 == 1
+}
+
+/// The finaliser of SplitMix64 (Steele, Lea and Flood, 2014).
+pub fn mix(mut value: u64) -> u64 {
+    value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ value >> 31
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_runs_in_order_and_across_queues() {
+        let (first, second) = (Queue::new(), Queue::new());
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let note = |value: u32| {
+            let log = log.clone();
+            move || lock(&log).push(value)
+        };
+        first.submit(Vec::new(), false, note(1));
+        let last = first.submit(Vec::new(), false, note(2));
+        second.submit(vec![last], false, note(3));
+        second.submit(Vec::new(), true, note(4)).wait();
+        assert_eq!(*lock(&log), [1, 2, 3, 4]);
+        assert!(first.last().is_none() && second.last().is_none());
+    }
+
+    #[test]
+    fn seeds_hold_some_work_and_seed_0_none() {
+        let held = |seed| (0..100).filter(|&number| is_held(seed, 3, number)).count();
+        assert_eq!(held(0), 0);
+        for seed in 1..10 {
+            assert!((20..80).contains(&held(seed)), "seed {seed}: {}", held(seed));
+        }
+    }
+
+    #[test]
+    fn held_work_runs_when_it_is_wanted() {
+        config::update(|config| config.schedule.seed = 7);
+        let queue = Queue::new();
+        let all: Vec<_> = (0..8).map(|_| queue.submit(Vec::new(), false, || ())).collect();
+        all[7].wait();
+        assert!(all.iter().all(|one| one.ended().is_some()));
+        config::update(|config| config.schedule.seed = 0);
+    }
+
+    #[test]
+    fn idle_queues_run_on_the_callers_thread() {
+        let queue = Queue::new();
+        let caller = std::thread::current().id();
+        let seen = Arc::new(Mutex::new(None));
+        let inside = seen.clone();
+        let done = queue.submit(Vec::new(), true, move || *lock(&inside) = Some(std::thread::current().id()));
+        assert!(done.ended().is_some());
+        assert_eq!(*lock(&seen), Some(caller));
+    }
+}

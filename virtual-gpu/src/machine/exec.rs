@@ -1,0 +1,574 @@
+//! Decoded instructions and the warp interpreter.
+//!
+//! A warp is a list of fragments (pc, lanes). The runnable fragment with the lowest pc runs until it meets the next
+//! one, where they merge; because the decoder lays blocks out in a topological order with loops contiguous, this
+//! reconverges at the nearest common post-dominator, and unlike a reconvergence stack it cannot deadlock on locks
+//! between lanes: after a number of backward branches another fragment gets its turn.
+
+use super::cluster::Cta;
+use super::fault::{Fault, FaultKind};
+use super::launch::Launch;
+use super::memory::RangeCache;
+
+/// A decoded instruction's code.
+///
+/// Safety of the call: the instruction was made by the decoder for the program that the context runs, and the
+/// machine has the vector extensions of the version that was picked.
+pub type OpFn = for<'c> unsafe fn(&mut Cx<'c>, &Instr, u32) -> Flow;
+
+/// What happens after an instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// The next instruction.
+    Next,
+    /// `cx.pc` was set; all lanes went there.
+    Jump,
+    /// `cx.pc` and `cx.mask` were set, other lanes were put on the list of fragments.
+    Split,
+    /// The fragment stays where it is until `Wait` is over.
+    Block(Wait),
+    /// As `Next`, and the warp gives way to others.
+    Yield,
+    /// The lanes in `cx.mask` are gone.
+    Exit,
+    /// `cx.fault` says what went wrong.
+    Fault,
+}
+
+/// What a fragment waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Nothing.
+    No,
+    /// Lanes of the warp to arrive at the same instruction.
+    Lanes(u32),
+    /// Lanes of the warp to arrive at any `bar.warp.sync` of this mask; the fragment then goes on behind it.
+    WarpBarrier(u32),
+    /// A CTA barrier to leave the generation; the fragment then goes on behind it.
+    Barrier {
+        /// Barrier number.
+        id: u32,
+        /// Generation it arrived in.
+        generation: u32,
+    },
+    /// The cluster barrier to leave the generation.
+    ClusterBarrier(u32),
+    /// Something that the instruction itself finds out when it runs again.
+    Retry,
+}
+
+/// A decoded instruction. Operands are byte offsets into the warp's arena (even) or the constant pool (odd).
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub struct Instr {
+    /// Code.
+    pub run: OpFn,
+    /// Immediate, usually an address offset.
+    pub imm: i64,
+    /// Guard predicate; the constant true without guard.
+    pub guard: u32,
+    /// All ones for `@!p`.
+    pub guard_flip: u32,
+    /// First destination.
+    pub d: u32,
+    /// First source.
+    pub a: u32,
+    /// Second source.
+    pub b: u32,
+    /// Third source.
+    pub c: u32,
+    /// Second destination or fourth source.
+    pub e: u32,
+    /// Start of the operand list.
+    pub list: u32,
+    /// Length of the operand list.
+    pub count: u32,
+    /// Anything the family keeps.
+    pub x: u32,
+}
+
+/// Lanes at one pc.
+#[derive(Debug, Clone, Copy)]
+pub struct Fragment {
+    /// Program counter.
+    pub pc: u32,
+    /// Lanes.
+    pub mask: u32,
+    /// What they wait for.
+    pub wait: Wait,
+    /// They went round a loop often while others waited.
+    pub gave_way: bool,
+}
+
+/// Register arena: zeroed, 64-byte aligned.
+pub struct Arena {
+    lines: Vec<[u64; 8]>,
+}
+
+impl Clone for Arena {
+    fn clone(&self) -> Self {
+        Arena { lines: self.lines.clone() }
+    }
+}
+
+impl Arena {
+    /// `bytes` zero bytes. `Vec<[u64; 8]>` is only aligned to 8, so a line is spare for alignment.
+    pub fn new(bytes: usize) -> Arena {
+        Arena { lines: vec![[0; 8]; bytes.div_ceil(64) + 1] }
+    }
+
+    /// First byte, aligned to 64.
+    pub fn base(&mut self) -> *mut u8 {
+        let p = self.lines.as_mut_ptr().cast::<u8>();
+        p.wrapping_add(p.align_offset(64))
+    }
+
+    /// First byte for reading.
+    pub fn base_const(&self) -> *const u8 {
+        let p = self.lines.as_ptr().cast::<u8>();
+        p.wrapping_add(p.align_offset(64))
+    }
+
+    /// Bytes usable from `base`.
+    pub fn len(&self) -> usize {
+        (self.lines.len() - 1) * 64
+    }
+}
+
+/// A lane's saved frames of recursive calls.
+pub type SaveStack = Vec<Vec<u32>>;
+
+/// A warp.
+pub struct Warp {
+    /// Registers.
+    pub arena: Arena,
+    /// One taint mask per 4 bytes of the arena; empty while nothing is tainted.
+    pub taint: Option<Arena>,
+    /// Fragments.
+    pub fragments: Vec<Fragment>,
+    /// Lanes that exist and have not exited.
+    pub live: u32,
+    /// Local memory: `local_bytes` per lane, lane after lane.
+    pub local: Vec<u8>,
+    /// Which bytes of `local` were written; one bit a byte.
+    pub local_init: Vec<u64>,
+    /// Saved frames per lane.
+    pub saved: Vec<SaveStack>,
+    /// Block within the cluster.
+    pub cta: usize,
+    /// Number within the block.
+    pub index: u32,
+    /// Asynchronous copies of this warp's lanes.
+    pub copies: super::asynchronous::WarpCopies,
+    /// Polls since the last backward branch.
+    pub stalled: u32,
+    /// Generation of the cluster barrier that lanes arrived in and have not waited for.
+    pub cluster_arrived: [Option<u32>; 32],
+}
+
+/// What a worker thread keeps over all clusters of a launch.
+pub struct Worker {
+    /// Allocation last seen by each instruction.
+    pub ranges: Vec<RangeCache>,
+    /// Times each instruction ran and lanes it ran with.
+    pub counts: Vec<(u64, u64)>,
+    /// Memory generation that `ranges` belongs to.
+    pub generation: u64,
+    /// Traffic counters.
+    pub traffic: super::counters::Traffic,
+    /// State of the generator that picks schedules.
+    pub random: u64,
+}
+
+impl Worker {
+    /// The next random number (splitmix64).
+    pub fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+}
+
+/// The state an instruction sees.
+pub struct Cx<'c> {
+    /// Arena and constant pool (less one, its offsets being odd).
+    bases: [*mut u8; 2],
+    /// The launch.
+    pub launch: &'c Launch<'c>,
+    /// Blocks of the cluster.
+    pub ctas: &'c mut [Cta],
+    /// The warp.
+    pub warp: &'c mut Warp,
+    /// The worker thread.
+    pub worker: &'c mut Worker,
+    /// Pc of the running fragment.
+    pub pc: u32,
+    /// Lanes of the running fragment.
+    pub mask: u32,
+    /// What went wrong.
+    pub fault: Option<Box<Fault>>,
+    /// Instructions until the warp gives way, counted at backward branches and waits.
+    pub budget: i64,
+    /// Backward branches since another fragment ran.
+    loops: u32,
+    /// Atomics, volatile and synchronising loads since the last backward branch.
+    pub polls: u32,
+    /// Whether the warp did anything but poll since it was resumed.
+    pub progress: bool,
+    /// Some register of the warp is tainted.
+    pub tainted: bool,
+}
+
+/// Why a warp stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Its share is used up.
+    Budget,
+    /// It polls.
+    Yield,
+    /// Nothing can run.
+    Blocked,
+    /// All lanes exited.
+    Done,
+    /// `cx.fault`.
+    Fault,
+}
+
+/// Instructions a warp may run before another gets its turn.
+pub const QUANTUM: i64 = 4096;
+/// Backward branches of a polling loop after which another fragment of the warp gets its turn. Loops that do not poll
+/// end by themselves, and giving way in them would undo reconvergence.
+const LOOPS: u32 = 512;
+
+impl<'c> Cx<'c> {
+    /// A context for running `warp`.
+    pub fn new(
+        launch: &'c Launch<'c>,
+        ctas: &'c mut [Cta],
+        warp: &'c mut Warp,
+        worker: &'c mut Worker,
+        budget: i64,
+    ) -> Cx<'c> {
+        let bases = [warp.arena.base(), launch.constants.wrapping_sub(1).cast_mut()];
+        let tainted = warp.taint.is_some();
+        Cx {
+            bases,
+            launch,
+            ctas,
+            warp,
+            worker,
+            pc: 0,
+            mask: 0,
+            fault: None,
+            budget,
+            loops: 0,
+            polls: 0,
+            progress: false,
+            tainted,
+        }
+    }
+
+    /// The bytes of an operand.
+    #[inline(always)]
+    pub fn slot(&self, offset: u32) -> *mut u8 {
+        // The decoder makes offsets: even ones lie in the arena, odd ones in the pool, which is never a destination.
+        self.bases[(offset & 1) as usize].wrapping_add(offset as usize)
+    }
+
+    /// Entry `k` of the instruction's operand list.
+    #[inline(always)]
+    pub fn listed(&self, i: &Instr, k: usize) -> u32 {
+        self.launch.code.lists[i.list as usize + k]
+    }
+
+    /// Block of the warp.
+    #[inline(always)]
+    pub fn cta(&mut self) -> &mut Cta {
+        &mut self.ctas[self.warp.cta]
+    }
+
+    /// Reads one lane of a register.
+    #[inline(always)]
+    pub fn lane<T: super::lanes::Lane>(&self, offset: u32, lane: usize) -> T {
+        debug_assert!(lane < 32);
+        // SAFETY: the decoder gives slots of the operand's width, and lanes are below 32.
+        unsafe { T::get(self.slot(offset), lane & 31) }
+    }
+
+    /// All lanes of a register.
+    #[inline(always)]
+    pub fn lanes<T: super::lanes::Lane>(&self, offset: u32) -> [T; 32] {
+        std::array::from_fn(|l| self.lane(offset, l))
+    }
+
+    /// Writes the lanes of `mask` of a register.
+    #[inline(always)]
+    pub fn put<T: super::lanes::Lane>(&mut self, offset: u32, v: &[T; 32], mask: u32) {
+        // SAFETY: the decoder gives slots of the operand's width; destinations lie in the arena.
+        unsafe { T::put(self.slot(offset), v, mask) }
+    }
+
+    /// A predicate's mask.
+    #[inline(always)]
+    pub fn mask_of(&self, offset: u32) -> u32 {
+        // SAFETY: a predicate slot is one aligned u32.
+        unsafe { *self.slot(offset).cast::<u32>() }
+    }
+
+    /// Sets `cx.fault`.
+    #[cold]
+    pub fn fail(&mut self, kind: FaultKind, check: Option<&'static str>, lane: Option<usize>, text: &str) -> Flow {
+        let lane = lane.unwrap_or(self.mask.trailing_zeros() as usize & 31);
+        let report = super::report::describe(self, lane, text);
+        self.fault = Some(Box::new(Fault { kind, check, report }));
+        Flow::Fault
+    }
+
+    /// Counts a backward branch of a loop that polls.
+    #[inline(always)]
+    fn count_loop(&mut self) {
+        if self.polls != 0 {
+            self.polls = 0;
+            self.loops += 1;
+            // Whoever polls soon makes room for the warp it waits for.
+            self.budget -= QUANTUM / 32;
+        } else {
+            self.progress = true;
+        }
+    }
+
+    /// Sends the lanes of `taken` to `target`, the rest of the fragment to the next instruction.
+    #[inline(always)]
+    pub fn branch(&mut self, taken: u32, target: u32) -> Flow {
+        if taken == self.mask {
+            if target <= self.pc {
+                self.budget -= i64::from(self.pc - target) + 1;
+                self.count_loop();
+            }
+            self.pc = target;
+            return Flow::Jump;
+        }
+        let rest = self.mask & !taken;
+        self.warp.fragments.push(Fragment { pc: self.pc + 1, mask: rest, wait: Wait::No, gave_way: false });
+        self.warp.fragments.push(Fragment { pc: target, mask: taken, wait: Wait::No, gave_way: false });
+        self.budget -= 1;
+        if target <= self.pc {
+            self.count_loop();
+        }
+        self.mask = 0;
+        Flow::Split
+    }
+
+    /// Sends each lane of `mask` to its own target.
+    pub fn scatter(&mut self, mask: u32, targets: &[u32; 32]) -> Flow {
+        let rest = self.mask & !mask;
+        let mut left = mask;
+        while left != 0 {
+            let target = targets[left.trailing_zeros() as usize];
+            let mut group = 0;
+            for (l, t) in targets.iter().enumerate() {
+                group |= u32::from(left >> l & 1 != 0 && *t == target) << l;
+            }
+            left &= !group;
+            self.warp.fragments.push(Fragment { pc: target, mask: group, wait: Wait::No, gave_way: false });
+            if target <= self.pc {
+                self.budget -= 1;
+                self.count_loop();
+            }
+        }
+        if rest != 0 {
+            self.warp.fragments.push(Fragment { pc: self.pc + 1, mask: rest, wait: Wait::No, gave_way: false });
+        }
+        self.mask = 0;
+        self.budget -= 1;
+        Flow::Split
+    }
+
+    /// Whether a fragment can go on; a barrier wait that is over moves it past the instruction.
+    fn ready(&mut self, k: usize) -> bool {
+        let f = self.warp.fragments[k];
+        match f.wait {
+            Wait::No => true,
+            Wait::Retry => {
+                self.warp.fragments[k].wait = Wait::No;
+                true
+            }
+            Wait::Lanes(need) => need & self.warp.live & !f.mask == 0,
+            Wait::WarpBarrier(need) => {
+                let arrived = self
+                    .warp
+                    .fragments
+                    .iter()
+                    .filter(|o| o.wait == Wait::WarpBarrier(need))
+                    .fold(0, |sum, o| sum | o.mask);
+                if need & self.warp.live & !arrived != 0 {
+                    return false;
+                }
+                for o in self.warp.fragments.iter_mut().filter(|o| o.wait == Wait::WarpBarrier(need)) {
+                    o.wait = Wait::No;
+                    o.pc += 1;
+                }
+                super::races::warp_barrier(self, need);
+                true
+            }
+            Wait::Barrier { id, generation } => {
+                let cta = &self.ctas[self.warp.cta];
+                if cta.barriers[id as usize].generation == generation {
+                    return false;
+                }
+                super::sync::finish_barrier(self, k, id);
+                true
+            }
+            Wait::ClusterBarrier(generation) => {
+                if self.ctas[0].cluster_barrier.generation == generation {
+                    return false;
+                }
+                let f = &mut self.warp.fragments[k];
+                f.wait = Wait::No;
+                f.pc += 1;
+                true
+            }
+        }
+    }
+
+    /// Merges fragments at the same pc that wait for the same.
+    fn merge(&mut self) {
+        let list = &mut self.warp.fragments;
+        list.sort_by_key(|f| f.pc);
+        let mut k = 0;
+        while k + 1 < list.len() {
+            let (a, b) = (list[k], list[k + 1]);
+            let both_plain = matches!(a.wait, Wait::No | Wait::Retry | Wait::Lanes(_))
+                && matches!(b.wait, Wait::No | Wait::Retry | Wait::Lanes(_));
+            if a.pc == b.pc && both_plain {
+                list[k].mask |= b.mask;
+                list[k].wait = Wait::No;
+                list[k].gave_way &= b.gave_way;
+                list.remove(k + 1);
+            } else {
+                k += 1;
+            }
+        }
+    }
+
+    /// Takes the next runnable fragment off the list.
+    fn pick(&mut self) -> Option<Fragment> {
+        if self.warp.fragments.len() == 1 {
+            return if self.ready(0) { self.warp.fragments.pop() } else { None };
+        }
+        self.merge();
+        let mut second = None;
+        let mut k = 0;
+        while k < self.warp.fragments.len() {
+            if self.ready(k) {
+                if !self.warp.fragments[k].gave_way {
+                    return Some(self.warp.fragments.remove(k));
+                }
+                second.get_or_insert(k);
+            }
+            k += 1;
+        }
+        for f in &mut self.warp.fragments {
+            f.gave_way = false;
+        }
+        second.map(|k| self.warp.fragments.remove(k))
+    }
+
+    /// Runs the warp until it stops.
+    pub fn run(&mut self) -> Stop {
+        self.polls = self.warp.stalled;
+        let stop = self.run_fragments();
+        // A poll that gave way is still a poll at the next backward branch.
+        self.warp.stalled = self.polls;
+        stop
+    }
+
+    fn run_fragments(&mut self) -> Stop {
+        loop {
+            let Some(fragment) = self.pick() else {
+                return if self.warp.fragments.is_empty() { Stop::Done } else { Stop::Blocked };
+            };
+            self.pc = fragment.pc;
+            self.mask = fragment.mask;
+            let limit = self.warp.fragments.iter().map(|f| f.pc).filter(|pc| *pc > self.pc).min().unwrap_or(u32::MAX);
+            let flow = if self.tainted { self.straight::<true>(limit) } else { self.straight::<false>(limit) };
+            let mut wait = Wait::No;
+            let mut gave_way = false;
+            let mut stop = None;
+            match flow {
+                Flow::Exit | Flow::Split | Flow::Jump | Flow::Next => {}
+                Flow::Block(w) => {
+                    wait = w;
+                    if w == Wait::Retry {
+                        stop = Some(Stop::Yield);
+                    }
+                }
+                Flow::Yield => stop = Some(Stop::Yield),
+                Flow::Fault => return Stop::Fault,
+            }
+            if self.loops >= LOOPS && !self.warp.fragments.is_empty() {
+                self.loops = 0;
+                gave_way = true;
+            }
+            if self.mask != 0 {
+                self.warp.fragments.push(Fragment { pc: self.pc, mask: self.mask, wait, gave_way });
+            } else if gave_way && let Some(last) = self.warp.fragments.last_mut() {
+                last.gave_way = true;
+            }
+            if let Some(stop) = stop {
+                return stop;
+            }
+            if self.budget <= 0 {
+                return if self.warp.fragments.is_empty() { Stop::Done } else { Stop::Budget };
+            }
+        }
+    }
+
+    /// Runs the current fragment until it stops, splits, uses up its share or reaches `limit`.
+    fn straight<const TAINT: bool>(&mut self, limit: u32) -> Flow {
+        let code = &self.launch.code.instrs[..];
+        let shared_list = !self.warp.fragments.is_empty();
+        loop {
+            let at = self.pc;
+            let i = &code[at as usize];
+            let mask = self.mask & (self.mask_of(i.guard) ^ i.guard_flip);
+            let count = &mut self.worker.counts[self.pc as usize];
+            count.0 += 1;
+            count.1 += u64::from(mask.count_ones());
+            if TAINT && let Err(()) = super::taint::before(self, i, mask) {
+                return Flow::Fault;
+            }
+            // An instruction without lanes does nothing; none of them acts for absent lanes.
+            let flow = if mask == 0 {
+                Flow::Next
+            } else {
+                // SAFETY: the decoder made the instruction for this program and picked versions for this machine.
+                unsafe { (i.run)(self, i, mask) }
+            };
+            if TAINT {
+                super::taint::after(self, i, mask, at);
+            }
+            match flow {
+                Flow::Next => self.pc += 1,
+                Flow::Jump => {
+                    if self.budget <= 0 || (shared_list && self.loops >= LOOPS) {
+                        return Flow::Jump;
+                    }
+                }
+                Flow::Yield => {
+                    self.pc += 1;
+                    return Flow::Yield;
+                }
+                other => return other,
+            }
+            if self.pc >= limit {
+                return Flow::Next;
+            }
+            if !TAINT && self.tainted {
+                return Flow::Next;
+            }
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The machine that executes PTX: programs, memory, launches, checks and counters.
+
+// Lanes are indices everywhere here, and masks are tested as `mask >> lane & 1`.
+#![allow(clippy::needless_range_loop, clippy::precedence)]
+
+mod asynchronous;
+mod cluster;
+mod counters;
+mod exec;
+mod fault;
+mod lanes;
+mod launch;
+mod limits;
+mod lower;
+mod memory;
+mod objects;
+mod ops;
+mod program;
+mod races;
+mod report;
+mod shadow;
+mod sync;
+mod taint;
+pub mod tensor_map;
+
+pub use counters::{CLASSES, Counters, Traffic};
+pub use fault::{Fault, FaultKind};
+pub use launch::{Checks, LaunchConfig, LaunchReport, Module, Schedule, StreamTag, launch};
+pub use memory::{AllocationInfo, AllocationKind, Memory, MemoryError};
+pub use program::{Entry, Global, GlobalSpace, LoadError, LoadErrorKind, LoadOptions, Param, Program, Relocation};

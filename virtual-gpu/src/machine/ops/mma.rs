@@ -1,0 +1,634 @@
+//! Warp matrix instructions: `mma.sync`, `ldmatrix`, `stmatrix`, `movmatrix`.
+//!
+//! With E elements in a 32-bit register, register r of a warp's A operand, taken over the lanes in order, is the
+//! row-major 8 × 4E block at rows 8(r mod 2) and columns 4E(r div 2); register r of B is the same of Bᵀ; and
+//! accumulator registers 2r and 2r+1, interleaved, are the 8 × 8 block at rows 8r. So fragments need no shuffling.
+
+use super::address::{self, Access, Where};
+use super::cvt::f8_value;
+use super::half::{b2f, f2h, h2f};
+use super::softfloat::{self as soft, Round};
+use crate::machine::exec::{Cx, Flow, Instr};
+use crate::machine::fault::FaultKind;
+use crate::machine::lanes::{OpPair, op_versions};
+use crate::machine::lower::{Decoded, Form, Lower, MInst, TaintRule};
+use crate::machine::taint;
+use crate::ptx::{Operand, Ty};
+
+/// Element types, as numbered in `x`.
+pub const TYPES: [Ty; 11] =
+    [Ty::F16, Ty::BF16, Ty::TF32, Ty::E4M3, Ty::E5M2, Ty::S8, Ty::U8, Ty::S4, Ty::U4, Ty::B1, Ty::F64];
+
+/// All lanes must take part.
+pub fn whole_warp(cx: &mut Cx<'_>, m: u32) -> Result<(), Flow> {
+    if m == u32::MAX {
+        return Ok(());
+    }
+    let text = format!("a matrix instruction is executed by lanes {m:#010x}: all 32 lanes must execute it together");
+    Err(cx.fail(FaultKind::LaunchFailed, Some("convergence"), None, &text))
+}
+
+/// Widens the values of a register over all lanes to f32, in order.
+#[inline(always)]
+fn widen(raw: &[u32; 32], ty: Ty, out: &mut [f32]) {
+    match ty {
+        Ty::F16 => {
+            for l in 0..32 {
+                out[2 * l] = h2f(raw[l] as u16);
+                out[2 * l + 1] = h2f((raw[l] >> 16) as u16);
+            }
+        }
+        Ty::BF16 => {
+            for l in 0..32 {
+                out[2 * l] = b2f(raw[l] as u16);
+                out[2 * l + 1] = b2f((raw[l] >> 16) as u16);
+            }
+        }
+        Ty::TF32 => {
+            for l in 0..32 {
+                out[l] = f32::from_bits(raw[l] & 0xffff_e000);
+            }
+        }
+        ty => {
+            for l in 0..32 {
+                for e in 0..4 {
+                    out[4 * l + e] = f8_value((raw[l] >> (8 * e)) as u8, ty == Ty::E5M2) as f32;
+                }
+            }
+        }
+    }
+}
+
+/// m16n8kK on floats. `list`: D, A, B, C; types of A and B in `x` bits 0 to 3 and 4 to 7; bit 8: D is f16; bit 9: C is.
+#[inline(always)]
+unsafe fn mma_float<const K: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
+    if let Err(flow) = whole_warp(cx, m) {
+        return flow;
+    }
+    let (ta, tb) = (TYPES[(i.x & 15) as usize % 11], TYPES[(i.x >> 4 & 15) as usize % 11]);
+    let elements = 32 / ta.bits().clamp(8, 32) as usize;
+    let blocks = K / (4 * elements);
+    let (d_half, c_half) = (i.x >> 8 & 1 != 0, i.x >> 9 & 1 != 0);
+    let nd = if d_half { 2 } else { 4 };
+    let (at_a, at_b) = (nd, nd + 2 * blocks);
+    let at_c = at_b + blocks;
+    let width = 4 * elements;
+    let mut a = [[0f32; K]; 16];
+    let mut b = [[0f32; 8]; K];
+    let mut block = [0f32; 128];
+    for r in 0..2 * blocks {
+        widen(&cx.lanes::<u32>(cx.listed(i, at_a + r)), ta, &mut block);
+        for row in 0..8 {
+            let to = &mut a[row + 8 * (r & 1)][width * (r >> 1)..width * (r >> 1) + width];
+            to.copy_from_slice(&block[row * width..row * width + width]);
+        }
+    }
+    for r in 0..blocks {
+        widen(&cx.lanes::<u32>(cx.listed(i, at_b + r)), tb, &mut block);
+        for col in 0..8 {
+            for k in 0..width {
+                b[r * width + k][col] = block[col * width + k];
+            }
+        }
+    }
+    let mut acc = [[0f32; 8]; 16];
+    for r in 0..2 {
+        if c_half {
+            let c = cx.lanes::<u32>(cx.listed(i, at_c + r));
+            for l in 0..32 {
+                acc[8 * r + l / 4][2 * (l % 4)] = h2f(c[l] as u16);
+                acc[8 * r + l / 4][2 * (l % 4) + 1] = h2f((c[l] >> 16) as u16);
+            }
+        } else {
+            let (x, y) = (cx.lanes::<f32>(cx.listed(i, at_c + 2 * r)), cx.lanes::<f32>(cx.listed(i, at_c + 2 * r + 1)));
+            for l in 0..32 {
+                acc[8 * r + l / 4][2 * (l % 4)] = x[l];
+                acc[8 * r + l / 4][2 * (l % 4) + 1] = y[l];
+            }
+        }
+    }
+    if cx.launch.seed & 1 != 0 && !d_half {
+        truncated::<K>(&a, &b, &mut acc);
+    } else {
+        for k in 0..K {
+            for row in 0..16 {
+                for col in 0..8 {
+                    acc[row][col] = a[row][k].mul_add(b[k][col], acc[row][col]);
+                }
+            }
+        }
+    }
+    for r in 0..2 {
+        let mut even = [0f32; 32];
+        let mut odd = [0f32; 32];
+        for l in 0..32 {
+            even[l] = acc[8 * r + l / 4][2 * (l % 4)];
+            odd[l] = acc[8 * r + l / 4][2 * (l % 4) + 1];
+        }
+        if d_half {
+            let d = cx.listed(i, r);
+            let out = std::array::from_fn(|l| u32::from(f2h(even[l])) | u32::from(f2h(odd[l])) << 16);
+            cx.put::<u32>(d, &out, m);
+        } else {
+            let (d, e) = (cx.listed(i, 2 * r), cx.listed(i, 2 * r + 1));
+            cx.put(d, &even, m);
+            cx.put(e, &odd, m);
+        }
+    }
+    let t = &mut cx.worker.traffic;
+    t.tensor += 1;
+    t.tensor_macs += 128 * K as u64;
+    Flow::Next
+}
+
+/// Sums as tensor cores do (Fasi, Higham, Mikaitis, Pranesh 2021): products are added in groups in fixed point aligned
+/// to the largest exponent, and cut off towards zero.
+fn truncated<const K: usize>(a: &[[f32; K]; 16], b: &[[f32; 8]; K], acc: &mut [[f32; 8]; 16]) {
+    for (row, out) in acc.iter_mut().enumerate() {
+        for (col, c) in out.iter_mut().enumerate() {
+            for group in (0..K).step_by(8) {
+                let terms: [f64; 8] = std::array::from_fn(|k| {
+                    if group + k < K { f64::from(a[row][group + k]) * f64::from(b[group + k][col]) } else { 0.0 }
+                });
+                *c = truncated_sum(&terms, *c);
+            }
+        }
+    }
+}
+
+/// One group: the sum with every term cut to 24 bits below the largest exponent, plus two guard bits.
+pub fn truncated_sum(terms: &[f64], c: f32) -> f32 {
+    let all = terms.iter().copied().chain([f64::from(c)]);
+    let largest = all.clone().map(f64::abs).fold(0.0, f64::max);
+    if largest == 0.0 || !terms.iter().all(|t| t.is_finite()) || !c.is_finite() {
+        return all.sum::<f64>() as f32;
+    }
+    let exponent = ((largest.to_bits() >> 52) as i32 - 1023).max(-126);
+    let unit = f64::powi(2.0, exponent - 25);
+    let sum: f64 = all.map(|t| (t / unit).trunc()).sum::<f64>() * unit;
+    soft::convert(sum, soft::F32, Round::Zero) as f32
+}
+
+/// Integer elements of a register in lane order.
+fn widen_int(raw: &[u32; 32], ty: Ty, out: &mut Vec<i32>) {
+    for v in raw {
+        match ty {
+            Ty::S8 => (0..4).for_each(|e| out.push(i32::from((v >> (8 * e)) as i8))),
+            Ty::U8 => (0..4).for_each(|e| out.push((v >> (8 * e) & 0xff) as i32)),
+            Ty::S4 => (0..8).for_each(|e| out.push((v << (28 - 4 * e)) as i32 >> 28)),
+            Ty::U4 => (0..8).for_each(|e| out.push((v >> (4 * e) & 15) as i32)),
+            _ => (0..32).for_each(|e| out.push((v >> e & 1) as i32)),
+        }
+    }
+}
+
+/// Integer shapes: K in bits 16 to 25 of `x`, bit 10: M is 8, bit 11 satfinite, bit 12 xor, 13 and (of bits).
+unsafe fn mma_int(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
+    if let Err(flow) = whole_warp(cx, m) {
+        return flow;
+    }
+    let (ta, tb) = (TYPES[(i.x & 15) as usize % 11], TYPES[(i.x >> 4 & 15) as usize % 11]);
+    let depth = (i.x >> 16 & 0x3ff) as usize;
+    let rows = if i.x >> 10 & 1 != 0 { 1 } else { 2 };
+    let elements = 32 / ta.bits() as usize;
+    let width = 4 * elements;
+    let blocks = depth / width;
+    let (at_a, at_b) = (2 * rows, 2 * rows + rows * blocks);
+    let at_c = at_b + blocks;
+    let mut a = vec![0i32; 8 * rows * depth];
+    let mut b = vec![0i32; 8 * depth];
+    let mut block = Vec::with_capacity(32 * elements);
+    for r in 0..rows * blocks {
+        block.clear();
+        widen_int(&cx.lanes::<u32>(cx.listed(i, at_a + r)), ta, &mut block);
+        let (half, part) = (r % rows, r / rows);
+        for row in 0..8 {
+            let at = (row + 8 * half) * depth + width * part;
+            a[at..at + width].copy_from_slice(&block[row * width..(row + 1) * width]);
+        }
+    }
+    for r in 0..blocks {
+        block.clear();
+        widen_int(&cx.lanes::<u32>(cx.listed(i, at_b + r)), tb, &mut block);
+        for col in 0..8 {
+            let at = col * depth + width * r;
+            b[at..at + width].copy_from_slice(&block[col * width..(col + 1) * width]);
+        }
+    }
+    for r in 0..rows {
+        for odd in 0..2 {
+            let c = cx.lanes::<i32>(cx.listed(i, at_c + 2 * r + odd));
+            let out = std::array::from_fn(|l| {
+                let (row, col) = (8 * r + l / 4, 2 * (l % 4) + odd);
+                let (x, y) = (&a[row * depth..(row + 1) * depth], &b[col * depth..(col + 1) * depth]);
+                let dot = |f: fn(i32, i32) -> i32| x.iter().zip(y).map(|(x, y)| i64::from(f(*x, *y))).sum::<i64>();
+                let sum = match i.x >> 12 & 3 {
+                    0 => dot(|x, y| x * y),
+                    1 => dot(|x, y| x ^ y),
+                    _ => dot(|x, y| x & y),
+                } + i64::from(c[l]);
+                if i.x >> 11 & 1 != 0 { sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32 } else { sum as i32 }
+            });
+            let d = cx.listed(i, 2 * r + odd);
+            cx.put(d, &out, m);
+        }
+    }
+    cx.worker.traffic.tensor += 1;
+    cx.worker.traffic.tensor_macs += (64 * rows * depth) as u64;
+    Flow::Next
+}
+
+/// Doubles: K in bits 16 to 25 of `x`, bit 10: M is 8; rounding in bits 26 to 28.
+unsafe fn mma_double(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
+    if let Err(flow) = whole_warp(cx, m) {
+        return flow;
+    }
+    let depth = (i.x >> 16 & 0x3ff) as usize;
+    let rows = if i.x >> 10 & 1 != 0 { 1 } else { 2 };
+    let mode = Round::from_bits(i.x >> 26 & 7);
+    let (at_a, at_b) = (2 * rows, 2 * rows + rows * depth / 4);
+    let at_c = at_b + depth / 4;
+    let a: Vec<[f64; 32]> = (at_a..at_b).map(|k| cx.lanes::<f64>(cx.listed(i, k))).collect();
+    let b: Vec<[f64; 32]> = (at_b..at_c).map(|k| cx.lanes::<f64>(cx.listed(i, k))).collect();
+    let mut results = Vec::new();
+    for r in 0..rows {
+        for odd in 0..2 {
+            let c = cx.lanes::<f64>(cx.listed(i, at_c + 2 * r + odd));
+            let out: [f64; 32] = std::array::from_fn(|l| {
+                let (row, col) = (l / 4, 2 * (l % 4) + odd);
+                (0..depth).fold(c[l], |sum, k| {
+                    let x = a[k / 4 * rows + r][row * 4 + k % 4];
+                    let y = b[k / 4][col * 4 + k % 4];
+                    if mode == Round::Nearest { x.mul_add(y, sum) } else { soft::fma(x, y, sum, soft::F64, mode) }
+                })
+            });
+            results.push(out);
+        }
+    }
+    for (k, out) in results.iter().enumerate() {
+        let d = cx.listed(i, k);
+        cx.put(d, out, m);
+    }
+    cx.worker.traffic.tensor += 1;
+    cx.worker.traffic.tensor_macs += (64 * rows * depth) as u64;
+    Flow::Next
+}
+
+/// `mma.m8n8k4` on binary16: four products of 8 × 8 × 4, one by each group of lanes 4q to 4q+3 and 4q+16 to 4q+19.
+/// `x` bits 8 and 9 as in `mma_float`, bit 14: A is column-major, bit 15: B is row-major.
+unsafe fn mma_quads(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
+    if let Err(flow) = whole_warp(cx, m) {
+        return flow;
+    }
+    let (d_half, c_half) = (i.x >> 8 & 1 != 0, i.x >> 9 & 1 != 0);
+    let nd = if d_half { 4 } else { 8 };
+    let halves = |cx: &Cx<'_>, at: usize, l: usize| -> [f32; 4] {
+        let (x, y): (u32, u32) = (cx.lane(cx.listed(i, at), l), cx.lane(cx.listed(i, at + 1), l));
+        [h2f(x as u16), h2f((x >> 16) as u16), h2f(y as u16), h2f((y >> 16) as u16)]
+    };
+    let value = |cx: &Cx<'_>, l: usize, k: usize| -> f32 {
+        if c_half {
+            let v: u32 = cx.lane(cx.listed(i, nd + 4 + k / 2), l);
+            h2f((v >> (16 * (k & 1))) as u16)
+        } else {
+            cx.lane(cx.listed(i, nd + 4 + k), l)
+        }
+    };
+    let mut out = [[0f32; 32]; 8];
+    for q in 0..4 {
+        let lane_of = |k: usize| if k < 4 { 4 * q + k } else { 16 + 4 * q + k - 4 };
+        let mut a = [[0f32; 4]; 8];
+        let mut b = [[0f32; 8]; 4];
+        for n in 0..8 {
+            let l = lane_of(n);
+            let (va, vb) = (halves(cx, nd, l), halves(cx, nd + 2, l));
+            for e in 0..4 {
+                // Row-major A: a lane holds a row. Column-major: column l mod 4, rows 0 to 3 or 4 to 7.
+                if i.x >> 14 & 1 == 0 {
+                    a[n][e] = va[e];
+                } else {
+                    a[e + 4 * (n / 4)][n % 4] = va[e];
+                }
+                if i.x >> 15 & 1 == 0 {
+                    b[e][n] = vb[e];
+                } else {
+                    b[n % 4][e + 4 * (n / 4)] = vb[e];
+                }
+            }
+        }
+        for n in 0..8 {
+            let l = lane_of(n);
+            for k in 0..8 {
+                let (row, col) = if d_half {
+                    (n, k)
+                } else {
+                    ((n % 4 & 1) + (k & 2) + 4 * (n / 4), (k & 4) + (n % 4 & 2) + (k & 1))
+                };
+                // C is laid out by its own type, which may differ from that of D.
+                let c = if c_half == d_half {
+                    value(cx, l, k)
+                } else if c_half {
+                    value(cx, lane_of(row), col)
+                } else {
+                    let n2 = (row & 1) | (col & 2) | (row & 4);
+                    value(cx, lane_of(n2), (row & 2) | (col & 4) | (col & 1))
+                };
+                let sum = (0..4).fold(c, |s, e| a[row][e].mul_add(b[e][col], s));
+                out[k][l] = sum;
+            }
+        }
+    }
+    for k in 0..nd {
+        let d = cx.listed(i, k);
+        if d_half {
+            let v = std::array::from_fn(|l| u32::from(f2h(out[2 * k][l])) | u32::from(f2h(out[2 * k + 1][l])) << 16);
+            cx.put::<u32>(d, &v, m);
+        } else {
+            cx.put(d, &out[k], m);
+        }
+    }
+    cx.worker.traffic.tensor += 1;
+    cx.worker.traffic.tensor_macs += 4 * 256;
+    Flow::Next
+}
+
+/// `ldmatrix`: `x` bits 0 to 2 the number of matrices, bit 3 transposed, bits 8 and up the space, bit 16 wide address.
+unsafe fn ldmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
+    if let Err(flow) = whole_warp(cx, m) {
+        return flow;
+    }
+    let count = (i.x & 7) as usize;
+    let space = Where::from_bits(i.x >> 8 & 15);
+    let mut matrices = [[0u16; 64]; 4];
+    let mut uninitialised = [0u32; 4];
+    for (j, matrix) in matrices.iter_mut().enumerate().take(count) {
+        for row in 0..8 {
+            let l = 8 * j + row;
+            let at = lane_address(cx, i, l);
+            let Ok(place) = address::resolve(cx, space, at, 16, 16, l, Access::Read) else { return Flow::Fault };
+            // SAFETY: resolved for 16 bytes.
+            let v = unsafe { address::load_bytes(place.pointer, 16) };
+            for e in 0..8 {
+                matrix[8 * row + e] = (v >> (16 * e)) as u16;
+            }
+            if cx.launch.checks.uninitialised && !address::initialised(cx, place.kind, 16) {
+                uninitialised[j] |= if i.x & 8 != 0 { u32::MAX } else { 15 << (4 * row) };
+            }
+            if crate::machine::races::lane_read(cx, place.kind, 16, l, 0).is_err() {
+                return Flow::Fault;
+            }
+        }
+    }
+    for j in 0..count {
+        let v = &matrices[j];
+        let out = std::array::from_fn(|l| {
+            let at = |e: usize| {
+                let (row, col) = (l / 4, 2 * (l % 4) + e);
+                u32::from(if i.x & 8 != 0 { v[8 * col + row] } else { v[8 * row + col] })
+            };
+            at(0) | at(1) << 16
+        });
+        let d = cx.listed(i, j);
+        cx.put::<u32>(d, &out, m);
+        if cx.tainted || uninitialised[j] != 0 {
+            taint::set(cx, d, m, uninitialised[j]);
+        }
+    }
+    cx.worker.traffic.shared_requests += count as u64;
+    cx.worker.traffic.shared_passes += count as u64;
+    Flow::Next
+}
+
+fn lane_address(cx: &Cx<'_>, i: &Instr, l: usize) -> u64 {
+    if i.x >> 16 & 1 != 0 {
+        cx.lane::<u64>(i.a, l).wrapping_add(i.imm as u64)
+    } else {
+        u64::from(cx.lane::<u32>(i.a, l).wrapping_add(i.imm as u32))
+    }
+}
+
+/// `stmatrix`, flags as for `ldmatrix`.
+unsafe fn stmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
+    if let Err(flow) = whole_warp(cx, m) {
+        return flow;
+    }
+    let count = (i.x & 7) as usize;
+    let space = Where::from_bits(i.x >> 8 & 15);
+    for j in 0..count {
+        let s = cx.listed(i, j);
+        let v = cx.lanes::<u32>(s);
+        let bad = if cx.tainted { taint::of(cx, s) } else { 0 };
+        for row in 0..8 {
+            let l = 8 * j + row;
+            let at = lane_address(cx, i, l);
+            let Ok(place) = address::resolve(cx, space, at, 16, 16, l, Access::Write) else { return Flow::Fault };
+            if crate::machine::races::lane_write(cx, place.kind, 16, l, 0, false).is_err() {
+                return Flow::Fault;
+            }
+            let bits = (0..8).fold(0u128, |sum, e| {
+                let (r, c) = if i.x & 8 != 0 { (e, row) } else { (row, e) };
+                let h = v[4 * r + c / 2] >> (16 * (c & 1)) & 0xffff;
+                sum | u128::from(h) << (16 * e)
+            });
+            // SAFETY: resolved for 16 bytes.
+            unsafe { address::store_bytes(place.pointer, 16, bits) };
+            let dirty = if i.x & 8 != 0 { bad != 0 } else { bad >> (4 * row) & 15 != 0 };
+            address::mark(cx, place.kind, 16, !dirty);
+        }
+    }
+    cx.progress = true;
+    Flow::Next
+}
+
+unsafe fn movmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
+    if let Err(flow) = whole_warp(cx, m) {
+        return flow;
+    }
+    let v = cx.lanes::<u32>(i.a);
+    let at = |row: usize, col: usize| v[4 * row + col / 2] >> (16 * (col & 1)) & 0xffff;
+    let out = std::array::from_fn(|l| at(2 * (l % 4), l / 4) | at(2 * (l % 4) + 1, l / 4) << 16);
+    cx.put::<u32>(i.d, &out, m);
+    Flow::Next
+}
+
+/// M, N and K of a shape such as `m16n8k16`.
+pub fn shape(name: &str) -> Option<(u32, u32, u32)> {
+    let rest = name.strip_prefix('m')?;
+    let (m, rest) = rest.split_once('n')?;
+    let (n, k) = rest.split_once('k')?;
+    Some((m.parse().ok()?, n.parse().ok()?, k.parse().ok()?))
+}
+
+/// Decodes the family.
+pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
+    match f.ins.root {
+        "mma" => mma(lw, f),
+        "movmatrix" => {
+            f.flag("sync");
+            f.flag("aligned");
+            f.flag("m8n8");
+            f.flag("trans");
+            f.ty(lw)?;
+            f.arity(lw, 2..=2)?;
+            let a = lw.src(&f.operands()[1], Ty::B32)?;
+            let d = lw.dst(&f.operands()[0], Ty::B32)?;
+            lw.emit(MInst::new(OpPair::same(movmatrix)).d(d).a(a));
+            Ok(())
+        }
+        root => {
+            let load = root == "ldmatrix";
+            f.flag("sync");
+            if !f.flag("aligned") {
+                return lw.refuse("names no .aligned");
+            }
+            if !f.flag("m8n8") {
+                return lw.refuse("only .m8n8 exists on this architecture");
+            }
+            let count = match f.one_of(&["x1", "x2", "x4"]) {
+                Some("x1") => 1,
+                Some("x2") => 2,
+                Some(_) => 4,
+                None => return lw.refuse("names no count"),
+            };
+            let trans = f.flag("trans");
+            let space = f.find(Where::from_name).unwrap_or(Where::Generic);
+            if f.ty(lw)? != Ty::B16 {
+                return lw.refuse("takes .b16 matrices");
+            }
+            f.arity(lw, 2..=2)?;
+            let ops = f.operands();
+            let (registers, address) = if load { (&ops[0], &ops[1]) } else { (&ops[1], &ops[0]) };
+            let a = lw.address(address)?;
+            let x = count | u32::from(trans) << 3 | (space as u32) << 8 | u32::from(a.wide) << 16;
+            let list = if load { lw.dst_vector(registers, Ty::B32)? } else { lw.src_vector(registers, Ty::B32)? };
+            if list.len() != count as usize {
+                return lw.refuse(format!("has {} registers, expected {count}", list.len()));
+            }
+            let i = if load {
+                MInst::new(OpPair::same(ldmatrix)).list(&list, &[])
+            } else {
+                MInst::new(OpPair::same(stmatrix)).list(&[], &list)
+            };
+            lw.emit(i.a(a.base).imm(a.offset).x(x).taint(TaintRule::Address));
+            Ok(())
+        }
+    }
+}
+
+fn mma<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
+    f.flag("sync");
+    f.flag("aligned");
+    let Some((m, n, k)) = f.find(shape) else { return lw.refuse("names no shape") };
+    let (a_col, b_row) = match (f.one_of(&["row", "col"]), f.one_of(&["col", "row"])) {
+        (Some("row"), Some("col")) => {
+            // The bag does not say which came first; only m8n8k4 takes anything but row.col.
+            let first = f.ins.modifiers.iter().find(|m| matches!(**m, "row" | "col"));
+            if first == Some(&"col") { (true, true) } else { (false, false) }
+        }
+        (Some("row"), Some("row")) => (false, true),
+        (Some("row"), None) if f.flag("row") => (false, true),
+        (Some("col"), None) => (true, false),
+        _ => {
+            if f.flag("col") {
+                (true, false)
+            } else {
+                return lw.refuse("names no layout");
+            }
+        }
+    };
+    let satfinite = f.flag("satfinite");
+    let bits = f.one_of(&["xor", "and"]);
+    if bits.is_some() && !f.flag("popc") {
+        return lw.refuse("a binary product ends with .popc");
+    }
+    let rounding = f.find(Round::from_name).unwrap_or(Round::Nearest);
+    let [dt, at, bt, ct] = f.types[..] else { return lw.refuse("names four types") };
+    let code = |ty: Ty| TYPES.iter().position(|t| *t == ty).map(|p| p as u32);
+    let (Some(ca), Some(cb)) = (code(at), code(bt)) else { return lw.refuse("does not take these types") };
+    let rows = m / 8;
+    let half = |t: Ty| t == Ty::F16;
+    let mut x = ca | cb << 4 | u32::from(half(dt)) << 8 | u32::from(half(ct)) << 9;
+    let (op, registers): (OpPair, [(Ty, u32); 4]) = match (at, (m, n, k)) {
+        (Ty::F16, (8, 8, 4)) => {
+            if !matches!(dt, Ty::F16 | Ty::F32) || !matches!(ct, Ty::F16 | Ty::F32) || bt != Ty::F16 {
+                return lw.refuse("does not take these types");
+            }
+            x |= u32::from(a_col) << 14 | u32::from(b_row) << 15;
+            let count = |t: Ty| if half(t) { 4 } else { 8 };
+            (OpPair::same(mma_quads), [(dt, count(dt)), (Ty::B32, 2), (Ty::B32, 2), (ct, count(ct))])
+        }
+        _ if a_col || b_row => return lw.refuse("this shape takes .row.col only"),
+        (Ty::F64, (8, 8, 4) | (16, 8, 4) | (16, 8, 8) | (16, 8, 16)) => {
+            if lw.cx.compute < (9, 0) && m == 16 {
+                return lw.refuse("this shape needs sm_90");
+            }
+            x |= u32::from(m == 8) << 10 | k << 16 | (rounding as u32) << 26;
+            (OpPair::same(mma_double), [(dt, 2 * rows), (at, rows * k / 4), (bt, k / 4), (ct, 2 * rows)])
+        }
+        (Ty::F16 | Ty::BF16 | Ty::TF32 | Ty::E4M3 | Ty::E5M2, (16, 8, k)) => {
+            let (legal, op) = match (at, k) {
+                (Ty::TF32, 4) => (true, op_versions!(mma_float::<4>)),
+                (_, 8) => (at.bits() > 8, op_versions!(mma_float::<8>)),
+                (_, 16) => (at != Ty::TF32, op_versions!(mma_float::<16>)),
+                (_, 32) => (at.bits() == 8, op_versions!(mma_float::<32>)),
+                _ => return lw.refuse("this shape does not exist"),
+            };
+            let same = at == bt || (at.bits() == 8 && bt.bits() == 8 && cb < 5);
+            let accumulators =
+                [dt, ct].iter().all(|t| *t == Ty::F32 || (half(*t) && matches!(at, Ty::F16 | Ty::E4M3 | Ty::E5M2)));
+            if !legal || !same || !accumulators {
+                return lw.refuse("this combination of shape and types does not exist");
+            }
+            if at.bits() == 8 && lw.cx.compute < (8, 9) {
+                return lw.refuse("8-bit floats need sm_89");
+            }
+            let blocks = k * at.bits() / 128;
+            let count = |t: Ty| if half(t) { 2 } else { 4 };
+            (op, [(dt, count(dt)), (Ty::B32, 2 * blocks), (Ty::B32, blocks), (ct, count(ct))])
+        }
+        (Ty::S8 | Ty::U8 | Ty::S4 | Ty::U4 | Ty::B1, (8 | 16, 8, k)) => {
+            let legal = match at.bits() {
+                8 => matches!((m, k), (8 | 16, 16) | (16, 32)) && bt.bits() == 8,
+                4 => matches!((m, k), (8 | 16, 32) | (16, 64)) && bt.bits() == 4,
+                _ => matches!((m, k), (8 | 16, 128) | (16, 256)) && bt == Ty::B1 && bits.is_some(),
+            };
+            if !legal || cb < 5 || dt != Ty::S32 || ct != Ty::S32 {
+                return lw.refuse("this combination of shape and types does not exist");
+            }
+            x |= u32::from(m == 8) << 10 | u32::from(satfinite) << 11 | k << 16;
+            x |= match bits {
+                Some("xor") => 1 << 12,
+                Some(_) => 2 << 12,
+                None => 0,
+            };
+            let blocks = k * at.bits() / 128;
+            (OpPair::same(mma_int), [(dt, 2 * rows), (Ty::B32, rows * blocks), (Ty::B32, blocks), (ct, 2 * rows)])
+        }
+        _ => return lw.refuse("this combination of shape and types does not exist"),
+    };
+    f.arity(lw, 4..=4)?;
+    let ops = f.operands();
+    let part = |t: Ty| if half(t) { Ty::B32 } else { t };
+    let defs = matrix(lw, &ops[0], part(registers[0].0), registers[0].1, true)?;
+    let mut uses = Vec::new();
+    for k in 1..4 {
+        uses.extend(matrix(lw, &ops[k], part(registers[k].0), registers[k].1, false)?);
+    }
+    lw.emit(MInst::new(op).list(&defs, &uses).x(x));
+    Ok(())
+}
+
+/// Registers of a matrix operand.
+pub fn matrix<'a>(
+    lw: &mut Lower<'_, 'a>,
+    o: &Operand<'a>,
+    ty: Ty,
+    count: u32,
+    dst: bool,
+) -> Decoded<Vec<crate::machine::lower::Opnd>> {
+    let list = if dst { lw.dst_vector(o, ty)? } else { lw.src_vector(o, ty)? };
+    if list.len() != count as usize {
+        return lw.refuse(format!("a matrix operand has {} registers, expected {count}", list.len()));
+    }
+    Ok(list)
+}

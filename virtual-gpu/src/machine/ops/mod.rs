@@ -1,0 +1,68 @@
+//! Instruction families. `lower` says how one is added.
+
+pub(super) mod address;
+pub(super) mod atom;
+pub(super) mod barrier;
+pub(super) mod bits;
+pub(super) mod call;
+pub(super) mod control;
+pub(super) mod copy;
+pub(super) mod cvt;
+pub(super) mod float;
+pub(super) mod half;
+pub(super) mod int;
+pub(super) mod logic;
+pub(super) mod mbarrier;
+pub(super) mod mem;
+pub(super) mod mma;
+pub(super) mod mov;
+pub(super) mod softfloat;
+pub(super) mod special;
+pub(super) mod tma;
+pub(super) mod warp;
+pub(super) mod wgmma;
+
+use super::lower::{Decoded, Form, Lower};
+
+type Decoder = for<'p, 'a, 'i> fn(&mut Lower<'p, 'a>, &mut Form<'i, 'a>) -> Decoded;
+
+/// Which decoder takes which opcode roots.
+const FAMILIES: &[(&[&str], Decoder)] = &[
+    (&["bra", "brx", "exit", "ret", "trap", "brkpt", "nanosleep", "pmevent"], control::decode),
+    (&["call"], call::decode),
+    (&["mov", "prmt", "isspacep", "cvta", "mapa", "getctarank", "alloca", "stacksave", "stackrestore"], mov::decode),
+    (
+        &[
+            "add", "sub", "mul", "mad", "fma", "div", "rem", "abs", "neg", "min", "max", "mul24", "mad24", "sad",
+            "addc", "subc", "madc", "copysign", "testp", "dp4a", "dp2a", "rcp", "sqrt", "rsqrt", "sin", "cos", "lg2",
+            "ex2", "tanh",
+        ],
+        int::decode,
+    ),
+    (
+        &[
+            "and", "or", "xor", "not", "cnot", "lop3", "shl", "shr", "shf", "popc", "clz", "bfind", "fns", "brev",
+            "bfe", "bfi", "bmsk", "szext",
+        ],
+        bits::decode,
+    ),
+    (&["setp", "set", "selp", "slct"], logic::decode),
+    (&["cvt"], cvt::decode),
+    (&["ld", "ldu", "st", "prefetch", "prefetchu", "discard", "applypriority", "createpolicy"], mem::decode),
+    (&["atom", "red"], atom::decode),
+    (&["shfl", "vote", "match", "redux", "activemask", "elect"], warp::decode),
+    (&["bar", "barrier", "membar", "fence"], barrier::decode),
+    (&["mbarrier"], mbarrier::decode),
+    (&["cp", "griddepcontrol", "setmaxnreg"], copy::decode),
+    (&["wgmma"], wgmma::decode),
+    (&["mma", "ldmatrix", "stmatrix", "movmatrix"], mma::decode),
+];
+
+/// Decodes one instruction.
+pub(super) fn decode<'a>(lw: &mut Lower<'_, 'a>, form: &mut Form<'_, 'a>) -> Decoded {
+    let root = form.ins.root;
+    match FAMILIES.iter().find(|(roots, _)| roots.contains(&root)) {
+        Some((_, decoder)) => decoder(lw, form),
+        None => lw.refuse("this instruction is not implemented"),
+    }
+}

@@ -1,0 +1,432 @@
+//! `wgmma`: matrix products of four warps on operands in shared memory.
+//!
+//! Each warp of the group computes its own 16 rows. A matrix in shared memory is described by its start, two strides
+//! and a swizzle (PTX ISA, "Matrix descriptor format"); addresses of its elements are computed from those and then
+//! swizzled like TMA's.
+
+use super::address::{self, PlaceKind};
+use super::cvt::f8_value;
+use super::half::{b2f, f2h, h2f};
+use super::mma::{matrix, shape, truncated_sum, whole_warp};
+use crate::machine::exec::{Cx, Flow, Instr, Wait};
+use crate::machine::fault::FaultKind;
+use crate::machine::lanes::{OpPair, op_versions};
+use crate::machine::lower::{Decoded, Form, Lower, MInst, Opnd, TaintRule, Width};
+use crate::ptx::{Operand, Ty};
+
+const TYPES: [Ty; 8] = [Ty::F16, Ty::BF16, Ty::TF32, Ty::E4M3, Ty::E5M2, Ty::S8, Ty::U8, Ty::B1];
+
+/// Types of A and B in `x` bits 0 to 2 and 3 to 5; bit 6 D is f16; 7 A in registers; 8 −A; 9 −B; 10 A transposed;
+/// 11 B transposed; 12 satfinite; N from bit 16.
+const D_HALF: u32 = 1 << 6;
+const A_REGISTERS: u32 = 1 << 7;
+const NEGATE_A: u32 = 1 << 8;
+const NEGATE_B: u32 = 1 << 9;
+const TRANS_A: u32 = 1 << 10;
+const TRANS_B: u32 = 1 << 11;
+const SATURATE: u32 = 1 << 12;
+
+/// A matrix in shared memory.
+struct Descriptor {
+    start: u32,
+    leading: u32,
+    stride: u32,
+    /// Bytes of the swizzle's span: 16 (none), 32, 64 or 128.
+    span: u32,
+}
+
+impl Descriptor {
+    fn new(bits: u64) -> Descriptor {
+        let field = |at: u32| ((bits >> at & 0x3fff) as u32) << 4;
+        let span = [16, 128, 64, 32][(bits >> 62) as usize];
+        Descriptor { start: field(0), leading: field(16), stride: field(32), span }
+    }
+
+    fn swizzle(&self, at: u32) -> u32 {
+        match self.span {
+            32 => at ^ (at >> 3 & 0x10),
+            64 => at ^ (at >> 3 & 0x30),
+            128 => at ^ (at >> 3 & 0x70),
+            _ => at,
+        }
+    }
+
+    /// Address of the 16-byte chunk `chunk` along K of row `row`, K contiguous.
+    fn k_major(&self, row: u32, chunk: u32) -> u32 {
+        let at = self.start + row % 8 * self.span + row / 8 * self.stride;
+        self.swizzle(if self.span == 16 { at + chunk * self.leading } else { at + chunk * 16 })
+    }
+
+    /// Address of the 16-byte chunk of eight rows from `row` on at depth `k`, rows contiguous.
+    fn row_major(&self, row: u32, k: u32) -> u32 {
+        let chunks = self.span / 16;
+        let (chunk, block) = (row / 8 % chunks, row / 8 / chunks);
+        let (across, along) = if self.span == 16 { (self.stride, self.leading) } else { (self.leading, self.stride) };
+        self.swizzle(self.start + chunk * 16 + block * across + k % 8 * self.span + k / 8 * along)
+    }
+}
+
+/// Sixteen bytes of the block's shared memory.
+fn chunk(cx: &mut Cx<'_>, at: u32) -> Result<[u8; 16], Flow> {
+    let own = cx.warp.cta;
+    if at + 16 > cx.ctas[own].shared_len {
+        let text = format!(
+            "a matrix descriptor reaches shared address {at:#x}, the block has {} bytes of shared memory",
+            cx.ctas[own].shared_len
+        );
+        return Err(cx.fail(FaultKind::IllegalAddress, None, None, &text));
+    }
+    let kind = PlaceKind::Shared(own, at);
+    if cx.ctas[own].objects.in_flight != 0 && cx.ctas[own].objects.flying(at, 16) {
+        let text = format!("wgmma reads shared address {at:#x} while an asynchronous copy into it is in flight");
+        return Err(cx.fail(FaultKind::LaunchFailed, Some("asynchrony"), None, &text));
+    }
+    if cx.launch.checks.uninitialised && !address::initialised(cx, kind, 16) {
+        let text = format!("wgmma reads uninitialised shared memory at {at:#x}");
+        return Err(cx.fail(FaultKind::LaunchFailed, Some("uninitialised"), None, &text));
+    }
+    let p = cx.ctas[own].shared.base().wrapping_add(at as usize);
+    // SAFETY: within the block's shared memory.
+    Ok(unsafe { p.cast::<[u8; 16]>().read_unaligned() })
+}
+
+/// Elements of a chunk as f32 (integers are exact).
+#[inline(always)]
+fn elements(bytes: &[u8; 16], ty: Ty, out: &mut [f32]) -> usize {
+    let half = |k: usize| u16::from_le_bytes([bytes[2 * k], bytes[2 * k + 1]]);
+    match ty {
+        Ty::F16 => (0..8).for_each(|k| out[k] = h2f(half(k))),
+        Ty::BF16 => (0..8).for_each(|k| out[k] = b2f(half(k))),
+        Ty::TF32 => (0..4).for_each(|k| {
+            let word = u32::from(half(2 * k)) | u32::from(half(2 * k + 1)) << 16;
+            out[k] = f32::from_bits(word & 0xffff_e000);
+        }),
+        Ty::E4M3 | Ty::E5M2 => (0..16).for_each(|k| out[k] = f8_value(bytes[k], ty == Ty::E5M2) as f32),
+        Ty::S8 => (0..16).for_each(|k| out[k] = f32::from(bytes[k] as i8)),
+        Ty::U8 => (0..16).for_each(|k| out[k] = f32::from(bytes[k])),
+        _ => (0..128).for_each(|k| out[k] = f32::from(bytes[k / 8] >> (k % 8) & 1)),
+    }
+    128 / ty.bits() as usize
+}
+
+/// K elements of each of `rows` rows from `first` on.
+fn gather<const K: usize>(
+    cx: &mut Cx<'_>,
+    d: &Descriptor,
+    ty: Ty,
+    first: u32,
+    rows: u32,
+    transposed: bool,
+    out: &mut [[f32; K]],
+) -> Result<(), Flow> {
+    let mut part = [0f32; 128];
+    if transposed {
+        for k in 0..K as u32 {
+            for r in (0..rows).step_by(8) {
+                let bytes = chunk(cx, d.row_major(first + r, k))?;
+                elements(&bytes, ty, &mut part);
+                for e in 0..8 {
+                    out[r as usize + e][k as usize] = part[e];
+                }
+            }
+        }
+        return Ok(());
+    }
+    let per = 128 / ty.bits() as usize;
+    for r in 0..rows {
+        for c in 0..(K / per) as u32 {
+            let bytes = chunk(cx, d.k_major(first + r, c))?;
+            elements(&bytes, ty, &mut part);
+            out[r as usize][c as usize * per..(c as usize + 1) * per].copy_from_slice(&part[..per]);
+        }
+    }
+    Ok(())
+}
+
+/// `list`: D (also read), then A's registers; `a` and `b` descriptors, `c` the scale-d predicate.
+#[inline(always)]
+unsafe fn run<const K: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
+    if let Err(flow) = whole_warp(cx, m) {
+        return flow;
+    }
+    let (ta, tb) = (TYPES[(i.x & 7) as usize], TYPES[(i.x >> 3 & 7) as usize]);
+    let n = (i.x >> 16) as usize;
+    let keep = cx.mask_of(i.c) & 1 != 0;
+    let integer = matches!(ta, Ty::S8 | Ty::U8 | Ty::B1);
+    let half = i.x & D_HALF != 0;
+    let registers = if half { n / 4 } else { n / 2 };
+    let mut a = [[0f32; K]; 16];
+    if i.x & A_REGISTERS != 0 {
+        let count = K * ta.bits() as usize / 64;
+        let per = 32 / ta.bits() as usize;
+        let mut wide = [0f32; 128];
+        for r in 0..count {
+            let raw = cx.lanes::<u32>(cx.listed(i, registers + r));
+            for l in 0..32 {
+                let mut bytes = [0u8; 16];
+                bytes[..4].copy_from_slice(&raw[l].to_le_bytes());
+                elements(&bytes, ta, &mut wide);
+                let at = (r >> 1) * 4 * per + (l % 4) * per;
+                a[l / 4 + 8 * (r & 1)][at..at + per].copy_from_slice(&wide[..per]);
+            }
+        }
+    } else {
+        let d = Descriptor::new(cx.lane(i.a, 0));
+        let first = 16 * (cx.warp.index % 4);
+        if let Err(flow) = gather::<K>(cx, &d, ta, first, 16, i.x & TRANS_A != 0, &mut a) {
+            return flow;
+        }
+    }
+    let d = Descriptor::new(cx.lane(i.b, 0));
+    let mut b = [[0f32; K]; 256];
+    if let Err(flow) = gather::<K>(cx, &d, tb, 0, n as u32, i.x & TRANS_B != 0, &mut b[..n]) {
+        return flow;
+    }
+    if i.x & NEGATE_A != 0 {
+        a.iter_mut().flatten().for_each(|v| *v = -*v);
+    }
+    if i.x & NEGATE_B != 0 {
+        b[..n].iter_mut().flatten().for_each(|v| *v = -*v);
+    }
+    let truncate = cx.launch.seed & 1 != 0 && !half && !integer;
+    for block in 0..n / 8 {
+        let mut bt = [[0f32; 8]; K];
+        for (c, row) in b[8 * block..8 * block + 8].iter().enumerate() {
+            for k in 0..K {
+                bt[k][c] = row[k];
+            }
+        }
+        if integer {
+            integer_block::<K>(cx, i, m, block, keep, &a, &bt);
+            continue;
+        }
+        let mut acc = [[0f32; 8]; 16];
+        if keep {
+            for r in 0..2 {
+                for e in 0..2 {
+                    for l in 0..32 {
+                        acc[8 * r + l / 4][2 * (l % 4) + e] = if half {
+                            h2f((cx.lane::<u32>(cx.listed(i, 2 * block + r), l) >> (16 * e)) as u16)
+                        } else {
+                            cx.lane::<f32>(cx.listed(i, 4 * block + 2 * r + e), l)
+                        };
+                    }
+                }
+            }
+        }
+        if truncate {
+            for (row, out) in acc.iter_mut().enumerate() {
+                for (col, c) in out.iter_mut().enumerate() {
+                    let terms: [f64; K] = std::array::from_fn(|k| f64::from(a[row][k]) * f64::from(bt[k][col]));
+                    *c = truncated_sum(&terms, *c);
+                }
+            }
+        } else {
+            for k in 0..K {
+                for row in 0..16 {
+                    for col in 0..8 {
+                        acc[row][col] = a[row][k].mul_add(bt[k][col], acc[row][col]);
+                    }
+                }
+            }
+        }
+        for r in 0..2 {
+            let at = |e: usize| -> [f32; 32] { std::array::from_fn(|l| acc[8 * r + l / 4][2 * (l % 4) + e]) };
+            if half {
+                let (even, odd) = (at(0), at(1));
+                let out = std::array::from_fn(|l| u32::from(f2h(even[l])) | u32::from(f2h(odd[l])) << 16);
+                let d = cx.listed(i, 2 * block + r);
+                cx.put::<u32>(d, &out, m);
+            } else {
+                for e in 0..2 {
+                    let d = cx.listed(i, 4 * block + 2 * r + e);
+                    cx.put(d, &at(e), m);
+                }
+            }
+        }
+    }
+    cx.worker.traffic.tensor += 1;
+    cx.worker.traffic.tensor_macs += (16 * n * K) as u64;
+    cx.progress = true;
+    track_accumulators(cx, i, registers);
+    Flow::Next
+}
+
+fn integer_block<const K: usize>(
+    cx: &mut Cx<'_>,
+    i: &Instr,
+    m: u32,
+    block: usize,
+    keep: bool,
+    a: &[[f32; K]; 16],
+    bt: &[[f32; 8]; K],
+) {
+    let bits = TYPES[(i.x & 7) as usize] == Ty::B1;
+    for r in 0..2 {
+        for e in 0..2 {
+            let d = cx.listed(i, 4 * block + 2 * r + e);
+            let old = cx.lanes::<i32>(d);
+            let out = std::array::from_fn(|l| {
+                let (row, col) = (8 * r + l / 4, 2 * (l % 4) + e);
+                // Products of bytes are exact in f32, and so are ands of bits.
+                let sum = (0..K).fold(0i64, |s, k| s + (a[row][k] * bt[k][col]) as i64);
+                let sum = sum + if keep { i64::from(old[l]) } else { 0 };
+                if i.x & SATURATE != 0 && !bits {
+                    sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
+                } else {
+                    sum as i32
+                }
+            });
+            cx.put(d, &out, m);
+        }
+    }
+}
+
+/// Remembers the accumulators until the group is waited for.
+fn track_accumulators(cx: &mut Cx<'_>, i: &Instr, registers: usize) {
+    if !cx.launch.checks.asynchrony {
+        return;
+    }
+    let group = cx.warp.copies.matrix_group;
+    for k in 0..registers {
+        let d = cx.listed(i, k);
+        if !cx.warp.copies.accumulators.iter().any(|(o, _)| *o == d) {
+            cx.warp.copies.accumulators.push((d, group));
+        } else if let Some(entry) = cx.warp.copies.accumulators.iter_mut().find(|(o, _)| *o == d) {
+            entry.1 = group;
+        }
+    }
+}
+
+/// `x`: 0 fence, 1 commit, 2 wait until at most `imm` groups are pending.
+unsafe fn control(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
+    if let Err(flow) = whole_warp(cx, m) {
+        return flow;
+    }
+    match i.x {
+        0 => cx.warp.copies.fenced = true,
+        1 => {
+            cx.warp.copies.matrix_group += 1;
+            let (group, warp) = (cx.warp.copies.matrix_group, cx.warp.index as usize);
+            let issued = &mut cx.cta().objects.matrix_groups;
+            issued.resize(issued.len().max(warp / 4 * 4 + 4), 0);
+            issued[warp] = group;
+            cx.progress = true;
+        }
+        _ => {
+            let now = cx.warp.copies.matrix_group;
+            // The product is one operation of four warps: it is complete once all of them have issued it.
+            let first = cx.warp.index as usize / 4 * 4;
+            let done = now.saturating_sub(i.imm as u32);
+            if let Some(issued) = cx.cta().objects.matrix_groups.get(first..first + 4)
+                && issued.iter().any(|g| *g < done)
+            {
+                return Flow::Block(Wait::Retry);
+            }
+            cx.warp.copies.accumulators.retain(|(_, g)| g.saturating_add(i.imm as u32) >= now);
+        }
+    }
+    Flow::Next
+}
+
+/// Decodes `wgmma`.
+pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
+    if lw.cx.compute != (9, 0) {
+        return lw.refuse("needs sm_90a");
+    }
+    let ops = f.operands();
+    let what = f.one_of(&["mma_async", "fence", "commit_group", "wait_group"]);
+    if !f.flag("sync") || !f.flag("aligned") {
+        return lw.refuse("is .sync.aligned");
+    }
+    let (x, imm) = match what {
+        Some("mma_async") => return multiply(lw, f),
+        Some("fence") => (0, 0),
+        Some("commit_group") => (1, 0),
+        Some(_) => match ops {
+            [Operand::Int(n)] if (0..8).contains(n) => (2, *n),
+            _ => return lw.refuse("the number of groups is a constant from 0 to 7"),
+        },
+        None => return lw.refuse("names no operation"),
+    };
+    lw.emit(MInst::new(OpPair::same(control)).x(x).imm(imm));
+    Ok(())
+}
+
+fn multiply<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
+    let ops = f.operands();
+    let Some((64, n, k)) = f.find(shape) else { return lw.refuse("names no shape with M = 64") };
+    let [dt, at, bt] = f.types[..] else { return lw.refuse("names three types") };
+    let satfinite = f.flag("satfinite");
+    if at == Ty::B1 && !(f.flag("and") && f.flag("popc")) {
+        return lw.refuse("a binary product is .and.popc");
+    }
+    let code = |ty: Ty| TYPES.iter().position(|t| *t == ty).map(|p| p as u32);
+    let (Some(ca), Some(cb)) = (code(at), code(bt)) else { return lw.refuse("does not take these types") };
+    let float8 = |t: Ty| matches!(t, Ty::E4M3 | Ty::E5M2);
+    let int8 = |t: Ty| matches!(t, Ty::S8 | Ty::U8);
+    let half = dt == Ty::F16;
+    let legal = match at {
+        Ty::F16 => bt == at && matches!(dt, Ty::F16 | Ty::F32),
+        Ty::BF16 | Ty::TF32 => bt == at && dt == Ty::F32,
+        _ if float8(at) => float8(bt) && matches!(dt, Ty::F16 | Ty::F32),
+        _ if int8(at) => int8(bt) && dt == Ty::S32,
+        _ => bt == at && dt == Ty::S32,
+    };
+    let integer = int8(at) || at == Ty::B1;
+    let columns =
+        n.is_multiple_of(8) && (8..=256).contains(&n) && (!integer || matches!(n, 8 | 16 | 24) || n.is_multiple_of(16));
+    if !legal || !columns || k * at.bits() != 256 {
+        return lw.refuse("this combination of shape and types does not exist");
+    }
+    let mut x = ca | cb << 3 | n << 16 | if half { D_HALF } else { 0 } | if satfinite { SATURATE } else { 0 };
+    let registers = if half { n / 4 } else { n / 2 };
+    if ops.len() < 4 {
+        return lw.refuse("has too few operands");
+    }
+    let defs = matrix(lw, &ops[0], if half { Ty::B32 } else { dt }, registers, true)?;
+    let in_registers = matches!(ops[1], Operand::Vector(_));
+    let mut i = MInst::new(match k {
+        8 => op_versions!(run::<8>),
+        16 => op_versions!(run::<16>),
+        32 => op_versions!(run::<32>),
+        _ => op_versions!(run::<256>),
+    });
+    let mut uses: Vec<Opnd> = Vec::new();
+    if in_registers {
+        x |= A_REGISTERS;
+        uses = matrix(lw, &ops[1], Ty::B32, 4, false)?;
+    } else {
+        i = i.a(lw.src(&ops[1], Ty::B64)?);
+    }
+    i = i.b(lw.src(&ops[2], Ty::B64)?);
+    let scale = match &ops[3] {
+        Operand::Int(v) => lw.constant(Width::P, u64::from(*v != 0)),
+        o => lw.src(o, Ty::Pred)?,
+    };
+    let rest: Vec<i64> =
+        ops[4..].iter().filter_map(|o| if let Operand::Int(v) = o { Some(*v) } else { None }).collect();
+    if rest.len() != ops.len() - 4 {
+        return lw.refuse("scales and transpositions are constants");
+    }
+    let wide = at.bits() == 16;
+    let want = if integer { 0 } else { 2 + if wide { if in_registers { 1 } else { 2 } } else { 0 } };
+    if rest.len() != want {
+        return lw.refuse(format!("has {} constants behind the scale, expected {want}", rest.len()));
+    }
+    let flag = |v: i64, bit: u32, on: i64| if v == on { bit } else { 0 };
+    if want >= 2 {
+        if rest[..2].iter().any(|v| v.abs() != 1) {
+            return lw.refuse("the scales of A and B are 1 or -1");
+        }
+        x |= flag(rest[0], NEGATE_A, -1) | flag(rest[1], NEGATE_B, -1);
+    }
+    match rest[want.min(2)..] {
+        [a, b] => x |= flag(a, TRANS_A, 1) | flag(b, TRANS_B, 1),
+        [b] => x |= flag(b, TRANS_B, 1),
+        _ => {}
+    }
+    // D is read as well as written: listed as written, and kept.
+    lw.emit(i.c(scale).list(&defs, &uses).keeps().x(x).taint(TaintRule::Own));
+    Ok(())
+}

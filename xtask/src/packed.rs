@@ -1,0 +1,116 @@
+//! `cargo xtask packed`: the crate as users get it.
+//!
+//! Packs `warpsmith` and `warpsmith-build`, and builds a program that depends on them, offline: first as on a machine
+//! without NVRTC, where the packed images must be embedded; then with NVRTC, where the program's own kernel must
+//! compile into a typed launch, and a launch declared with a wrong type must not.
+
+use crate::support::{cargo, output, root, run as run_command, target};
+use crate::{Task, package};
+use anyhow::{Context, Result, bail};
+use clap::{ArgMatches, Command};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process;
+use warpsmith_build::DEFAULT_ARCHS;
+
+pub const TASK: Task = Task {
+    command: || Command::new("packed").about("Pack the crates and build a program that depends on them, offline"),
+    run,
+};
+
+const FILES: [(&str, &str); 3] = [
+    ("src/main.rs", include_str!("../packed/main.rs")),
+    ("build.rs", include_str!("../packed/build.rs")),
+    ("saxpy.cu", include_str!("../packed/saxpy.cu")),
+];
+
+fn run(_: &ArgMatches) -> Result<()> {
+    check()
+}
+
+/// The whole check.
+pub fn check() -> Result<()> {
+    package::write_images()?;
+    let folder = target().join("packed");
+    let crates = pack(&folder)?;
+    let program = write_program(&folder, &crates)?;
+    let without = build(&program, &folder, "off", &[])?;
+    println!("{without}");
+    let nvrtc = warpsmith_build::find(&DEFAULT_ARCHS, Some(&target()))?;
+    let nvrtc = nvrtc.path().to_string_lossy().into_owned();
+    println!("{}", build(&program, &folder, &nvrtc, &["--", "compiled"])?);
+    match build(&program, &folder, &nvrtc, &["--features", "wrong"]) {
+        Err(error) if format!("{error:#}").contains("has no kernel that is named and takes what `wrong_type`") => {
+            println!("packed: a launch of a wrong type does not compile");
+            Ok(())
+        }
+        Err(error) => Err(error.context("a launch of a wrong type failed for another reason")),
+        Ok(_) => bail!("a launch declared with a wrong type compiled"),
+    }
+}
+
+/// Packs both crates and unpacks them again; returns their folders.
+fn pack(folder: &Path) -> Result<Vec<PathBuf>> {
+    let packing = folder.join("package");
+    let mut command = cargo(&["package", "--offline", "--no-verify", "--allow-dirty", "--quiet"]);
+    command.args(["--package", "warpsmith-build", "--package", "warpsmith", "--target-dir"]).arg(&packing);
+    run_command(&mut command)?;
+    let mut crates = Vec::new();
+    for name in ["warpsmith-build", "warpsmith"] {
+        let package = format!("{name}-{}", env!("CARGO_PKG_VERSION"));
+        let file = packing.join("package").join(format!("{package}.crate"));
+        let bytes = fs::metadata(&file).with_context(|| format!("reading {}", file.display()))?.len();
+        println!("{bytes:>9} bytes  {package}.crate");
+        if bytes > 10 << 20 {
+            bail!("{package}.crate has {bytes} bytes; crates.io takes no more than 10 MiB");
+        }
+        let unpacked = folder.join(&package);
+        if unpacked.exists() {
+            fs::remove_dir_all(&unpacked).with_context(|| format!("removing {}", unpacked.display()))?;
+        }
+        let mut tar = process::Command::new("tar");
+        tar.arg("-xzf").arg(&file).arg("-C").arg(folder);
+        output(&mut tar)?;
+        crates.push(unpacked);
+    }
+    Ok(crates)
+}
+
+fn write_program(folder: &Path, crates: &[PathBuf]) -> Result<PathBuf> {
+    let program = folder.join("program");
+    fs::create_dir_all(program.join("src")).with_context(|| format!("making {}", program.display()))?;
+    let [build, library] = crates else { bail!("two crates were to be packed") };
+    let manifest = format!(
+        "[package]\nname = \"packed-program\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n\
+         [features]\nwrong = []\n\n[dependencies]\nwarpsmith = {{ path = {library:?} }}\n\n\
+         [build-dependencies]\nwarpsmith-build = {{ path = {build:?} }}\n\n\
+         [patch.crates-io]\nwarpsmith-build = {{ path = {build:?} }}\n\n\
+         [profile.dev]\ndebug = false\nincremental = false\n"
+    );
+    let write = |name: &str, text: &str| {
+        let path = program.join(name);
+        // An unchanged file keeps its time stamp, and what was built from it.
+        if fs::read_to_string(&path).is_ok_and(|known| known == text) {
+            return Ok(());
+        }
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+    };
+    write("Cargo.toml", &manifest)?;
+    for (name, text) in FILES {
+        write(name, text)?;
+    }
+    // The versions that are at hand offline.
+    fs::copy(root().join("Cargo.lock"), program.join("Cargo.lock")).context("copying Cargo.lock")?;
+    Ok(program)
+}
+
+/// Builds and runs the program, offline; returns its own words.
+fn build(program: &Path, folder: &Path, nvrtc: &str, arguments: &[&str]) -> Result<String> {
+    let mut command = cargo(&["run", "--quiet", "--offline"]);
+    command.args(arguments).current_dir(program);
+    command.env("CARGO_TARGET_DIR", folder.join("target")).env("WARPSMITH_NVRTC", nvrtc);
+    command.env_remove("WARPSMITH_REQUIRE_NVRTC").env_remove("WARPSMITH_CUDA_ARCHS");
+    let text = output(&mut command)?;
+    let said = text.lines().find(|line| line.starts_with("packed: "));
+    Ok(said.with_context(|| format!("the program did not say that it is done:\n{text}"))?.to_owned())
+}

@@ -1,0 +1,81 @@
+//! What tasks share: folders, commands, Python packages.
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// The target folder: `CARGO_TARGET_DIR`, or `target` in the root.
+pub fn target() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => root().join(folder),
+        None => root().join("target"),
+    }
+}
+
+/// Cargo, started in the root.
+pub fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root()).args(arguments);
+    // Set by `cargo run` for the task itself; a build script must not take them for its own package's.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Runs a command; an error names it.
+pub fn run(command: &mut Command) -> Result<()> {
+    let line = line(command);
+    let status = command.status().with_context(|| format!("`{line}` does not start"))?;
+    if !status.success() {
+        bail!("`{line}` failed ({status})");
+    }
+    Ok(())
+}
+
+/// Runs a command and returns what it printed; an error carries all of that.
+pub fn output(command: &mut Command) -> Result<String> {
+    let line = line(command);
+    let output = command.output().with_context(|| format!("`{line}` does not start"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        bail!("`{line}` failed ({}):\n{text}", output.status);
+    }
+    Ok(text)
+}
+
+/// A command as one would type it.
+pub fn line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+/// Installs a package of PyPI, without what it depends on, into `target/NAME`; returns that folder.
+pub fn python_package(requirement: &str, name: &str) -> Result<PathBuf> {
+    let folder = target().join(name);
+    let marker = folder.join("installed");
+    if std::fs::read_to_string(&marker).is_ok_and(|known| known == requirement) {
+        return Ok(folder);
+    }
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+    }
+    println!("Installing {requirement} from PyPI into {}", folder.display());
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"])
+        .args(["--no-deps", "--only-binary", ":all:", "--target"])
+        .arg(&folder)
+        .arg(requirement);
+    output(&mut pip).context("Python 3 with pip and a connection to PyPI are needed")?;
+    std::fs::write(&marker, requirement).with_context(|| format!("writing {}", marker.display()))?;
+    Ok(folder)
+}

@@ -1,0 +1,92 @@
+//! `cargo xtask test`: every check of this repository.
+
+use crate::Task;
+use crate::support::{cargo, line, run as run_command};
+use crate::{nvrtc, packed};
+use anyhow::{Result, bail};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use std::process;
+use std::time::{Duration, Instant};
+
+pub const TASK: Task = Task {
+    command: || {
+        Command::new("test")
+            .about("Run every check: formatting, lints, build, tests, examples in the docs, generated code, packing")
+            .arg(
+                Arg::new("full")
+                    .long("full")
+                    .action(ArgAction::SetTrue)
+                    .help("Sweep all sizes and dtypes instead of a fixed, stratified part (WARPSMITH_TEST_FULL=1)"),
+            )
+    },
+    run,
+};
+
+fn run(arguments: &ArgMatches) -> Result<()> {
+    let full = arguments.get_flag("full");
+    let nextest = cargo(&["nextest", "--version"]).output().is_ok_and(|output| output.status.success());
+    let mut steps = Steps { done: Vec::new(), full };
+    steps.task("NVRTC", nvrtc::install_if_absent);
+    steps.command("formatting", cargo(&["fmt", "--all", "--check"]));
+    steps.command("generated code", cargo(&["run", "--quiet", "--package", "xtask", "--", "codegen", "--check"]));
+    steps.command("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
+    steps.command("build", cargo(&["build", "--workspace"]));
+    steps.command(
+        "tests",
+        if nextest {
+            cargo(&["nextest", "run", "--workspace", "--no-fail-fast"])
+        } else {
+            cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--no-fail-fast"])
+        },
+    );
+    steps.command("examples in the docs", cargo(&["test", "--workspace", "--doc"]));
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
+    doc.env("RUSTDOCFLAGS", "-D warnings");
+    steps.command("documentation", doc);
+    steps.task("packed crate", packed::check);
+    steps.finish()
+}
+
+struct Steps {
+    done: Vec<(&'static str, Result<()>, Duration)>,
+    full: bool,
+}
+
+impl Steps {
+    fn task(&mut self, name: &'static str, task: impl FnOnce() -> Result<()>) {
+        println!("\n== {name}");
+        let started = Instant::now();
+        let result = task();
+        if let Err(error) = &result {
+            eprintln!("{name}: {error:#}");
+        }
+        self.done.push((name, result, started.elapsed()));
+    }
+
+    fn command(&mut self, name: &'static str, mut command: process::Command) {
+        if self.full {
+            command.env("WARPSMITH_TEST_FULL", "1");
+        }
+        self.task(name, || {
+            println!("{}", line(&command));
+            run_command(&mut command)
+        });
+    }
+
+    fn finish(self) -> Result<()> {
+        println!("\n== summary");
+        let mut failed = Vec::new();
+        for (name, result, time) in &self.done {
+            println!("{:>7.1} s  {:6}  {name}", time.as_secs_f64(), if result.is_ok() { "ok" } else { "FAILED" });
+            if let Err(error) = result {
+                failed.push(format!("{name}: {error:#}"));
+            }
+        }
+        let total: Duration = self.done.iter().map(|(_, _, time)| *time).sum();
+        println!("{:>7.1} s  in all", total.as_secs_f64());
+        if failed.is_empty() {
+            return Ok(());
+        }
+        bail!("{} of {} checks failed", failed.len(), self.done.len())
+    }
+}
