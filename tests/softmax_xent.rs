@@ -246,11 +246,11 @@ fn ragged_sizes_agree_with_plain_loops_also_in_place() {
             compare("loss", &loss, &Large { expected, magnitude }, 2.0 * unit + 40.0 * statistic);
             let found = loss.backward().unwrap().expect(&t).unwrap();
             let mut dx = Large::zeros(&x.dims);
-            for r in 0..rows {
+            for (r, &label) in labels.iter().enumerate() {
                 let lse = log_sum(&x.data[r * classes..(r + 1) * classes]);
                 for c in 0..classes {
                     let i = r * classes + c;
-                    dx.set(i, [(x.data[i] - lse).exp(), -((labels[r] as usize == c) as u8 as f64)]);
+                    dx.set(i, [(x.data[i] - lse).exp(), -((label as usize == c) as u8 as f64)]);
                 }
             }
             // exp of a difference from an lse of up to 21, rounded to f32.

@@ -11,6 +11,7 @@ use warpsmith::{DType, Device, Element, Error, Result, Tensor, with_dtype};
 
 type Forward = Box<dyn Fn(&[Tensor]) -> Result<Tensor>>;
 type Reference = Box<dyn Fn(&[Array]) -> Array>;
+type GradientMagnitude = Box<dyn Fn(&[Array], &Array) -> Vec<Array>>;
 
 /// Where an input's values are drawn from.
 #[derive(Clone, Debug)]
@@ -67,6 +68,7 @@ pub struct OpCheck {
     forward: Forward,
     reference: Reference,
     magnitude: Option<Reference>,
+    gradient_magnitude: Option<GradientMagnitude>,
     /// Forward error allowed, in unit roundoffs (see [`error_of`]) times the magnitude of the result.
     ulps: f64,
     /// Backward error allowed, in unit roundoffs times Σ|∂y/∂x|·|upstream|.
@@ -90,6 +92,7 @@ impl OpCheck {
             forward: Box::new(forward),
             reference: Box::new(reference),
             magnitude: None,
+            gradient_magnitude: None,
             ulps: 2.0,
             grad_ulps: 2.0,
             dtypes: vec![DType::F64, DType::F32, DType::F16, DType::BF16],
@@ -130,6 +133,13 @@ impl OpCheck {
     /// What the forward bound scales with instead of |result|: Σ|ab| for sums of products.
     pub fn magnitude(mut self, magnitude: impl Fn(&[Array]) -> Array + 'static) -> Self {
         self.magnitude = Some(Box::new(magnitude));
+        self
+    }
+
+    /// What the backward bound of each input scales with instead of Σ|∂y/∂x|·|upstream|, from the inputs and the
+    /// upstream gradient: for operations in whose derivative large terms cancel.
+    pub fn gradient_magnitude(mut self, magnitude: impl Fn(&[Array], &Array) -> Vec<Array> + 'static) -> Self {
+        self.gradient_magnitude = Some(Box::new(magnitude));
         self
     }
 
@@ -272,7 +282,14 @@ impl<'a> Case<'a> {
             let wanted = check.differentiable && !check.constants[i];
             wanted.then(|| central_differences(check, &inputs, i, &seed))
         });
-        let numeric = numeric.collect();
+        let mut numeric: Vec<Option<(Array, Array)>> = numeric.collect();
+        if let Some(magnitude) = &check.gradient_magnitude {
+            for (numeric, magnitude) in numeric.iter_mut().zip(magnitude(&inputs, &seed)) {
+                if let Some(numeric) = numeric {
+                    numeric.1 = magnitude;
+                }
+            }
+        }
         Case { check, dtype, inputs, expected, magnitude, seed, numeric }
     }
 

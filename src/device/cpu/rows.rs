@@ -36,6 +36,7 @@ pub fn sums<A: Real, const N: usize, const K: usize>(x: [&[A]; N], f: impl Fn([A
 }
 
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "several slices and their lanes are walked in step")]
 fn block_sums<A: Real, const N: usize, const K: usize>(x: [&[A]; N], f: &impl Fn([A; N]) -> [A; K]) -> [A; K] {
     let n = x[0].len();
     let mut lanes = [[A::ZERO; LANES]; K];
