@@ -211,7 +211,7 @@ DEVICE Offsets offsets(const StridedParams& p, u32 index) {
             i64 remainder = index - quotient * p.sizes[dim].divisor;
             at.out += remainder * p.out[dim];
 #pragma unroll
-            for (u32 operand = 0; operand < OPERANDS; ++operand) {
+            for (int operand = 0; operand < int(OPERANDS); ++operand) {
                 at.operands[operand] += remainder * p.operands[operand][dim];
             }
             index = quotient;

@@ -111,7 +111,8 @@ fn attention_in_every_variant() {
                 reference(&x[0], &x[1], &x[2], None, scale, &bias).out.expected
             });
             // Scores of |s| ≤ 12 round to a dozen units each, which the exponential passes on; half dtypes compute in
-            // f32 and round the result, which the backward's Σ dout · out reads.
+            // f32 and round the result, which the backward reads in Σ dout · out: an error of Σ p |k| |dout · out| units, where
+            // the gradient itself is of the differences of keys.
             let check = check
                 .magnitude(move |x| reference(&x[0], &x[1], &x[2], None, scale, &bias).out.magnitude)
                 .input(&[2, h, tq, d])
@@ -126,7 +127,7 @@ fn attention_in_every_variant() {
                 check
             };
             check.run();
-            check.dtypes(&HALF).ulps(2.0, 8.0).run();
+            check.dtypes(&HALF).ulps(2.0, 16.0).run();
         }
     }
 }
@@ -188,7 +189,7 @@ fn masks_over_several_tiles_and_hidden_queries() {
     let (q, k, v) = (draw(&[b, h, tq, d]), draw(&[b, h, tk, d]), draw(&[b, h, tk, d]));
     let dout = draw(&[b, h, tq, d]);
     // Query 7 sees nothing; in batch 1 the first tile of keys is hidden; the rest is a pattern.
-    let visible = |b: usize, i: usize, j: usize| i != 7 && (b == 0 || j >= 70) && (i + 2 * j) % 3 != 0;
+    let visible = |b: usize, i: usize, j: usize| i != 7 && (b == 0 || j >= 70) && !(i + 2 * j).is_multiple_of(3);
     let bias = |i: [usize; 4]| if visible(i[0], i[2], i[3]) { 0.0 } else { f64::NEG_INFINITY };
     let mask: Vec<u8> =
         (0..b * tq * tk).map(|n| visible(n / (tq * tk), n / tk % tq, n % tk) as u8 * (1 + (n % 3) as u8)).collect();

@@ -258,7 +258,8 @@ fn a_table_that_is_a_leaf_has_second_derivatives() {
 #[test]
 fn a_fused_backward_refuses_a_second_derivative_by_name() {
     let x = vector(&[1.0, 2.0]).track();
-    let cases: [(&str, fn(&Tensor) -> Result<Tensor>); 4] = [
+    type Function = fn(&Tensor) -> Result<Tensor>;
+    let cases: [(&str, Function); 4] = [
         ("backward of prod", |x| x.prod_all()),
         ("backward of cumprod", |x| x.cumprod(0)?.sum_all()),
         ("backward of norm1", |x| x.norm1_all()),

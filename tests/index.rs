@@ -19,9 +19,12 @@ fn at_replaced(x: &Array, index: &[usize], axis: usize, by: usize) -> f64 {
     x.at(&own)
 }
 
+/// The input's shape, the axis, and the index with its shape.
+type IndexCase = (&'static [usize], usize, &'static [usize], &'static [i64]);
+
 #[test]
 fn gather() {
-    let cases: [(&[usize], usize, &[usize], &[i64]); 4] = [
+    let cases: [IndexCase; 4] = [
         (&[5], 0, &[7], &[0, 4, 4, 1, 2, 2, 2]),
         (&[3, 4], 0, &[2, 4], &[0, 1, 2, 2, 2, 2, 0, 1]),
         (&[3, 4], 1, &[3, 2], &[3, 3, 0, 1, 2, 0]),
@@ -44,7 +47,7 @@ fn gather() {
 
 #[test]
 fn scatter_add() {
-    let cases: [(&[usize], usize, &[usize], &[i64]); 4] = [
+    let cases: [IndexCase; 4] = [
         (&[5], 0, &[7], &[0, 4, 4, 1, 2, 2, 2]),
         (&[3, 4], 0, &[2, 4], &[0, 1, 2, 2, 0, 2, 0, 1]),
         (&[3, 4], 1, &[3, 2], &[3, 3, 0, 1, 2, 0]),
@@ -54,9 +57,9 @@ fn scatter_add() {
         let picked: Vec<usize> = index.iter().map(|&i| i as usize).collect();
         let definition = move |x: &[Array], f: fn(f64) -> f64| {
             let mut out = x[0].map(f);
-            for flat in 0..x[1].data.len() {
+            for (flat, &row) in picked.iter().enumerate() {
                 let mut to = x[1].index_of(flat);
-                to[axis] = picked[flat];
+                to[axis] = row;
                 let to = out.flat(&to);
                 out.data[to] += f(x[1].data[flat]);
             }
@@ -115,7 +118,9 @@ fn index_select_and_index_add() {
             .magnitude(move |x| of_magnitudes(x, f64::abs))
             .input(&dims)
             .input(&selected);
-        check.ulps(5.0, 1.0).run();
+        let check = check.ulps(5.0, 1.0);
+        // A source without rows has no gradient whose fault could show.
+        if selected.contains(&0) { check.silent("index_add", 1).run() } else { check.run() }
     }
 }
 
@@ -202,6 +207,7 @@ fn a_table_gets_a_row_sparse_gradient() {
 }
 
 #[test]
+#[expect(clippy::reversed_empty_ranges, reason = "what the range is refused for")]
 fn an_index_out_of_range_is_named() {
     let x = Tensor::zeros([3, 4], DType::F32, &Device::Cpu).unwrap();
     let message = |r: warpsmith::Result<Tensor>| r.unwrap_err().to_string();
@@ -231,6 +237,7 @@ fn an_index_out_of_range_is_named() {
 }
 
 #[test]
+#[expect(clippy::reversed_empty_ranges, reason = "-1 counts from the end")]
 fn slices() {
     let x = Tensor::arange(0.0, 24.0, 1.0, DType::F32, &Device::Cpu).unwrap().reshape([2, 3, 4]).unwrap();
     let values = |slices: &[Slice]| x.slice(slices).unwrap().to_vec::<f32>().unwrap();
@@ -306,7 +313,8 @@ fn cat_and_stack() {
             })
         };
         let check = OpCheck::new("cat", move |x| Tensor::cat(x, axis as isize), definition).ulps(0.0, 1.0);
-        extents.iter().fold(check, |check, &n| check.input(&dims(n))).run();
+        // The second part has no elements, so that no fault of its gradient shows.
+        extents.iter().fold(check, |check, &n| check.input(&dims(n))).silent("cat", 1).run();
         let stacked = move |x: &[Array]| {
             let mut dims = vec![2, 3];
             dims.insert(axis, 2);
@@ -445,12 +453,15 @@ fn indices_of_any_layout() {
     );
 }
 
-/// A slice of one axis, always valid: (start, end, step).
-fn any_slice(extent: usize) -> impl Strategy<Value = (usize, usize, usize)> {
+/// Start, end and step.
+type Steps = (usize, usize, usize);
+
+/// A slice of one axis, always valid.
+fn any_slice(extent: usize) -> impl Strategy<Value = Steps> {
     (0..=extent).prop_flat_map(move |start| (Just(start), start..=extent, 1usize..4))
 }
 
-fn sliced_shape() -> impl Strategy<Value = (Vec<usize>, Vec<(usize, usize, usize)>, Vec<usize>)> {
+fn sliced_shape() -> impl Strategy<Value = (Vec<usize>, Vec<Steps>, Vec<usize>)> {
     prop::collection::vec(0usize..7, 1..5).prop_flat_map(|dims| {
         let slices = dims.iter().map(|&d| any_slice(d)).collect::<Vec<_>>();
         let order = Just((0..dims.len()).collect::<Vec<_>>()).prop_shuffle();

@@ -21,6 +21,7 @@ type Loss = fn(&Tensor, &Tensor, Reduction) -> Result<Tensor>;
 
 /// Bounds in unit roundoffs: of the elements' losses, whose sum is kept in f64 and rounded once; and of the gradients,
 /// scaled by a rounded 1/n.
+#[expect(clippy::too_many_arguments, reason = "one row of a table each")]
 fn check(
     name: &str,
     loss: Loss,

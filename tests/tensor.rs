@@ -24,7 +24,7 @@ fn creation_in_every_dtype() {
         assert_eq!(values(Tensor::zeros([2, 2], dtype, &CPU)), [0.0; 4]);
         assert_eq!(values(Tensor::ones(3, dtype, &CPU)), [1.0; 3]);
         assert_eq!(values(Tensor::full(7.0, (), dtype, &CPU)), [7.0]);
-        assert_eq!(values(Tensor::full(7.0, [0, 3], dtype, &CPU)), []);
+        assert!(values(Tensor::full(7.0, [0, 3], dtype, &CPU)).is_empty());
         assert_eq!(values(Tensor::arange(1.0, 8.0, 2.0, dtype, &CPU)), [1.0, 3.0, 5.0, 7.0]);
         assert_eq!(values(Tensor::eye(2, dtype, &CPU)), [1.0, 0.0, 0.0, 1.0]);
         assert_eq!(values(Tensor::linspace(0.0, 9.0, 4, dtype, &CPU)), [0.0, 3.0, 6.0, 9.0]);
@@ -32,7 +32,7 @@ fn creation_in_every_dtype() {
         assert_eq!(values(like.full_like(3.0)), [3.0; 2]);
         assert_eq!(values(like.ones_like().and_then(|x| x.zeros_like())), [0.0; 2]);
         with_dtype!(dtype, T => {
-            let list: Vec<T> = [1.0, 0.0].map(|v| <T as Element>::from_f64(v)).to_vec();
+            let list: Vec<T> = [1.0, 0.0].map(<T as Element>::from_f64).to_vec();
             assert_eq!(values(Tensor::from_vec(list.clone(), [2, 1], &CPU)), [1.0, 0.0]);
             assert_eq!(values(Tensor::from_iter(list.clone(), &CPU)), [1.0, 0.0]);
             assert_eq!(values(Tensor::scalar(list[0], &CPU)), [1.0]);
@@ -180,7 +180,7 @@ fn printing_breaks_and_summarises() {
     let x = Tensor::arange(0.0, 20.0, 1.0, DType::F64, &CPU).unwrap().affine(1.0, 0.5).unwrap();
     let lines: Vec<String> = x.to_string().lines().map(str::to_owned).collect();
     assert_eq!(lines.len(), 3);
-    assert!(lines.iter().all(|l| l.len() <= 81) && lines[1].starts_with("         9.5000,"), "{lines:?}");
+    assert!(lines.iter().all(|l| l.len() <= 81) && lines[1].starts_with("         8.5000,"), "{lines:?}");
     let x = Tensor::arange(0.0, 1001.0, 1.0, DType::I64, &CPU).unwrap();
     assert_eq!(x.to_string(), "tensor([   0,    1,    2, ...,  998,  999, 1000])");
     assert!(!x.narrow(0, 0, 1000).unwrap().to_string().contains("..."));
@@ -214,7 +214,7 @@ proptest! {
         let values = part.to_f64_vec().unwrap();
         let n = values.len();
         let mut shapes = vec![vec![n], vec![n, 1], vec![1, n]];
-        shapes.extend((2..=n).filter(|k| n % k == 0).map(|k| vec![k, n / k]));
+        shapes.extend((2..=n).filter(|k| n.is_multiple_of(*k)).map(|k| vec![k, n / k]));
         for shape in shapes {
             let reshaped = part.reshape(&shape).unwrap();
             prop_assert_eq!(reshaped.shape(), &Shape::new(&shape).unwrap());

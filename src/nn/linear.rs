@@ -42,10 +42,10 @@ impl Linear {
         x.linear_relu(&weight, bias.as_ref())
     }
 
-    /// The layer followed by the exact (erf) GELU.
+    /// The layer followed by the exact (erf) GELU, in one pass.
     pub fn forward_gelu(&self, x: &Tensor) -> Result<Tensor> {
         let (weight, bias) = self.tensors();
-        x.linear(&weight, bias.as_ref())?.gelu()
+        x.linear_gelu(&weight, bias.as_ref())
     }
 }
 

@@ -59,11 +59,7 @@ impl Tensor {
 
     /// x Φ(x) with the normal distribution function Φ (Hendrycks & Gimpel 2016), elementwise; float dtypes.
     pub fn gelu(&self) -> Result<Tensor> {
-        unary(self, kernel::Gelu, Save::Input, kernel::GeluBackward, |x, g| {
-            let cdf = x.affine(FRAC_1_SQRT_2, 0.0)?.erf()?.affine(0.5, 0.5)?;
-            let density = x.square()?.affine(-0.5, 0.0)?.exp()?.affine(0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2, 0.0)?;
-            g.mul(&cdf.add(&x.mul(&density)?)?)
-        })
+        unary(self, kernel::Gelu, Save::Input, kernel::GeluBackward, gelu_backward)
     }
 
     /// GELU's tanh form, x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2, elementwise; float dtypes.
@@ -128,4 +124,11 @@ fn elu(x: &Tensor, alpha: f64, scale: f64) -> Result<Tensor> {
         let below = g.mul(&x.clamp(f64::NEG_INFINITY, 0.0)?.exp()?)?.affine(scale * alpha, 0.0)?;
         positive(x)?.where_cond(&g.affine(scale, 0.0)?, &below)
     })
+}
+
+/// The gradient of GELU at `x`, made of operations.
+pub(super) fn gelu_backward(x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    let cdf = x.affine(FRAC_1_SQRT_2, 0.0)?.erf()?.affine(0.5, 0.5)?;
+    let density = x.square()?.affine(-0.5, 0.0)?.exp()?.affine(0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2, 0.0)?;
+    grad.mul(&cdf.add(&x.mul(&density)?)?)
 }

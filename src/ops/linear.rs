@@ -1,39 +1,55 @@
 //! Affine maps of the last axis, fused with their bias and activation.
 
-use super::support::relu_gradient;
-use crate::autograd::{BackwardCtx, Gradient, Op, Saved, record};
+use super::activation::gelu_backward;
+use super::support::{map_owned, relu_gradient};
+use crate::autograd::{BackwardCtx, Gradient, Op, Saved, needs_grad, record};
 use crate::device::Buffer;
+use crate::kernels::elementwise;
 use crate::kernels::gemm::{self, Activation, Epilogue, GemmDesc};
 use crate::{Error, Result, Shape, Tensor};
 
 struct Linear {
     x: Saved,
     weight: Saved,
-    /// The output, where its sign tells the activation's derivative.
-    output: Option<Saved>,
-    /// Whether a bias is the third input.
-    bias: bool,
+    bias: Option<Saved>,
+    activation: Activation,
+    /// What the activation's derivative is computed from: the output (ReLU) or its argument (GELU).
+    activated: Option<Saved>,
+}
+
+impl Linear {
+    /// The gradient before the activation.
+    fn through_activation(&self, ctx: &BackwardCtx<'_>, grad: Tensor) -> Result<Tensor> {
+        let Some(saved) = &self.activated else { return Ok(grad) };
+        match self.activation {
+            Activation::Gelu if ctx.create_graph() => {
+                // The argument again, as part of the graph.
+                let bias = self.bias.as_ref().map(|b| b.get(ctx)).transpose()?;
+                gelu_backward(&self.x.get(ctx)?.linear(&self.weight.get(ctx)?, bias.as_ref())?, &grad)
+            }
+            Activation::Gelu => map_owned(elementwise::GeluBackward, grad, &[&saved.get(ctx)?]),
+            _ => relu_gradient(ctx, grad, &saved.get(ctx)?),
+        }
+    }
 }
 
 impl Op for Linear {
     fn name(&self) -> &'static str {
-        if self.output.is_some() { "linear_relu" } else { "linear" }
+        match self.activation {
+            Activation::None => "linear",
+            Activation::Relu => "linear_relu",
+            Activation::Gelu => "linear_gelu",
+        }
     }
     fn backward(&self, ctx: &BackwardCtx<'_>, grad: Tensor) -> Result<Vec<Option<Gradient>>> {
         let (x, weight) = (self.x.get(ctx)?, self.weight.get(ctx)?);
-        let grad = match &self.output {
-            Some(y) => {
-                let y = y.get(ctx)?;
-                relu_gradient(ctx, grad, &y)?
-            }
-            None => grad,
-        };
+        let grad = self.through_activation(ctx, grad)?;
         let (rows, grad_rows) = (rows(&x)?, rows(&grad)?);
         let mut gradients = vec![
             ctx.want(0, || grad_rows.matmul(&weight)?.reshape(x.shape()))?,
             ctx.want(1, || grad_rows.transpose(0, 1)?.matmul(&rows))?,
         ];
-        if self.bias {
+        if self.bias.is_some() {
             gradients.push(ctx.want(2, || grad_rows.sum_keepdim(&[0])?.reshape([weight.dims()[0]]))?);
         }
         Ok(gradients)
@@ -69,6 +85,11 @@ impl Tensor {
         self.affine_map(weight, bias, Activation::Relu)
     }
 
+    /// [`linear`](Tensor::linear) and the exact [`gelu`](Tensor::gelu) in one pass.
+    pub fn linear_gelu(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        self.affine_map(weight, bias, Activation::Gelu)
+    }
+
     fn affine_map(&self, weight: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
         let features = self.dims().last().copied();
         let wrong_bias = bias.is_some_and(|b| weight.rank() == 0 || b.dims() != &weight.dims()[..1]);
@@ -82,17 +103,26 @@ impl Tensor {
         let (a, b) = (guard_x.view()?, guard_w.view()?);
         let desc = GemmDesc { activation, ..GemmDesc::of(&a, &b)? };
         let epilogue = Epilogue { bias: guard_b.as_ref().map(|g| g.view()).transpose()?, residual: None };
-        let mut out = Buffer::uninit(self.device(), self.dtype(), desc.m * desc.n)?;
-        gemm::gemm(&desc, a, b, epilogue, None, &mut out)?;
+        let inputs: Vec<&Tensor> = [Some(self), Some(weight), bias].into_iter().flatten().collect();
+        let buffer = || Buffer::uninit(self.device(), self.dtype(), desc.m * desc.n);
+        let (mut out, mut argument) = (buffer()?, None);
+        if activation == Activation::Gelu && needs_grad(&inputs) {
+            argument = Some(buffer()?);
+        }
+        gemm::gemm(&desc, a, b, epilogue, argument.as_mut(), &mut out)?;
         let shape = self.shape().with_dim(self.rank() - 1, desc.n);
         let out = Tensor::from_buffer(out, shape)?;
-        let inputs: Vec<&Tensor> = [Some(self), Some(weight), bias].into_iter().flatten().collect();
-        let saved = out.clone();
-        record(out, &inputs, || Linear {
+        let argument = argument.map(|buffer| Tensor::from_buffer(buffer, shape)).transpose()?;
+        record(out.clone(), &inputs, || Linear {
             x: Saved::input(0, self),
             weight: Saved::input(1, weight),
-            output: (activation == Activation::Relu).then(|| Saved::output(&saved)),
-            bias: bias.is_some(),
+            bias: bias.map(|b| Saved::input(2, b)),
+            activation,
+            activated: match activation {
+                Activation::None => None,
+                Activation::Relu => Some(Saved::output(&out)),
+                Activation::Gelu => argument.as_ref().map(Saved::constant),
+            },
         })
     }
 }

@@ -22,6 +22,7 @@ impl Operand<'_> {
         }
     }
 
+    #[expect(clippy::result_large_err, reason = "both sides are the operand itself, moved on")]
     /// The tensor if it may be overwritten by a result of the shape of both.
     fn reusable(self, other: &Tensor) -> std::result::Result<Tensor, Self> {
         match self {

@@ -195,10 +195,7 @@ impl Op for Assign {
         "slice_assign"
     }
     fn backward(&self, ctx: &BackwardCtx<'_>, grad: Tensor) -> Result<Vec<Option<Gradient>>> {
-        let base = || {
-            let zeros = Tensor::zeros(self.region.shape(grad.shape()), grad.dtype(), grad.device())?;
-            grad.assigned(&self.region, &zeros)
-        };
+        let base = || grad.assign(&self.region, &Tensor::zeros((), grad.dtype(), grad.device())?);
         let source = || {
             let part = grad.part(&self.region)?;
             unbroadcast(drop_axes(part, &self.region.dropped, "slice_assign")?, &self.source)
@@ -219,12 +216,11 @@ impl Tensor {
         record(Tensor::from_buffer(out, *whole)?, &[self], || WithinZeros { region: region.clone() })
     }
 
-    /// `source` has the region's shape, with the dropped axes there (of extent 1) or not.
-    fn assigned(&self, region: &Region, source: &Tensor) -> Result<Tensor> {
+    fn assign(&self, region: &Region, source: &Tensor) -> Result<Tensor> {
+        let value = self.assignable(region, source, "slice_assign")?.reshape(region.shape(self.shape()))?;
         let out = self.copy()?;
-        let whole = region.shape(self.shape());
-        out.storage().write(|out| region.write(self.shape(), &source.detach().reshape(whole)?, out))?;
-        Ok(out)
+        out.storage().write(|out| region.write(self.shape(), &value, out))?;
+        record(out, &[self, source], || Assign { region: region.clone(), source: *source.shape() })
     }
 
     /// The source of an assignment, broadcast to the region without its dropped axes.
@@ -294,10 +290,7 @@ impl Tensor {
     /// # Ok::<(), warpsmith::Error>(())
     /// ```
     pub fn slice_assign(&self, slices: &[Slice], source: &Tensor) -> Result<Tensor> {
-        let region = Region::new(self.shape(), slices, "slice_assign")?;
-        let value = self.assignable(&region, source, "slice_assign")?;
-        let out = self.assigned(&region, &value)?;
-        record(out, &[self, source], || Assign { region, source: *source.shape() })
+        self.assign(&Region::new(self.shape(), slices, "slice_assign")?, source)
     }
 
     /// Consecutive parts of `axis` with these extents, which must add up to the axis; views.

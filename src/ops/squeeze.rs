@@ -61,7 +61,7 @@ impl Tensor {
             let expected = format!("a number of elements that {dims:?} divides");
             return Err(Error::shape("reshape", expected, &[*self.shape()]));
         }
-        let inferred = if product == 0 { 0 } else { self.numel() / product };
+        let inferred = self.numel().checked_div(product).unwrap_or(0);
         let dims: Vec<usize> = dims.iter().map(|&d| if d == -1 { inferred } else { d as usize }).collect();
         self.reshape(dims)
     }

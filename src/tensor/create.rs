@@ -27,7 +27,6 @@ impl Tensor {
     }
 
     /// A 1-d tensor of what an iterator gives.
-    #[expect(clippy::should_implement_trait, reason = "FromIterator can name no device and report no error")]
     pub fn from_iter<T: Element>(values: impl IntoIterator<Item = T>, device: &Device) -> Result<Tensor> {
         let values: Vec<T> = values.into_iter().collect();
         Tensor::from_slice(&values, [values.len()], device)

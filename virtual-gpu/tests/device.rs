@@ -159,6 +159,31 @@ fn peers_copy_and_see_each_other() {
 }
 
 #[test]
+fn kernels_reach_pinned_memory_and_peers() {
+    two();
+    let first = Context::on(0);
+    let pinned = support::pinned(4);
+    pinned.fill(5);
+    let source = upload(&[1.0f32; 4]);
+    let _second = Context::on(1);
+    let add = support::function(support::module(support::kernels::PTX), c"add");
+    let (out, twos, count) = (alloc(16), upload(&[2.0f32; 4]), 4u32);
+    let sum = |a: u64| {
+        let mut params = [support::param(&out), support::param(&a), support::param(&twos), support::param(&count)];
+        check(support::launch(add, 1, 4, 0, &mut params));
+        unsafe { sys::cuCtxSynchronize() }
+    };
+    pinned.fill(1.5f32.to_bits());
+    check(sum(pinned.as_ptr() as u64));
+    assert_eq!(download::<f32>(out, 4), [3.5; 4]);
+    check(unsafe { sys::cuCtxEnablePeerAccess(first.0, 0) });
+    check(sum(source));
+    assert_eq!(download::<f32>(out, 4), [3.0; 4]);
+    check(unsafe { sys::cuCtxDisablePeerAccess(first.0) });
+    assert_eq!(sum(source), CUresult::CUDA_ERROR_ILLEGAL_ADDRESS);
+}
+
+#[test]
 fn errors_have_names_and_texts() {
     two();
     let mut text = std::ptr::null();

@@ -116,6 +116,8 @@ fn handles_do_not_mix() {
 /// A sequence of calls drawn at random over a few live and dead handles.
 #[test]
 fn random_sequences_survive() {
+    // Reading what was never written would end the context, and with it the test's reach.
+    support::h100().apply(&virtual_gpu::Options::new().checks("-uninitialised")).expect("checks can change");
     let _context = Context::new();
     let mut state = 0x1234_5678_9abc_def0u64;
     let mut draw = move |below: usize| {
@@ -134,64 +136,77 @@ fn random_sequences_survive() {
         let address = memory[draw(memory.len())].wrapping_add(draw(3) as u64);
         let graph = graphs[draw(graphs.len())];
         let bytes = draw(80);
-        unsafe {
+        // Any code will do.
+        let _any = unsafe {
             match draw(20) {
                 0 => {
                     let mut new = std::ptr::null_mut();
-                    if sys::cuStreamCreate(&mut new, draw(3) as u32) == sys::CUresult::CUDA_SUCCESS {
+                    let result = sys::cuStreamCreate(&mut new, draw(3) as u32);
+                    if result == sys::CUresult::CUDA_SUCCESS {
                         streams.push(new);
                     }
+                    result
                 }
                 1 => {
                     let mut new = std::ptr::null_mut();
-                    if sys::cuEventCreate(&mut new, draw(9) as u32) == sys::CUresult::CUDA_SUCCESS {
+                    let result = sys::cuEventCreate(&mut new, draw(9) as u32);
+                    if result == sys::CUresult::CUDA_SUCCESS {
                         events.push(new);
                     }
+                    result
                 }
                 2 => {
                     let mut new = 0;
-                    if sys::cuMemAlloc_v2(&mut new, bytes) == sys::CUresult::CUDA_SUCCESS {
+                    let result = sys::cuMemAlloc_v2(&mut new, bytes);
+                    if result == sys::CUresult::CUDA_SUCCESS {
                         memory.push(new);
                     }
+                    result
                 }
                 3 => {
                     let mut new = 0;
-                    if sys::cuMemAllocAsync(&mut new, bytes, stream) == sys::CUresult::CUDA_SUCCESS {
+                    let result = sys::cuMemAllocAsync(&mut new, bytes, stream);
+                    if result == sys::CUresult::CUDA_SUCCESS {
                         memory.push(new);
                     }
+                    result
                 }
-                4 => drop(sys::cuMemFree_v2(address)),
-                5 => drop(sys::cuMemFreeAsync(address, stream)),
-                6 => drop(sys::cuEventRecord(event, stream)),
-                7 => drop(sys::cuStreamWaitEvent(stream, event, draw(3) as u32)),
-                8 => drop(sys::cuStreamBeginCapture_v2(stream, relaxed)),
+                4 => sys::cuMemFree_v2(address),
+                5 => sys::cuMemFreeAsync(address, stream),
+                6 => sys::cuEventRecord(event, stream),
+                7 => sys::cuStreamWaitEvent(stream, event, draw(3) as u32),
+                8 => sys::cuStreamBeginCapture_v2(stream, relaxed),
                 9 => {
                     let mut new = std::ptr::null_mut();
-                    if sys::cuStreamEndCapture(stream, &mut new) == sys::CUresult::CUDA_SUCCESS {
+                    let result = sys::cuStreamEndCapture(stream, &mut new);
+                    if result == sys::CUresult::CUDA_SUCCESS {
                         graphs.push(new);
                     }
+                    result
                 }
-                10 => drop(sys::cuMemsetD8Async(address, 1, bytes, stream)),
-                11 => drop(sys::cuMemcpyHtoDAsync_v2(address, host.as_ptr().cast(), bytes.min(64), stream)),
-                12 => drop(sys::cuMemcpyDtoDAsync_v2(address, memory[draw(memory.len())], bytes, stream)),
-                13 => drop(sys::cuStreamSynchronize(stream)),
-                14 => drop(sys::cuEventQuery(event)),
+                10 => sys::cuMemsetD8Async(address, 1, bytes, stream),
+                11 => sys::cuMemcpyHtoDAsync_v2(address, host.as_ptr().cast(), bytes.min(64), stream),
+                12 => sys::cuMemcpyDtoDAsync_v2(address, memory[draw(memory.len())], bytes, stream),
+                13 => sys::cuStreamSynchronize(stream),
+                14 => sys::cuEventQuery(event),
                 15 => {
                     let mut exec = std::ptr::null_mut();
-                    if sys::cuGraphInstantiateWithFlags(&mut exec, graph, 0) == sys::CUresult::CUDA_SUCCESS {
-                        sys::cuGraphLaunch(exec, stream);
-                        sys::cuGraphExecDestroy(exec);
+                    let result = sys::cuGraphInstantiateWithFlags(&mut exec, graph, 0);
+                    if result == sys::CUresult::CUDA_SUCCESS {
+                        let _any = sys::cuGraphLaunch(exec, stream);
+                        check(sys::cuGraphExecDestroy(exec));
                     }
+                    result
                 }
-                16 => drop(sys::cuGraphDestroy(graph)),
-                17 => drop(sys::cuStreamDestroy_v2(stream)),
-                18 => drop(sys::cuEventDestroy_v2(event)),
+                16 => sys::cuGraphDestroy(graph),
+                17 => sys::cuStreamDestroy_v2(stream),
+                18 => sys::cuEventDestroy_v2(event),
                 _ => {
                     let target = host.as_mut_ptr().cast();
-                    sys::cuMemsetD8_v2(address, 0, bytes.min(64));
-                    sys::cuMemcpyDtoHAsync_v2(target, address, bytes.min(64), stream);
+                    let _any = sys::cuMemsetD8_v2(address, 0, bytes.min(64));
+                    sys::cuMemcpyDtoHAsync_v2(target, address, bytes.min(64), stream)
                 }
             }
-        }
+        };
     }
 }

@@ -37,7 +37,13 @@ fn a_buffer_of_parameters() {
     }
     buffer[24..28].copy_from_slice(&1_000u32.to_le_bytes());
     let run = |mut size: usize, buffer: *mut c_void| {
-        let mut extra = [1 as *mut c_void, buffer, 2 as *mut c_void, (&raw mut size).cast(), std::ptr::null_mut()];
+        let mut extra = [
+            std::ptr::without_provenance_mut(1),
+            buffer,
+            std::ptr::without_provenance_mut(2),
+            (&raw mut size).cast(),
+            std::ptr::null_mut(),
+        ];
         let null = std::ptr::null_mut();
         let none = std::ptr::null_mut();
         unsafe { sys::cuLaunchKernel(add, 8, 1, 1, 128, 1, 1, 0, null, none, extra.as_mut_ptr()) }

@@ -284,6 +284,43 @@ fn pools_of_the_program() {
 }
 
 #[test]
+fn physical_memory_is_mapped_where_wanted() {
+    let _context = Context::new();
+    let mut prop: sys::CUmemAllocationProp = unsafe { std::mem::zeroed() };
+    prop.type_ = sys::CUmemAllocationType::CU_MEM_ALLOCATION_TYPE_PINNED;
+    prop.location.type_ = sys::CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE;
+    let mut unit = 0;
+    let minimum = sys::CUmemAllocationGranularity_flags::CU_MEM_ALLOC_GRANULARITY_MINIMUM;
+    check(unsafe { sys::cuMemGetAllocationGranularity(&mut unit, &prop, minimum) });
+    let (mut handle, mut range) = (0, 0);
+    assert_eq!(unsafe { sys::cuMemCreate(&mut handle, unit + 1, &prop, 0) }, INVALID);
+    check(unsafe { sys::cuMemCreate(&mut handle, unit, &prop, 0) });
+    check(unsafe { sys::cuMemAddressReserve(&mut range, 2 * unit, 0, 0, 0) });
+    let second = range + unit as u64;
+    check(unsafe { sys::cuMemMap(range, unit, 0, handle, 0) });
+    assert_eq!(unsafe { sys::cuMemMap(range, unit, 0, handle, 0) }, INVALID);
+    check(unsafe { sys::cuMemMap(second, unit, 0, handle, 0) });
+    // Without access nothing can be done with it.
+    assert_eq!(unsafe { sys::cuMemsetD32_v2(range, 1, 4) }, INVALID);
+    let flags = sys::CUmemAccess_flags::CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+    let desc = sys::CUmemAccessDesc { location: prop.location, flags };
+    check(unsafe { sys::cuMemSetAccess(range, 2 * unit, &desc, 1) });
+    check(unsafe { sys::cuMemsetD32_v2(range, 42, 4) });
+    // The same memory, seen twice.
+    assert_eq!(download::<u32>(second, 4), [42; 4]);
+    let mut access = 0;
+    check(unsafe { sys::cuMemGetAccess(&mut access, &prop.location, second) });
+    assert_eq!(access, 3);
+    assert_eq!(unsafe { sys::cuMemAddressFree(range, 2 * unit) }, INVALID);
+    check(unsafe { sys::cuMemRelease(handle) });
+    check(unsafe { sys::cuMemUnmap(range, 2 * unit) });
+    assert_eq!(unsafe { sys::cuMemUnmap(range, unit) }, INVALID);
+    assert_eq!(unsafe { sys::cuMemsetD32_v2(range, 1, 4) }, INVALID);
+    check(unsafe { sys::cuMemAddressFree(range, 2 * unit) });
+    assert_eq!(unsafe { sys::cuMemRelease(handle) }, INVALID);
+}
+
+#[test]
 fn addresses_are_described() {
     let context = Context::new();
     let device = upload(&[0u8; 1_000]);

@@ -176,7 +176,7 @@ unsafe extern "C" fn note_stream(_stream: CUstream, status: CUresult, data: *mut
 fn host_functions_run_in_their_place() {
     let _context = Context::new();
     let queue = stream(true);
-    check(unsafe { sys::cuLaunchHostFunc(queue, Some(note), 1 as *mut c_void) });
+    check(unsafe { sys::cuLaunchHostFunc(queue, Some(note), std::ptr::without_provenance_mut(1)) });
     check(unsafe { sys::cuStreamAddCallback(queue, Some(note_stream), 2 as *mut c_void, 0) });
     check(unsafe { sys::cuLaunchHostFunc(queue, Some(note), 3 as *mut c_void) });
     check(unsafe { sys::cuStreamSynchronize(queue) });

@@ -84,7 +84,8 @@ fn write_program(folder: &Path, crates: &[PathBuf]) -> Result<PathBuf> {
         "[package]\nname = \"packed-program\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n\
          [features]\nwrong = []\n\n[dependencies]\nwarpsmith = {{ path = {library:?} }}\n\n\
          [build-dependencies]\nwarpsmith-build = {{ path = {build:?} }}\n\n\
-         [patch.crates-io]\nwarpsmith-build = {{ path = {build:?} }}\n"
+         [patch.crates-io]\nwarpsmith-build = {{ path = {build:?} }}\n\n\
+         [profile.dev]\ndebug = false\nincremental = false\n"
     );
     let write = |name: &str, text: &str| {
         let path = program.join(name);

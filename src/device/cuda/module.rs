@@ -164,8 +164,8 @@ fn load(device: &CudaDevice, module: &Module) -> Result<LoadedModule> {
         let mut bytes = image.decompress().map_err(|error| format_error(module, &error))?;
         // PTX is text and must end in NUL; machine code knows its own length.
         bytes.push(0);
-        // SAFETY: the image is whole, ends in NUL if it is text, and outlives the call; the context is current.
-        match unsafe { result::module::load_data(bytes.as_ptr().cast()) } {
+        // SAFETY: the image is whole and ends in NUL if it is text; the context is current.
+        match unsafe { load_image(&bytes) } {
             Ok(handle) => {
                 return Ok(LoadedModule {
                     handle,
@@ -175,18 +175,51 @@ fn load(device: &CudaDevice, module: &Module) -> Result<LoadedModule> {
                     found: Mutex::new(HashMap::new()),
                 });
             }
-            Err(error) => failures.push(failure(image, error, nvrtc, device.spec())),
+            Err((error, log)) => failures.push(failure(image, error, &log, nvrtc, device.spec())),
         }
     }
     Err(no_image(device.spec(), module, images, &failures))
 }
 
-fn failure(image: &Image, error: DriverError, nvrtc: (u32, u32), spec: &GpuSpec) -> String {
+/// Loads an image into the current context; a failure comes with what the driver's compiler has written.
+///
+/// # Safety
+/// The image must be whole, and end in NUL if it is PTX.
+unsafe fn load_image(image: &[u8]) -> Result<sys::CUmodule, (DriverError, String)> {
+    let mut log = [0u8; 4096];
+    let mut options =
+        [sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER, sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
+    // The second value is a number in a pointer's place, as the interface wants it.
+    let mut values = [log.as_mut_ptr().cast(), std::ptr::without_provenance_mut(log.len())];
+    let mut module = std::ptr::null_mut();
+    // SAFETY: as many options as values; the log, the image and the result outlive the call.
+    let status = unsafe {
+        sys::cuModuleLoadDataEx(
+            &mut module,
+            image.as_ptr().cast(),
+            options.len() as u32,
+            options.as_mut_ptr(),
+            values.as_mut_ptr(),
+        )
+    };
+    match status.result() {
+        Ok(()) => Ok(module),
+        Err(error) => {
+            let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
+            Err((error, String::from_utf8_lossy(&log[..end]).trim().to_owned()))
+        }
+    }
+}
+
+fn failure(image: &Image, error: DriverError, log: &str, nvrtc: (u32, u32), spec: &GpuSpec) -> String {
     let kind = match image.format {
         Format::Cubin => "machine code",
         Format::Ptx => "PTX",
     };
     let mut text = format!("{kind} for {}: {}", image.arch, driver_error("module", error));
+    if !log.is_empty() {
+        text += &format!(" ({log})");
+    }
     if error.0 == CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION {
         let (major, minor) = (spec.driver_version / 1000, spec.driver_version % 1000 / 10);
         text += &format!(

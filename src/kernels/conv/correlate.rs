@@ -7,7 +7,7 @@ use super::planes::{Pass, Planes, of_forward, of_input};
 use super::{ConvDesc, Direction};
 use crate::Result;
 use crate::device::cpu::{Float, Real, TileAt, TileMut, Vector, WithSimd, dispatch, for_each_chunk, for_each_tile};
-use crate::kernels::gemm::micro::{Columns, MAX_MR, MAX_NR, NV, TileShape, any_tile, panel_rows};
+use crate::kernels::gemm::micro::{Columns, MAX_MR, MAX_NR, NV, Rows, TileShape, any_tile, full_tile, panel_rows};
 use crate::kernels::gemm::scratch;
 use pulp::Simd;
 use std::ops::Range;
@@ -40,30 +40,49 @@ pub(super) fn run<T: Float<Acc: Vector>>(
         Direction::Input => (desc.pixels(), desc.input[0] * desc.input[1]),
         _ => (desc.input[0] * desc.input[1], desc.pixels()),
     };
-    // The weights of every group and pass, as panels of rows.
-    let height = |first: usize| shape.mr.min(outer - first);
-    let heights: usize = (0..outer).step_by(shape.mr).map(|first| panel_rows(height(first))).sum();
+    // The weights of every group and pass, as panels of rows; or as they lie, where so few registers use each of them
+    // that packing would cost as much as the products.
+    let tiles: usize = passes.iter().map(|p| p.positions.len().div_ceil(NV)).max().unwrap_or(0);
+    let in_place = outer.is_multiple_of(shape.mr) && tiles * batch.div_ceil(planes.images) <= 2;
+    let in_place = T::as_acc(weight).filter(|_| in_place);
+    let heights = padded_rows(outer, shape.mr);
     let terms: usize = passes.iter().map(|p| p.terms.len()).sum();
-    let mut packed = scratch::<T::Acc>(groups * heights * terms)?;
+    let mut packed = scratch::<T::Acc>(if in_place.is_some() { 0 } else { groups * heights * terms })?;
     let packed = packed.as_mut_slice::<T::Acc>()?;
-    pack_weights(direction, desc, passes, weight, shape, packed);
-    let packed = &*packed;
+    let places = match in_place {
+        Some(_) => passes.iter().map(|pass| Places::of(direction, desc, pass)).collect(),
+        None => {
+            pack_weights(direction, desc, passes, weight, shape, packed);
+            vec![]
+        }
+    };
+    let (packed, places) = (&*packed, &places[..]);
     let images = planes.images;
+    let taps = desc.windows[0].kernel * desc.windows[1].kernel;
     let fill = |first: usize, count: usize, group: usize, to: &mut [T::Acc]| {
         let stride = groups * inner * from_size;
         planes.fill(&from[first * stride + group * inner * from_size..], stride, count, to);
     };
     let correlate = |group: usize, planes: &[T::Acc], at: TileAt, out: TileMut<'_, T>| {
-        let weights = &packed[group * heights * terms..][..heights * terms];
+        let weights = match in_place {
+            Some(all) => Weights::InPlace { all: &all[group * outer * inner * taps..], places },
+            None => Weights::Packed(&packed[group * heights * terms..][..heights * terms]),
+        };
         let bias = bias.map(|b| &b[group * outer..][..outer]);
         let first = at.col / size - group * outer;
         let channels = first..first + at.cols / size;
-        dispatch(Correlation { passes, planes, weights, outer, bias, channels, images: at.rows, size, out });
+        let mut outputs = Outputs { bias, channels: channels.clone(), images: at.rows, size, out };
+        if passes.iter().any(|p| p.terms.is_empty()) {
+            outputs.fill_with_bias();
+        }
+        let mut store = |pass: &Pass, v: usize, channel: usize, values: &mut [T::Acc]| {
+            outputs.store(pass, v, shape.lanes, channel, values);
+        };
+        dispatch(Correlation { passes, planes, weights, outer, channels, store: &mut store });
     };
     if batch.div_ceil(images) * groups >= SETS {
         let failed = OnceLock::new();
-        let shape = [1, batch, groups * outer * size];
-        for_each_tile([out], shape, [images, outer * size], true, |at, [out]| {
+        for_each_tile([out], [1, batch, groups * outer * size], [images, outer * size], true, |at, [out]| {
             let group = at.col / (outer * size);
             let work = || -> Result<()> {
                 let mut room = scratch::<T::Acc>(planes.len())?;
@@ -94,6 +113,51 @@ pub(super) fn run<T: Float<Acc: Vector>>(
     Ok(())
 }
 
+/// Rows of all panels together.
+fn padded_rows(rows: usize, mr: usize) -> usize {
+    let rest = rows % mr;
+    rows - rest + if rest > 0 { panel_rows(rest) } else { 0 }
+}
+
+/// Where a group's weights are.
+#[derive(Clone, Copy)]
+enum Weights<'a, A> {
+    /// In panels, pass after pass.
+    Packed(&'a [A]),
+    /// In the weight tensor, from the group's first on.
+    InPlace { all: &'a [A], places: &'a [Places] },
+}
+
+/// Where a pass finds its weights in a group's part of the weight tensor.
+struct Places {
+    /// Of each term, for row 0.
+    terms: Vec<usize>,
+    /// From one row to the next.
+    row: usize,
+}
+
+impl Places {
+    fn of(direction: Direction, desc: &ConvDesc, pass: &Pass) -> Self {
+        let [down, across] = desc.windows.map(|w| w.kernel);
+        let (taps, c) = (down * across, desc.channels[0] / desc.groups);
+        let (term, row) = if direction == Direction::Input { (c * taps, taps) } else { (taps, c * taps) };
+        Places { terms: pass.terms.iter().map(|&[k, a, b]| k * term + a * across + b).collect(), row }
+    }
+}
+
+/// A column of weights that lie in place.
+struct Strided<'a, A> {
+    from: &'a [A],
+    row: usize,
+}
+
+impl<A: Copy> Rows<A> for Strided<'_, A> {
+    #[inline(always)]
+    fn element(&self, r: usize) -> A {
+        self.from[r * self.row]
+    }
+}
+
 /// Packs weights as the passes' terms order them: per group, pass and panel of rows, `rows` numbers per term.
 fn pack_weights<T: Float>(
     direction: Direction,
@@ -104,9 +168,9 @@ fn pack_weights<T: Float>(
     to: &mut [T::Acc],
 ) {
     let [down, across] = desc.windows.map(|w| w.kernel);
-    let taps = down * across;
     let (c, o) = (desc.channels[0] / desc.groups, desc.channels[1] / desc.groups);
     let outer = if direction == Direction::Input { c } else { o };
+    let taps = down * across;
     let mut rest = to;
     let mut panels = vec![];
     for group in 0..desc.groups {
@@ -123,14 +187,12 @@ fn pack_weights<T: Float>(
     for_each_chunk(&mut panels, per_task, |_, panels| {
         for (group, pass, first, rows, panel) in panels {
             let height = panel_rows(*rows);
-            for (to, &[k, a, b]) in panel.chunks_exact_mut(height).zip(&pass.terms) {
+            let places = Places::of(direction, desc, pass);
+            let weight = &weight[*group * c * o * taps + *first * places.row..];
+            for (to, &place) in panel.chunks_exact_mut(height).zip(&places.terms) {
                 to[*rows..].fill(T::Acc::ZERO);
-                for (i, to) in to[..*rows].iter_mut().enumerate() {
-                    // Weights are (o, c, taps) within a group.
-                    let row = *first + i;
-                    let (oi, ci) = if direction == Direction::Input { (k, row) } else { (row, k) };
-                    *to = weight[((*group * o + oi) * c + ci) * taps + a * across + b].to_acc();
-                }
+                let from = weight[place..].iter().step_by(places.row);
+                to[..*rows].iter_mut().zip(from).for_each(|(to, from)| *to = from.to_acc());
             }
         }
     });
@@ -149,15 +211,73 @@ impl<A: Vector> Columns<A> for Shifted<'_, A> {
     }
 }
 
-/// Some output channels of one set of images.
-struct Correlation<'a, T: Float> {
+/// Some output channels of one set of images. Generic over the accumulator alone, so that register tiles are compiled
+/// once for it and not per dtype.
+struct Correlation<'a, A> {
     passes: &'a [Pass],
-    planes: &'a [T::Acc],
-    weights: &'a [T::Acc],
+    planes: &'a [A],
+    weights: Weights<'a, A>,
     /// Channels of the group.
     outer: usize,
-    bias: Option<&'a [T]>,
     /// The channels to compute.
+    channels: Range<usize>,
+    /// Takes a channel's sums for some registers: the pass, the first register, the channel.
+    store: &'a mut dyn FnMut(&Pass, usize, usize, &mut [A]),
+}
+
+impl<A: Vector> WithSimd for Correlation<'_, A> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Correlation { passes, planes, weights, outer, channels, store } = self;
+        let (mr, lanes) = (crate::kernels::gemm::micro::full_rows::<S>(), A::lanes::<S>());
+        let mut tile = [A::ZERO; MAX_MR * MAX_NR];
+        let mut base = 0;
+        for (index, pass) in passes.iter().enumerate() {
+            let terms = pass.terms.len();
+            let registers_of = if terms == 0 { 0 } else { pass.positions.len() };
+            for v in (0..registers_of).step_by(NV) {
+                let registers = NV.min(registers_of - v);
+                let stride = registers * lanes;
+                let mut positions = [0; NV];
+                positions[..registers].copy_from_slice(&pass.positions[v..v + registers]);
+                for first in channels.clone().step_by(mr) {
+                    let rows = mr.min(outer - first);
+                    let height = panel_rows(rows);
+                    let columns = pass.offsets.iter().map(
+                        #[inline(always)]
+                        |&offset| Shifted { from: &planes[offset..], positions },
+                    );
+                    match weights {
+                        Weights::Packed(all) => {
+                            let panel = &all[base + first * terms..][..height * terms];
+                            any_tile::<A, S>(simd, (height, registers), panel, columns, &mut tile);
+                        }
+                        Weights::InPlace { all, places } => {
+                            let Places { terms, row } = &places[index];
+                            let all = &all[first * row..];
+                            let rows = terms.iter().map(
+                                #[inline(always)]
+                                |&term| Strided { from: &all[term..], row: *row },
+                            );
+                            full_tile::<A, S>(simd, registers, rows, columns, &mut tile);
+                        }
+                    }
+                    for r in 0..rows {
+                        store(pass, v, first + r, &mut tile[r * stride..][..stride]);
+                    }
+                }
+            }
+            base += padded_rows(outer, mr) * terms;
+        }
+    }
+}
+
+/// Where the sums of one task go.
+struct Outputs<'a, T> {
+    bias: Option<&'a [T]>,
+    /// The task's channels.
     channels: Range<usize>,
     /// How many images are there; lanes of further ones are dropped.
     images: usize,
@@ -167,48 +287,7 @@ struct Correlation<'a, T: Float> {
     out: TileMut<'a, T>,
 }
 
-impl<T: Float<Acc: Vector>> WithSimd for Correlation<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let Correlation { passes, planes, weights, outer, .. } = self;
-        let (mr, lanes) = (crate::kernels::gemm::micro::full_rows::<S>(), T::Acc::lanes::<S>());
-        let mut tile = [T::Acc::ZERO; MAX_MR * MAX_NR];
-        let mut base = 0;
-        if passes.iter().any(|p| p.terms.is_empty()) {
-            self.fill_with_bias();
-        }
-        for pass in passes {
-            let terms = pass.terms.len();
-            let registers_of = if terms == 0 { 0 } else { pass.positions.len() };
-            for v in (0..registers_of).step_by(NV) {
-                let registers = NV.min(registers_of - v);
-                let stride = registers * lanes;
-                let mut positions = [0; NV];
-                positions[..registers].copy_from_slice(&pass.positions[v..v + registers]);
-                for first in self.channels.clone().step_by(mr) {
-                    let rows = mr.min(outer - first);
-                    let height = panel_rows(rows);
-                    let panel = &weights[base + first * terms..][..height * terms];
-                    let columns = pass.offsets.iter().map(
-                        #[inline(always)]
-                        |&offset| Shifted { from: &planes[offset..], positions },
-                    );
-                    any_tile::<T::Acc, S>(simd, (height, registers), panel, columns, &mut tile);
-                    for r in 0..rows {
-                        let values = &mut tile[r * stride..][..stride];
-                        self.store(pass, v, lanes, first + r, values);
-                    }
-                }
-            }
-            let rest = outer % mr;
-            base += (outer - rest + if rest > 0 { panel_rows(rest) } else { 0 }) * terms;
-        }
-    }
-}
-
-impl<T: Float> Correlation<'_, T> {
+impl<T: Float> Outputs<'_, T> {
     /// What outputs that no tap reaches hold.
     fn fill_with_bias(&mut self) {
         for image in 0..self.images {
@@ -219,7 +298,6 @@ impl<T: Float> Correlation<'_, T> {
     }
 
     /// Stores the registers from `v` on of one channel.
-    #[inline(always)]
     fn store(&mut self, pass: &Pass, v: usize, lanes: usize, channel: usize, values: &mut [T::Acc]) {
         if let Some(bias) = self.bias {
             let b = bias[channel].to_acc();

@@ -6,7 +6,7 @@
 //! shapes only.
 
 use super::ConvDesc;
-use super::planes::{Pass, Planes};
+use super::planes::{Pass, Planes, Segment};
 use crate::Result;
 use crate::device::cpu::{Float, Real, TileAt, TileMut, Vector, WithSimd, dispatch, for_each_chunk, for_each_tile};
 use crate::kernels::gemm::micro::TileShape;
@@ -30,7 +30,11 @@ pub(super) fn run<T: Float<Acc: Vector>>(
     let plane = desc.input[0] * desc.input[1];
     let width = pass.positions.len() * lanes;
     // A set of interleaved images of a group: its planes, then the gradient in the order of the registers' lanes.
-    let set = planes.len() + o * width;
+    // The gradient of whole registers side by side is read where it lies.
+    let in_order = |(v, s): (usize, &Segment)| (s.lane, s.len, s.to) == (0, lanes, v * lanes);
+    let whole = planes.images == 1 && width == pixels && pass.segments.iter().enumerate().all(in_order);
+    let direct = T::as_acc(grad).filter(|_| whole);
+    let set = planes.len() + if direct.is_some() { 0 } else { o * width };
     let sets = (BLOCK / (set * groups).max(1)).clamp(1, batch.div_ceil(planes.images).max(1));
     let mut room = scratch::<T::Acc>(sets * groups * set)?;
     let room = room.as_mut_slice::<T::Acc>()?;
@@ -55,7 +59,13 @@ pub(super) fn run<T: Float<Acc: Vector>>(
         // Tasks of about 2^20 multiply-adds, in whole register tiles.
         let cols = ((1 << 20) / (ROWS * width * count).max(1)).next_multiple_of(6).max(6);
         for_each_tile([&mut *sums], [groups, o, terms], [ROWS, cols], true, |at, [out]| {
-            dispatch(Products { block, set, groups, grad: planes.len(), width, pass, at, out });
+            let grads = match direct {
+                Some(all) => {
+                    Grads { all: &all[first * groups * o * pixels..], set: groups * o * pixels, group: o * pixels }
+                }
+                None => Grads { all: &block[planes.len()..], set: set * groups, group: set },
+            };
+            dispatch(Products { block, set, groups, grads, width, pass, at, out });
         });
     }
     T::narrow(sums, out);
@@ -84,14 +94,23 @@ fn spread<'a, T: Float>(pass: &Pass, lanes: usize, there: usize, grad: impl Fn(u
     }
 }
 
+/// The output's gradient of a block, a channel's numbers in the order of the registers' lanes.
+#[derive(Clone, Copy)]
+struct Grads<'a, A> {
+    all: &'a [A],
+    /// From one set to the next.
+    set: usize,
+    /// From one group to the next.
+    group: usize,
+}
+
 /// Some rows and columns of the weight's gradient, for one block of images.
 struct Products<'a, A> {
     block: &'a [A],
     /// Numbers per set and group.
     set: usize,
     groups: usize,
-    /// Where a set's gradient starts.
-    grad: usize,
+    grads: Grads<'a, A>,
     /// Numbers per channel of the gradient.
     width: usize,
     pass: &'a Pass,
@@ -148,9 +167,9 @@ impl<A: Vector> Products<'_, A> {
         let mut acc = [[A::splat(simd, A::ZERO); Q]; R];
         let mut offsets = [0; Q];
         offsets.copy_from_slice(&self.pass.offsets[self.at.col + col..][..Q]);
-        for set in self.block.chunks_exact(self.set * self.groups) {
-            let set = &set[self.at.batch * self.set..][..self.set];
-            let (planes, grads) = set.split_at(self.grad);
+        for (i, set) in self.block.chunks_exact(self.set * self.groups).enumerate() {
+            let planes = &set[self.at.batch * self.set..][..self.set];
+            let grads = &self.grads.all[i * self.grads.set + self.at.batch * self.grads.group..];
             let mut taps = [planes; Q];
             for q in 0..Q {
                 taps[q] = &planes[offsets[q]..];

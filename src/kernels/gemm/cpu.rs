@@ -5,10 +5,11 @@ use super::pack::{Matrix, pack_a, pack_b, packed_a_len, packed_b_len};
 use super::plan::{GemmPlan, Schedule, plan};
 use super::{Activation, Epilogue, GemmDesc};
 use crate::device::cpu::{
-    Float, Real, TileAt, TileMut, Vector, WithSimd, dispatch, for_each_chunk, for_each_tile, load_strided,
+    Float, Real, TileAt, TileMut, Vector, WithSimd, dispatch, for_each_chunk, for_each_tile, load_strided, vectorize,
 };
 use crate::device::{Buffer, View};
-use crate::{Device, Error, Layout, Result, Shape};
+use crate::kernels::elementwise::{Gelu, Map};
+use crate::{Device, Layout, Result, Shape};
 use pulp::Simd;
 use std::sync::OnceLock;
 
@@ -76,7 +77,7 @@ pub(super) fn gemm<T: Float<Acc: Vector>>(
         }
     };
     each_tile(out, before, [1, batch, m * n], [run, m * n], batch > run, &task);
-    first_error(failed)
+    failed.into_inner().map_or(Ok(()), Err)
 }
 
 /// [`for_each_tile`] over an output and perhaps a second one.
@@ -203,39 +204,40 @@ fn blocks<T: Float<Acc: Vector>, O: Float<Acc = T::Acc>>(
             pack_b(b, n, kb, shape, packed_b);
         }
         let (packed_a, packed_b) = (&*packed_a, &*packed_b);
-        let task = |at: TileAt, out: TileMut<'_, O>, before: Option<TileMut<'_, O>>| {
-            dispatch(Block { a: packed_a, b: packed_b, kb, n, first, last, finish, item: item * m, at, out, before });
+        let task = |at: TileAt, mut out: TileMut<'_, O>, mut before: Option<TileMut<'_, O>>| {
+            let mut store = |row: usize, col: usize, run: &mut [T::Acc]| {
+                let start = (item * m + at.row + row) * n + at.col + col;
+                let place = Place { start, col: at.col + col, first, last };
+                let before = before.as_mut().map(|b| &mut b.row(row)[col..col + run.len()]);
+                store(finish, place, run, before, &mut out.row(row)[col..][..run.len()]);
+            };
+            dispatch(Block { a: packed_a, b: packed_b, kb, at, store: &mut store });
         };
         each_tile(out, before.as_deref_mut(), [1, m, n], [plan.mc, plan.nc], parallel, &task);
     }
     Ok(())
 }
 
-/// One task: a block of the output for one block of K.
-struct Block<'a, T: Float, O> {
-    a: &'a [T::Acc],
-    b: &'a [T::Acc],
+/// One task: a block of the output for one block of K. Generic over the accumulator alone, so that register tiles are
+/// compiled once for it and not per dtype.
+struct Block<'a, A> {
+    a: &'a [A],
+    b: &'a [A],
     kb: usize,
-    n: usize,
-    first: bool,
-    last: bool,
-    finish: &'a Finish<'a, T>,
-    /// Rows of the products before this one.
-    item: usize,
     at: TileAt,
-    out: TileMut<'a, O>,
-    before: Option<TileMut<'a, O>>,
+    /// Takes runs of rows: the first row and column inside the block, and the products.
+    store: &'a mut dyn FnMut(usize, usize, &mut [A]),
 }
 
-impl<T: Float<Acc: Vector>, O: Float<Acc = T::Acc>> WithSimd for Block<'_, T, O> {
+impl<A: Vector> WithSimd for Block<'_, A> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let Block { a, b, kb, n, first, last, finish, item, at, .. } = self;
-        let (mr, lanes) = (super::micro::full_rows::<S>(), T::Acc::lanes::<S>());
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Block { a, b, kb, at, store } = self;
+        let (mr, lanes) = (super::micro::full_rows::<S>(), A::lanes::<S>());
         let nr = super::micro::NV * lanes;
-        let mut tile = [T::Acc::ZERO; MAX_MR * MAX_NR];
+        let mut tile = [A::ZERO; MAX_MR * MAX_NR];
         for row in (0..at.rows).step_by(mr) {
             let rows = mr.min(at.rows - row);
             let height = panel_rows(rows);
@@ -245,13 +247,9 @@ impl<T: Float<Acc: Vector>, O: Float<Acc = T::Acc>> WithSimd for Block<'_, T, O>
                 let registers = cols.div_ceil(lanes);
                 let stride = registers * lanes;
                 let panel_b = &b[(at.col + col) * kb..][..stride * kb];
-                any_tile::<T::Acc, S>(simd, (height, registers), panel_a, panel_b.chunks_exact(stride), &mut tile);
+                any_tile::<A, S>(simd, (height, registers), panel_a, panel_b.chunks_exact(stride), &mut tile);
                 for r in 0..rows {
-                    let start = (item + at.row + row + r) * n + at.col + col;
-                    let place = Place { start, col: at.col + col, first, last };
-                    let before = self.before.as_mut().map(|b| &mut b.row(row + r)[col..col + cols]);
-                    let out = &mut self.out.row(row + r)[col..col + cols];
-                    store(finish, place, &mut tile[r * stride..][..cols], before, out);
+                    store(row + r, col, &mut tile[r * stride..][..cols]);
                 }
             }
         }
@@ -272,7 +270,6 @@ struct Place {
 }
 
 /// Stores a run of a row (at most [`MAX_NR`]) of the product, with what the epilogue makes of it.
-#[inline(always)]
 fn store<T: Float, O: Float<Acc = T::Acc>>(
     finish: &Finish<'_, T>,
     place: Place,
@@ -301,15 +298,18 @@ fn store<T: Float, O: Float<Acc = T::Acc>>(
         if let Some(before) = before {
             O::narrow(run, before);
         }
-        match finish.activation {
-            Activation::None => {}
-            Activation::Relu => run.iter_mut().for_each(|x| *x = x.maximum(T::Acc::ZERO)),
-        }
+        activate(finish.activation, run);
     }
     O::narrow(run, out);
 }
 
-/// Makes an error of a failed task the call's error.
-pub(crate) fn first_error(failed: OnceLock<Error>) -> Result<()> {
-    failed.into_inner().map_or(Ok(()), Err)
+fn activate<A: Real>(activation: Activation, run: &mut [A]) {
+    match activation {
+        Activation::None => {}
+        Activation::Relu => run.iter_mut().for_each(|x| *x = x.maximum(A::ZERO)),
+        Activation::Gelu => vectorize(
+            #[inline(always)]
+            || run.iter_mut().for_each(|x| *x = Gelu.eval([*x])),
+        ),
+    }
 }

@@ -68,23 +68,36 @@ impl<A: Vector> Columns<A> for &[A] {
     }
 }
 
-/// Σ over k of `a[k][r] · b(k)[..]` for `MR` rows and `V` registers; `a` holds `MR` numbers per k.
+/// One column of A beside a tile.
+pub trait Rows<A> {
+    /// Element `r` of the column.
+    fn element(&self, r: usize) -> A;
+}
+
+impl<A: Vector> Rows<A> for &[A] {
+    #[inline(always)]
+    fn element(&self, r: usize) -> A {
+        self[r]
+    }
+}
+
+/// Σ over k of `a(k)[r] · b(k)[..]` for `MR` rows and `V` registers.
 #[inline(always)]
 pub fn tile<A: Vector, S: Simd, const MR: usize, const V: usize>(
     simd: S,
-    a: &[A],
+    a: impl Iterator<Item = impl Rows<A>>,
     b: impl Iterator<Item = impl Columns<A>>,
     out: &mut [A; MAX_MR * MAX_NR],
 ) {
     let lanes = A::lanes::<S>();
     let mut acc = [[A::splat(simd, A::ZERO); V]; MR];
-    for (a, b) in a.chunks_exact(MR).zip(b) {
+    for (a, b) in a.zip(b) {
         let mut column = [A::splat(simd, A::ZERO); V];
         for v in 0..V {
             column[v] = b.register(simd, v);
         }
         for r in 0..MR {
-            let row = A::splat(simd, a[r]);
+            let row = A::splat(simd, a.element(r));
             for v in 0..V {
                 acc[r][v] = A::fma(simd, row, column[v], acc[r][v]);
             }
@@ -97,8 +110,8 @@ pub fn tile<A: Vector, S: Simd, const MR: usize, const V: usize>(
     }
 }
 
-/// [`tile`] for run-time counts: `mr` one of 1, 2, 4, 8 (what [`panel_rows`] gives), `v` from 1 to 3. Row `r` of the
-/// result starts at `r · v · lanes` of `out`.
+/// [`tile`] of a packed panel of A (`mr` numbers per k) for run-time counts: `mr` one of 1, 2, 4, 8 (what [`panel_rows`]
+/// gives), `v` from 1 to 3. Row `r` of the result starts at `r · v · lanes` of `out`.
 #[inline(always)]
 pub fn any_tile<A: Vector, S: Simd>(
     simd: S,
@@ -108,18 +121,38 @@ pub fn any_tile<A: Vector, S: Simd>(
     out: &mut [A; MAX_MR * MAX_NR],
 ) {
     match (mr, v) {
-        (8, 3) if S::REGISTER_COUNT >= 32 => tile::<A, S, 8, 3>(simd, a, b, out),
-        (8, 2) if S::REGISTER_COUNT >= 32 => tile::<A, S, 8, 2>(simd, a, b, out),
-        (8, 1) if S::REGISTER_COUNT >= 32 => tile::<A, S, 8, 1>(simd, a, b, out),
-        (4, 3) => tile::<A, S, 4, 3>(simd, a, b, out),
-        (4, 2) => tile::<A, S, 4, 2>(simd, a, b, out),
-        (4, 1) => tile::<A, S, 4, 1>(simd, a, b, out),
-        (2, 3) => tile::<A, S, 2, 3>(simd, a, b, out),
-        (2, 2) => tile::<A, S, 2, 2>(simd, a, b, out),
-        (2, 1) => tile::<A, S, 2, 1>(simd, a, b, out),
-        (1, 3) => tile::<A, S, 1, 3>(simd, a, b, out),
-        (1, 2) => tile::<A, S, 1, 2>(simd, a, b, out),
-        (1, 1) => tile::<A, S, 1, 1>(simd, a, b, out),
+        (8, 3) if S::REGISTER_COUNT >= 32 => tile::<A, S, 8, 3>(simd, a.chunks_exact(8), b, out),
+        (8, 2) if S::REGISTER_COUNT >= 32 => tile::<A, S, 8, 2>(simd, a.chunks_exact(8), b, out),
+        (8, 1) if S::REGISTER_COUNT >= 32 => tile::<A, S, 8, 1>(simd, a.chunks_exact(8), b, out),
+        (4, 3) => tile::<A, S, 4, 3>(simd, a.chunks_exact(4), b, out),
+        (4, 2) => tile::<A, S, 4, 2>(simd, a.chunks_exact(4), b, out),
+        (4, 1) => tile::<A, S, 4, 1>(simd, a.chunks_exact(4), b, out),
+        (2, 3) => tile::<A, S, 2, 3>(simd, a.chunks_exact(2), b, out),
+        (2, 2) => tile::<A, S, 2, 2>(simd, a.chunks_exact(2), b, out),
+        (2, 1) => tile::<A, S, 2, 1>(simd, a.chunks_exact(2), b, out),
+        (1, 3) => tile::<A, S, 1, 3>(simd, a.chunks_exact(1), b, out),
+        (1, 2) => tile::<A, S, 1, 2>(simd, a.chunks_exact(1), b, out),
+        (1, 1) => tile::<A, S, 1, 1>(simd, a.chunks_exact(1), b, out),
         _ => unreachable!("no register tile of {mr} rows by {v} registers"),
+    }
+}
+
+/// [`tile`] of a full number of rows ([`full_rows`]) of an A that is not packed, for `v` from 1 to 3 registers.
+#[inline(always)]
+pub fn full_tile<A: Vector, S: Simd>(
+    simd: S,
+    v: usize,
+    a: impl Iterator<Item = impl Rows<A>>,
+    b: impl Iterator<Item = impl Columns<A>>,
+    out: &mut [A; MAX_MR * MAX_NR],
+) {
+    match v {
+        3 if S::REGISTER_COUNT >= 32 => tile::<A, S, 8, 3>(simd, a, b, out),
+        2 if S::REGISTER_COUNT >= 32 => tile::<A, S, 8, 2>(simd, a, b, out),
+        1 if S::REGISTER_COUNT >= 32 => tile::<A, S, 8, 1>(simd, a, b, out),
+        3 => tile::<A, S, 4, 3>(simd, a, b, out),
+        2 => tile::<A, S, 4, 2>(simd, a, b, out),
+        1 => tile::<A, S, 4, 1>(simd, a, b, out),
+        _ => unreachable!("no register tile of {v} registers"),
     }
 }

@@ -104,7 +104,9 @@ fn check<R: Rule<N>, const N: usize>(slot: &Slot<'_, R, N>) -> Result<()> {
             let n = indices.layout().numel();
             let contiguous = rows.layout().is_contiguous() && indices.layout().is_contiguous();
             let row = count.checked_div(n).unwrap_or(0);
-            contiguous && indices.dtype() == DType::I64 && (n == 0 || row > 0 && count % n == 0 && len % row == 0)
+            contiguous
+                && indices.dtype() == DType::I64
+                && (n == 0 || row > 0 && count.is_multiple_of(n) && len.is_multiple_of(row))
         }
     };
     if !fits {

@@ -8,6 +8,8 @@
 use super::error::{Code, Error, Res};
 use crate::machine::Memory;
 use std::ffi::{c_char, c_void};
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd};
 
 /// A `CUcontext`, `CUstream`, ... as the caller sees it.
 pub type Handle = usize;
@@ -236,6 +238,61 @@ pub fn at_exit(function: extern "C" fn()) {
     unsafe { libc::atexit(function) };
 }
 
+/// Reserves addresses that nothing can be read from or written to yet.
+pub fn reserve_pages(bytes: u64, alignment: u64) -> Option<u64> {
+    let whole = bytes.checked_add(alignment)? as usize;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a fresh mapping at an address of the system's choice.
+    let start = unsafe { libc::mmap(std::ptr::null_mut(), whole, libc::PROT_NONE, flags, -1, 0) };
+    if start == libc::MAP_FAILED {
+        return None;
+    }
+    let start = start.expose_provenance() as u64;
+    let address = start.next_multiple_of(alignment);
+    // What lies before and behind the aligned part goes back.
+    for (from, to) in [(start, address), (address + bytes, start + whole as u64)] {
+        if to > from {
+            free_pages(from, to - from);
+        }
+    }
+    Some(address)
+}
+
+/// Gives up addresses of [`reserve_pages`].
+pub fn free_pages(address: u64, bytes: u64) {
+    let start = std::ptr::with_exposed_provenance_mut(address as usize);
+    // SAFETY: the range was reserved here, and the caller knows that nothing is mapped in it any more.
+    unsafe { libc::munmap(start, bytes as usize) };
+}
+
+/// Maps a file over reserved addresses.
+pub fn map_pages(address: u64, bytes: u64, file: &File) -> bool {
+    let start = std::ptr::with_exposed_provenance_mut(address as usize);
+    let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+    let rights = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: the range lies in addresses that were reserved here and hold nothing.
+    unsafe { libc::mmap(start, bytes as usize, rights, flags, file.as_raw_fd(), 0) != libc::MAP_FAILED }
+}
+
+/// Makes mapped addresses reserved ones again.
+pub fn unmap_pages(address: u64, bytes: u64) {
+    let start = std::ptr::with_exposed_provenance_mut(address as usize);
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
+    // SAFETY: the range was mapped by `map_pages` and the machine no longer sees it.
+    unsafe { libc::mmap(start, bytes as usize, libc::PROT_NONE, flags, -1, 0) };
+}
+
+/// A file without a name, in memory.
+pub fn anonymous_file() -> std::io::Result<File> {
+    // SAFETY: a zero-terminated name.
+    let descriptor = unsafe { libc::memfd_create(c"virtual-gpu".as_ptr(), libc::MFD_CLOEXEC) };
+    if descriptor < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is fresh and belongs to nobody else.
+    Ok(unsafe { File::from_raw_fd(descriptor) })
+}
+
 /// Makes host memory addressable by a device.
 pub fn register(memory: &Memory, address: u64, bytes: u64) -> Res {
     // SAFETY: the range is an allocation of another device's memory, which hides it before it is freed, or was passed to
@@ -243,225 +300,9 @@ pub fn register(memory: &Memory, address: u64, bytes: u64) -> Res {
     Ok(unsafe { memory.register(address, bytes) }?)
 }
 
-/// `CUDA_MEMCPY2D`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Memcpy2d {
-    pub src_x: usize,
-    pub src_y: usize,
-    pub src_type: u32,
-    pub src_host: usize,
-    pub src_device: u64,
-    pub src_array: Handle,
-    pub src_pitch: usize,
-    pub dst_x: usize,
-    pub dst_y: usize,
-    pub dst_type: u32,
-    pub dst_host: usize,
-    pub dst_device: u64,
-    pub dst_array: Handle,
-    pub dst_pitch: usize,
-    pub width: usize,
-    pub height: usize,
-}
-
-/// `CUDA_MEMCPY3D`; `CUDA_MEMCPY3D_PEER` has the same layout, with contexts in the reserved fields.
-#[repr(C)]
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Memcpy3d {
-    pub src_x: usize,
-    pub src_y: usize,
-    pub src_z: usize,
-    pub src_lod: usize,
-    pub src_type: u32,
-    pub src_host: usize,
-    pub src_device: u64,
-    pub src_array: Handle,
-    pub src_context: Handle,
-    pub src_pitch: usize,
-    pub src_height: usize,
-    pub dst_x: usize,
-    pub dst_y: usize,
-    pub dst_z: usize,
-    pub dst_lod: usize,
-    pub dst_type: u32,
-    pub dst_host: usize,
-    pub dst_device: u64,
-    pub dst_array: Handle,
-    pub dst_context: Handle,
-    pub dst_pitch: usize,
-    pub dst_height: usize,
-    pub width: usize,
-    pub height: usize,
-    pub depth: usize,
-}
-
-/// `CUDA_KERNEL_NODE_PARAMS` (version 2; version 1 ends before `kernel`).
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-pub struct KernelNodeParams {
-    pub function: Handle,
-    pub grid: [u32; 3],
-    pub block: [u32; 3],
-    pub shared_bytes: u32,
-    pub kernel_params: usize,
-    pub extra: usize,
-    pub kernel: Handle,
-    pub context: Handle,
-}
-
-/// The bytes of a version 1 `CUDA_KERNEL_NODE_PARAMS`.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-pub struct KernelNodeParamsV1 {
-    pub function: Handle,
-    pub grid: [u32; 3],
-    pub block: [u32; 3],
-    pub shared_bytes: u32,
-    pub kernel_params: usize,
-    pub extra: usize,
-}
-
-/// `CUDA_MEMSET_NODE_PARAMS`.
-#[repr(C)]
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct MemsetNodeParams {
-    pub dst: u64,
-    pub pitch: usize,
-    pub value: u32,
-    pub element_size: u32,
-    pub width: usize,
-    pub height: usize,
-}
-
-/// `CUDA_HOST_NODE_PARAMS`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct HostNodeParams {
-    pub function: HostFn,
-    pub data: usize,
-}
-
-/// `CUmemLocation`.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-pub struct MemLocation {
-    pub kind: u32,
-    pub id: i32,
-}
-
-/// `CUmemAccessDesc`.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-pub struct MemAccessDesc {
-    pub location: MemLocation,
-    pub flags: u32,
-}
-
-/// `CUmemPoolProps`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct MemPoolProps {
-    pub allocation_type: u32,
-    pub handle_types: u32,
-    pub location: MemLocation,
-    pub security: usize,
-    pub max_size: usize,
-    pub reserved: [u8; 56],
-}
-
-/// `CUDA_MEM_ALLOC_NODE_PARAMS`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct MemAllocNodeParams {
-    pub pool: MemPoolProps,
-    pub access: usize,
-    pub access_count: usize,
-    pub bytes: usize,
-    pub address: u64,
-}
-
-/// `CUDA_GRAPH_INSTANTIATE_PARAMS`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct GraphInstantiateParams {
-    pub flags: u64,
-    pub upload_stream: Handle,
-    pub error_node: Handle,
-    pub result: u32,
-}
-
-/// `CUgraphExecUpdateResultInfo`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct GraphExecUpdateResult {
-    pub result: u32,
-    pub error_node: Handle,
-    pub error_from_node: Handle,
-}
-
-/// `CUgraphNodeParams`: a type and 232 bytes of union.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct GraphNodeParams {
-    pub kind: u32,
-    pub reserved: [i32; 3],
-    pub params: [u64; 29],
-    pub reserved2: i64,
-}
-
-/// `CUlaunchAttribute`: `value` is a union of 64 bytes.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct LaunchAttribute {
-    pub id: u32,
-    pub pad: u32,
-    pub value: [u32; 16],
-}
-
-/// `CUlaunchConfig`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct LaunchConfigC {
-    pub grid: [u32; 3],
-    pub block: [u32; 3],
-    pub shared_bytes: u32,
-    pub stream: Handle,
-    pub attributes: In<LaunchAttribute>,
-    pub attribute_count: u32,
-}
-
-/// One `CUstreamBatchMemOpParams`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct BatchMemOp {
-    pub operation: u32,
-    pub pad: u32,
-    pub address: u64,
-    pub value: u64,
-    pub flags: u32,
-    pub pad2: u32,
-    pub alias: u64,
-    pub reserved: u64,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn layouts_are_those_of_cuda_h() {
-        assert_eq!(size_of::<Memcpy2d>(), 128);
-        assert_eq!(size_of::<Memcpy3d>(), 200);
-        assert_eq!(size_of::<KernelNodeParams>(), 72);
-        assert_eq!(size_of::<MemsetNodeParams>(), 40);
-        assert_eq!(size_of::<MemPoolProps>(), 88);
-        assert_eq!(size_of::<MemAllocNodeParams>(), 120);
-        assert_eq!(size_of::<GraphNodeParams>(), 256);
-        assert_eq!(size_of::<LaunchAttribute>(), 72);
-        assert_eq!(size_of::<LaunchConfigC>(), 56);
-        assert_eq!(size_of::<BatchMemOp>(), 48);
-    }
 
     #[test]
     fn null_is_an_error_and_not_a_crash() {

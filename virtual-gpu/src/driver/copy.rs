@@ -1,8 +1,9 @@
 //! Copies and fills as operations: where each side lies is decided when they are made, the bytes move when they run.
 
-use super::abi::{self, Memcpy3d};
+use super::abi;
 use super::config;
 use super::error::{Error, Res};
+use super::layouts::Memcpy3d;
 use super::memory;
 use super::state::Device;
 use std::sync::Arc;

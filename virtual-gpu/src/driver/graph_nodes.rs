@@ -1,9 +1,6 @@
 //! Making nodes: from parameters of the API to operations.
 
-use super::abi::{
-    CuResult, GraphNodeParams, Handle, HostNodeParams, In, KernelNodeParams, KernelNodeParamsV1, MemAllocNodeParams,
-    Memcpy3d, MemsetNodeParams, Out,
-};
+use super::abi::{CuResult, Handle, In, Out};
 use super::call;
 use super::context::{Context, context, current};
 use super::error::{Code, Error, Res};
@@ -11,6 +8,10 @@ use super::event::EVENTS;
 use super::function::function;
 use super::graph::{EdgeData, graph};
 use super::launch::{self, Request};
+use super::layouts::{
+    GraphNodeParams, HostNodeParams, KernelNodeParams, KernelNodeParamsV1, MemAllocNodeParams, Memcpy3d,
+    MemsetNodeParams,
+};
 use super::memory::{self, Origin};
 use super::ops::Op;
 use super::{memory_copy, memory_set};

@@ -1,15 +1,16 @@
 //! Reading and changing what nodes do, in graphs and in executable graphs.
 
-use super::abi::{
-    CuResult, GraphNodeParams, Handle, HostNodeParams, In, KernelNodeParams, KernelNodeParamsV1, LaunchAttribute,
-    MemAllocNodeParams, MemLocation, MemPoolProps, Memcpy3d, MemsetNodeParams, Out,
-};
+use super::abi::{CuResult, Handle, In, Out};
 use super::call;
 use super::error::{Code, Error, Res};
 use super::graph::{graph_of, op_of, set_op};
 use super::graph_exec::{Plan, exec};
 use super::graph_nodes::{self, widen};
 use super::launch::{self, Launch, Request};
+use super::layouts::{
+    GraphNodeParams, HostNodeParams, KernelNodeParams, KernelNodeParamsV1, LaunchAttribute, MemAllocNodeParams,
+    MemLocation, MemPoolProps, Memcpy3d, MemsetNodeParams,
+};
 use super::ops::Op;
 use std::sync::Arc;
 

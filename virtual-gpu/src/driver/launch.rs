@@ -1,6 +1,6 @@
 //! Launches: parameters are taken at the call, limits checked there, and the grid runs when its turn comes.
 
-use super::abi::{CuResult, Handle, In, LaunchAttribute, LaunchConfigC};
+use super::abi::{CuResult, Handle, In};
 use super::call;
 use super::config;
 use super::context::{Context, current};
@@ -8,6 +8,7 @@ use super::error::{Code, Error, Res};
 use super::event::{self, EVENTS};
 use super::function::{Function, function};
 use super::inject::{self, LaunchFate};
+use super::layouts::{LaunchAttribute, LaunchConfigC};
 use super::ops::Op;
 use super::state::driver;
 use super::stream::{enqueue, resolve};

@@ -29,6 +29,8 @@ pub enum Origin {
     Pinned,
     /// `cuMemHostRegister`: memory of the program.
     Registered,
+    /// `cuMemMap`: physical memory at a reserved address.
+    Mapped,
 }
 
 impl Origin {
@@ -62,7 +64,7 @@ pub fn allocate(context: &Context, bytes: usize, origin: Origin, flags: u32) -> 
     }
     inject::allocation()?;
     let kind = match origin {
-        Origin::Plain | Origin::Pool(_) | Origin::Graph => AllocationKind::Device,
+        Origin::Plain | Origin::Pool(_) | Origin::Graph | Origin::Mapped => AllocationKind::Device,
         Origin::Managed => AllocationKind::Managed,
         Origin::Pinned | Origin::Registered => AllocationKind::Pinned,
     };
@@ -77,12 +79,18 @@ pub fn allocate(context: &Context, bytes: usize, origin: Origin, flags: u32) -> 
 
 /// Enters memory that the context's device knows already, and shows it to the devices that may touch it.
 pub fn enter(context: &Context, address: u64, bytes: u64, origin: Origin, flags: u32) -> Res {
+    enter_on(context, context.device.ordinal, (address, bytes), origin, flags)
+}
+
+/// As [`enter`], for memory of another device than the context's.
+pub fn enter_on(context: &Context, device: i32, range: (u64, u64), origin: Origin, flags: u32) -> Res {
+    let (address, bytes) = range;
     let allocation = Allocation {
         address,
         bytes,
         origin,
         context: context.handle,
-        device: context.device.ordinal,
+        device,
         id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
         flags,
         freeing: false,

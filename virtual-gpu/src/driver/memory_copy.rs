@@ -1,10 +1,11 @@
 //! `cuMemcpy*`: every form becomes a [`Copy`].
 
-use super::abi::{CuResult, Handle, In, Memcpy2d, Memcpy3d};
+use super::abi::{CuResult, Handle, In};
 use super::call;
 use super::context::context;
 use super::copy::{Copy, Side};
 use super::error::{Code, Error, Res};
+use super::layouts::{Memcpy2d, Memcpy3d};
 use super::memory::{Origin, allocation_at, locate};
 use super::ops::Op;
 use super::stream::{enqueue, resolve};
@@ -62,7 +63,7 @@ fn place(address: u64, kind: u32, what: &str) -> Res<Option<i32>> {
             Err(Error::invalid(format!("{what}: {address:#x} is not in a live allocation of a device")))
         }
         HOST => match allocation_at(address).map(|found| found.origin) {
-            Some(Origin::Plain | Origin::Pool(_) | Origin::Graph) => {
+            Some(Origin::Plain | Origin::Pool(_) | Origin::Graph | Origin::Mapped) => {
                 Err(Error::invalid(format!("{what}: {address:#x} is given as host memory but belongs to a device")))
             }
             _ => Ok(device),
@@ -296,4 +297,15 @@ extern "C" fn cuMemcpyBatchAsync_v2(
     stream: Handle,
 ) -> CuResult {
     call("cuMemcpyBatchAsync", || batch(dsts, srcs, sizes, count, stream))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuMemcpyWithAttributesAsync(
+    dst: u64,
+    src: u64,
+    bytes: usize,
+    _attributes: usize,
+    stream: Handle,
+) -> CuResult {
+    call("cuMemcpyWithAttributesAsync", || run(&linear((UNIFIED, dst), (UNIFIED, src), bytes), stream, false))
 }

@@ -1,10 +1,11 @@
 //! Page-locked, registered and managed memory.
 
-use super::abi::{CuResult, MemLocation, Out};
+use super::abi::{CuResult, Out};
 use super::call;
 use super::capture;
 use super::context::current;
 use super::error::{Code, Error, Res};
+use super::layouts::MemLocation;
 use super::memory::{Allocation, Origin, all, allocate, allocation_at, allocation_from, enter, release};
 use super::state::device;
 use super::stream::resolve;

@@ -1,10 +1,11 @@
 //! Occupancy: how many blocks a multiprocessor holds, by the rules of NVIDIA's occupancy calculator.
 
-use super::abi::{BlockToShared, CuResult, Handle, In, LaunchConfigC, Out, call_block_to_shared};
+use super::abi::{BlockToShared, CuResult, Handle, In, Out, call_block_to_shared};
 use super::call;
 use super::error::{Code, Error, Res};
 use super::function::{Function, function};
 use super::launch::read_config;
+use super::layouts::LaunchConfigC;
 use super::table::lock;
 
 /// Blocks of `threads` threads with `shared` bytes of dynamic shared memory that one multiprocessor holds; 0 where not

@@ -1,6 +1,6 @@
 //! What a stream can be asked to do. The same operations are queued in streams and kept as the nodes of graphs.
 
-use super::abi::{BatchMemOp, Handle, HostFn, StreamCallback, call_host, call_stream_callback};
+use super::abi::{Handle, HostFn, StreamCallback, call_host, call_stream_callback};
 use super::context::Context;
 use super::copy::{Copy, Fill};
 use super::error::{Code, Res};
@@ -8,6 +8,7 @@ use super::event::{Event, Mark};
 use super::graph::Graph;
 use super::graph_exec::Plan;
 use super::launch::Launch;
+use super::layouts::BatchMemOp;
 use super::queue::Completion;
 use super::table::lock;
 use super::{memory, stream_values};

@@ -1,9 +1,10 @@
 //! Memory pools and stream-ordered allocation.
 
-use super::abi::{CuResult, Handle, In, MemAccessDesc, MemLocation, MemPoolProps, Out};
+use super::abi::{CuResult, Handle, In, Out};
 use super::call;
 use super::capture;
 use super::error::{Code, Error, Res};
+use super::layouts::{MemAccessDesc, MemLocation, MemPoolProps};
 use super::memory::{Origin, allocate, begin_free};
 use super::ops::Op;
 use super::state::device;
@@ -231,4 +232,64 @@ extern "C" fn cuDeviceSetMemPool(ordinal: i32, handle: Handle) -> CuResult {
         *lock(&device.current_pool) = pool;
         Ok(())
     })
+}
+
+/// The device of a `CUmemLocation`.
+fn device_at(location: In<MemLocation>, allocation_type: u32) -> Res<&'static std::sync::Arc<super::state::Device>> {
+    let location = location.get()?;
+    if location.kind != 1 || allocation_type != 1 {
+        return Err(Error::new(Code::NotSupported, "pools hold pinned memory of a device"));
+    }
+    device(location.id)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuMemGetDefaultMemPool(out: Out<Handle>, location: In<MemLocation>, allocation_type: u32) -> CuResult {
+    call("cuMemGetDefaultMemPool", || out.set(device_at(location, allocation_type)?.default_pool.handle))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuMemGetMemPool(out: Out<Handle>, location: In<MemLocation>, allocation_type: u32) -> CuResult {
+    call("cuMemGetMemPool", || out.set(device_at(location, allocation_type)?.pool().handle))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuMemSetMemPool(location: In<MemLocation>, allocation_type: u32, handle: Handle) -> CuResult {
+    call("cuMemSetMemPool", || {
+        let (device, pool) = (device_at(location, allocation_type)?, pool(handle)?);
+        if pool.device != device.ordinal {
+            return Err(Code::InvalidDevice.into());
+        }
+        *lock(&device.current_pool) = pool;
+        Ok(())
+    })
+}
+
+/// Bytes that allocation nodes of graphs hold on a device.
+fn graph_bytes(ordinal: i32) -> u64 {
+    let all = super::memory::all().into_iter();
+    all.filter(|one| one.device == ordinal && one.origin == Origin::Graph).map(|one| one.bytes).sum()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuDeviceGetGraphMemAttribute(ordinal: i32, attribute: u32, value: Out<u64>) -> CuResult {
+    call("cuDeviceGetGraphMemAttribute", || {
+        device(ordinal)?;
+        // Memory of a graph stays as long as the graph, so that what is used, reserved and their peaks are one.
+        if attribute > 3 { Err(Code::InvalidValue.into()) } else { value.set(graph_bytes(ordinal)) }
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuDeviceSetGraphMemAttribute(ordinal: i32, attribute: u32, value: In<u64>) -> CuResult {
+    call("cuDeviceSetGraphMemAttribute", || {
+        device(ordinal)?;
+        // The peaks can be reset, to 0 only.
+        if matches!(attribute, 1 | 3) && value.get()? == 0 { Ok(()) } else { Err(Code::InvalidValue.into()) }
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuDeviceGraphMemTrim(ordinal: i32) -> CuResult {
+    call("cuDeviceGraphMemTrim", || device(ordinal).map(|_| ()))
 }

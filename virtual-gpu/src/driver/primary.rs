@@ -48,12 +48,12 @@ extern "C" fn cuDevicePrimaryCtxRetain(context: Out<Handle>, ordinal: i32) -> Cu
 #[unsafe(no_mangle)]
 extern "C" fn cuDevicePrimaryCtxRelease_v2(ordinal: i32) -> CuResult {
     call("cuDevicePrimaryCtxRelease", || {
-        let gone = {
-            let mut primary = lock(&device(ordinal)?.primary);
-            primary.count = primary.count.checked_sub(1).ok_or(Code::InvalidContext)?;
-            if primary.count == 0 { primary.context.take() } else { None }
-        };
-        if let Some(context) = gone {
+        // Held to the end: the next context gets the same handle, which must not be taken away with this one.
+        let mut primary = lock(&device(ordinal)?.primary);
+        primary.count = primary.count.checked_sub(1).ok_or(Code::InvalidContext)?;
+        if primary.count == 0
+            && let Some(context) = primary.context.take()
+        {
             context.destroy();
         }
         Ok(())

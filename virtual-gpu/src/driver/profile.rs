@@ -202,7 +202,9 @@ fn table() -> String {
 
 /// Allocations that the program made and did not free.
 pub fn leaks() -> Vec<String> {
-    let left = memory::all().into_iter().filter(|one| !matches!(one.origin, Origin::Registered | Origin::Graph));
+    let left = memory::all()
+        .into_iter()
+        .filter(|one| !matches!(one.origin, Origin::Registered | Origin::Graph | Origin::Mapped));
     let describe = |origin| match origin {
         Origin::Plain => "cuMemAlloc",
         Origin::Pool(_) => "cuMemAllocAsync",
@@ -210,6 +212,7 @@ pub fn leaks() -> Vec<String> {
         Origin::Pinned => "cuMemHostAlloc",
         Origin::Graph => "a graph",
         Origin::Registered => "cuMemHostRegister",
+        Origin::Mapped => "cuMemMap",
     };
     left.filter(|one| !one.freeing)
         .map(|one| {

@@ -173,7 +173,8 @@ impl Queue {
                 }
                 continue;
             };
-            if self.is_held(work.done.number) {
+            let seed = config::read(|config| config.schedule.seed);
+            if is_held(seed, self.id, work.done.number) {
                 let patience = Instant::now() + PATIENCE;
                 while inner.wanted < work.done.number {
                     let left = patience.saturating_duration_since(Instant::now());
@@ -192,12 +193,11 @@ impl Queue {
             inner = lock(&self.inner);
         }
     }
+}
 
-    /// The coin of the schedule: whether this work starts late.
-    fn is_held(&self, number: u64) -> bool {
-        let seed = config::read(|config| config.schedule.seed);
-        seed != 0 && mix(seed ^ mix(self.id) ^ mix(number.wrapping_mul(0x9e37_79b9_7f4a_7c15))) & 1 == 1
-    }
+/// The coin of a schedule: whether this work starts late. Seed 0 holds nothing.
+fn is_held(seed: u64, queue: u64, number: u64) -> bool {
+    seed != 0 && mix(seed ^ mix(queue) ^ mix(number.wrapping_mul(0x9e37_79b9_7f4a_7c15))) & 1 == 1
 }
 
 /// The finaliser of SplitMix64 (Steele, Lea and Flood, 2014).
@@ -225,6 +225,25 @@ mod tests {
         second.submit(Vec::new(), true, note(4)).wait();
         assert_eq!(*lock(&log), [1, 2, 3, 4]);
         assert!(first.last().is_none() && second.last().is_none());
+    }
+
+    #[test]
+    fn seeds_hold_some_work_and_seed_0_none() {
+        let held = |seed| (0..100).filter(|&number| is_held(seed, 3, number)).count();
+        assert_eq!(held(0), 0);
+        for seed in 1..10 {
+            assert!((20..80).contains(&held(seed)), "seed {seed}: {}", held(seed));
+        }
+    }
+
+    #[test]
+    fn held_work_runs_when_it_is_wanted() {
+        config::update(|config| config.schedule.seed = 7);
+        let queue = Queue::new();
+        let all: Vec<_> = (0..8).map(|_| queue.submit(Vec::new(), false, || ())).collect();
+        all[7].wait();
+        assert!(all.iter().all(|one| one.ended().is_some()));
+        config::update(|config| config.schedule.seed = 0);
     }
 
     #[test]

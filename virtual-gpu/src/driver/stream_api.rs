@@ -3,7 +3,8 @@
 use super::abi::{CuResult, Handle, HostFn, In, Out, StreamCallback};
 use super::call;
 use super::capture;
-use super::context::{GREATEST_PRIORITY, current};
+use super::context::current;
+use super::context_settings::GREATEST_PRIORITY;
 use super::error::{Code, Error, Res};
 use super::event::{self, EVENTS};
 use super::ops::Op;

@@ -1,9 +1,10 @@
 //! Memory operations of streams: waiting for a value and writing one.
 
-use super::abi::{BatchMemOp, CuResult, Handle, In};
+use super::abi::{CuResult, Handle, In};
 use super::call;
 use super::copy::check_range;
 use super::error::{Code, Error, Res};
+use super::layouts::BatchMemOp;
 use super::memory::{self, allocation_at, locate};
 use super::ops::Op;
 use super::state::{Device, device};

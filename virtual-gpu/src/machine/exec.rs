@@ -160,7 +160,7 @@ pub struct Warp {
     pub index: u32,
     /// Asynchronous copies of this warp's lanes.
     pub copies: super::asynchronous::WarpCopies,
-    /// How often the warp was resumed without getting anywhere.
+    /// Polls since the last backward branch.
     pub stalled: u32,
     /// Generation of the cluster barrier that lanes arrived in and have not waited for.
     pub cluster_arrived: [Option<u32>; 32],
@@ -478,6 +478,14 @@ impl<'c> Cx<'c> {
 
     /// Runs the warp until it stops.
     pub fn run(&mut self) -> Stop {
+        self.polls = self.warp.stalled;
+        let stop = self.run_fragments();
+        // A poll that gave way is still a poll at the next backward branch.
+        self.warp.stalled = self.polls;
+        stop
+    }
+
+    fn run_fragments(&mut self) -> Stop {
         loop {
             let Some(fragment) = self.pick() else {
                 return if self.warp.fragments.is_empty() { Stop::Done } else { Stop::Blocked };

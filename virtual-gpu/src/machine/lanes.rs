@@ -46,21 +46,21 @@ unsafe fn blend<T: Copy>(p: *mut T, v: &[T; 32], mask: u32) {
 }
 
 macro_rules! plain_lane {
-    ($t:ty, $slot:ty, $from:expr, $to:expr) => {
+    ($t:ty, $slot:ty, $x:ident, $from:expr, $to:expr) => {
         impl Lane for $t {
             const ZERO: Self = 0 as $t;
             #[inline(always)]
             unsafe fn get(p: *const u8, l: usize) -> Self {
-                let from: fn($slot) -> $t = $from;
                 // SAFETY: the slot holds 32 values and l < 32.
-                from(unsafe { *p.cast::<$slot>().add(l) })
+                let $x: $slot = unsafe { *p.cast::<$slot>().add(l) };
+                $from
             }
             #[inline(always)]
             unsafe fn put(p: *mut u8, v: &[Self; 32], mask: u32) {
                 let mut out = [0 as $slot; 32];
                 for l in 0..32 {
-                    let to: fn($t) -> $slot = $to;
-                    out[l] = to(v[l]);
+                    let $x: $t = v[l];
+                    out[l] = $to;
                 }
                 // SAFETY: as the caller guarantees.
                 unsafe { blend(p.cast::<$slot>(), &out, mask) }
@@ -69,14 +69,14 @@ macro_rules! plain_lane {
     };
 }
 
-plain_lane!(u32, u32, |x| x, |x| x);
-plain_lane!(i32, u32, |x| x as i32, |x| x as u32);
-plain_lane!(f32, u32, f32::from_bits, f32::to_bits);
-plain_lane!(u16, u32, |x| x as u16, u32::from);
-plain_lane!(i16, u32, |x| x as i16, |x| u32::from(x as u16));
-plain_lane!(u64, u64, |x| x, |x| x);
-plain_lane!(i64, u64, |x| x as i64, |x| x as u64);
-plain_lane!(f64, u64, f64::from_bits, f64::to_bits);
+plain_lane!(u32, u32, x, x, x);
+plain_lane!(i32, u32, x, x as i32, x as u32);
+plain_lane!(f32, u32, x, f32::from_bits(x), f32::to_bits(x));
+plain_lane!(u16, u32, x, x as u16, u32::from(x));
+plain_lane!(i16, u32, x, x as i16, u32::from(x as u16));
+plain_lane!(u64, u64, x, x, x);
+plain_lane!(i64, u64, x, x as i64, x as u64);
+plain_lane!(f64, u64, x, f64::from_bits(x), f64::to_bits(x));
 
 /// Two 64-bit halves, low first: a 128-bit register.
 impl Lane for [u64; 2] {
@@ -231,9 +231,9 @@ fn conjure<F: Copy + 'static>() -> F {
 /// `d = f(a)`.
 pub fn un<A: Lane, R: Lane, F: Fn(A) -> R + Copy + 'static>(_: F) -> OpPair {
     #[inline(always)]
-    unsafe fn body<A: Lane, R: Lane, F: Copy + 'static>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow
+    unsafe fn body<A: Lane, R: Lane, F>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow
     where
-        F: Fn(A) -> R,
+        F: Fn(A) -> R + Copy + 'static,
     {
         let f = conjure::<F>();
         let a = cx.slot(i.a);

@@ -243,14 +243,6 @@ impl Launch<'_> {
     pub(super) fn cluster_blocks(&self) -> u32 {
         self.config.cluster.iter().product()
     }
-
-    /// A remark for the report.
-    pub(super) fn note(&self, text: String) {
-        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        if notes.len() < 100 && !notes.contains(&text) {
-            notes.push(text);
-        }
-    }
 }
 
 static LAUNCHES: AtomicU64 = AtomicU64::new(1);

@@ -164,11 +164,6 @@ impl Memory {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// First address and one past the last of the reservation.
-    pub(super) fn bounds(&self) -> (u64, u64) {
-        (self.data.base, self.data.base + self.data.len)
-    }
-
     /// Whether an address lies in the reservation (live or not).
     #[inline(always)]
     pub(super) fn reserved(&self, address: u64) -> bool {
@@ -213,7 +208,7 @@ impl Memory {
             return Err(refused);
         }
         // At least one granule stays empty behind each allocation, and starts are odd multiples of 256.
-        let span = (bytes + 2 * GRANULE - 1) / (2 * GRANULE) * 2 * GRANULE + 2 * GRANULE;
+        let span = bytes.next_multiple_of(2 * GRANULE) + 2 * GRANULE;
         let base = if state.next + span <= self.data.base + self.data.len {
             state.next += span;
             state.next - span
@@ -284,7 +279,7 @@ impl Memory {
         a.live = false;
         let (base, size) = (a.base, a.size);
         state.used -= size;
-        let span = (size + 2 * GRANULE - 1) / (2 * GRANULE) * 2 * GRANULE + 2 * GRANULE;
+        let span = size.next_multiple_of(2 * GRANULE) + 2 * GRANULE;
         state.quarantine.push_back((base, span));
         self.generation.fetch_add(1, Ordering::AcqRel);
         drop(state);

@@ -1,5 +1,8 @@
 //! The machine that executes PTX: programs, memory, launches, checks and counters.
 
+// Lanes are indices everywhere here, and masks are tested as `mask >> lane & 1`.
+#![allow(clippy::needless_range_loop, clippy::precedence)]
+
 mod asynchronous;
 mod cluster;
 mod counters;

@@ -45,6 +45,10 @@ pub struct Objects {
     flight: Vec<u64>,
     /// Bytes in flight.
     pub in_flight: u32,
+    /// Race state of the block.
+    pub races: super::races::RaceState,
+    /// Groups of `wgmma` that each warp committed.
+    pub matrix_groups: Vec<u32>,
     /// Transfers of the cluster; those of rank 0 serve.
     pub transfers: Vec<Transfer>,
 }

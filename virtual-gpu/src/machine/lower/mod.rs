@@ -17,7 +17,6 @@ pub(super) use form::Form;
 pub(super) use module::ModuleCx;
 pub(super) use special::Special;
 
-use super::exec::{Cx, Flow, Instr};
 use super::lanes::OpPair;
 use super::program::{LoadError, LoadErrorKind};
 use crate::ptx::{Function, Operand, RegId, Space, Ty};
@@ -285,11 +284,6 @@ impl<'p, 'a> Lower<'p, 'a> {
     /// Sets the guard that `emit` gives.
     pub fn set_guard(&mut self, guard: Option<(RegId, bool)>) {
         self.guard = guard;
-    }
-
-    /// The current guard.
-    pub fn guard(&self) -> Option<(RegId, bool)> {
-        self.guard
     }
 
     /// The carry flag as a predicate.
@@ -641,12 +635,4 @@ pub(super) fn opcode_text(i: &crate::ptx::Instruction<'_>) -> String {
         text.push_str(m);
     }
     text
-}
-
-/// Code that does nothing.
-pub(super) fn nothing() -> OpPair {
-    unsafe fn run(_: &mut Cx<'_>, _: &Instr, _: u32) -> Flow {
-        Flow::Next
-    }
-    OpPair::same(run)
 }

@@ -42,9 +42,9 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
                     lw.address64(&ops[0])?;
                 }
             } else {
-                f.one_of(&["sc", "acq_rel", "acquire", "release", "mbarrier_init"]);
+                f.flag("mbarrier_init");
+                f.one_of(&["sc", "acq_rel", "acquire", "release"]);
                 f.one_of(&["sync_restrict::shared::cta", "sync_restrict::shared::cluster"]);
-                f.one_of(&["release"]);
                 let scope = f.one_of(&["cta", "cluster", "gpu", "sys", "gl"]);
                 x |= match scope {
                     Some("cta") => 0,

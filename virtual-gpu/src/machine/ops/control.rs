@@ -3,7 +3,7 @@
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
 use crate::machine::lanes::OpPair;
-use crate::machine::lower::{Decoded, Exit, Form, Lower, MInst, Opnd, TaintRule, Width};
+use crate::machine::lower::{Decoded, Exit, Form, Lower, MInst, TaintRule};
 use crate::ptx::{Operand, Ty};
 
 unsafe fn run_jump(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
@@ -107,9 +107,4 @@ fn emit_return(lw: &mut Lower<'_, '_>) {
 /// What stands behind the last instruction.
 pub fn implicit_return(lw: &mut Lower<'_, '_>) {
     emit_return(lw);
-}
-
-/// A predicate that is never set.
-pub fn never(lw: &mut Lower<'_, '_>) -> Opnd {
-    lw.constant(Width::P, 0)
 }

@@ -56,7 +56,7 @@ unsafe fn cp_async(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             let text = format!("misaligned source {from:#x} of cp.async: not a multiple of {bytes}");
             return cx.fail(FaultKind::Misaligned, None, Some(l), &text);
         }
-        if crate::machine::races::lane_write(cx, PlaceKind::Shared(cx.warp.cta, offset), bytes, l, 0).is_err() {
+        if crate::machine::races::lane_write(cx, PlaceKind::Shared(cx.warp.cta, offset), bytes, l, 0, false).is_err() {
             return Flow::Fault;
         }
         asynchronous::issue(cx, l, offset, source, bytes, read);

@@ -125,7 +125,7 @@ fn sine(x: f32, quarter: i64) -> f32 {
     let x = f64::from(x);
     let n = (x * std::f64::consts::FRAC_2_PI).round();
     // π/2 in two parts; for the |x| of a float the reduction keeps an absolute error below 2^-20 up to 2^30.
-    let r = (x - n * 1.570_796_326_794_896_6) - n * 6.123_233_995_736_766e-17;
+    let r = (x - n * std::f64::consts::FRAC_PI_2) - n * 6.123_233_995_736_766e-17;
     let q = r * r;
     let s = r * (1.0 + q * (-1.0 / 6.0 + q * (1.0 / 120.0 + q * (-1.0 / 5040.0 + q * (1.0 / 362_880.0)))));
     let c = 1.0 + q * (-0.5 + q * (1.0 / 24.0 + q * (-1.0 / 720.0 + q * (1.0 / 40_320.0 - q / 3_628_800.0))));

@@ -183,7 +183,7 @@ fn setp_packed<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, ty: Ty) -> Deco
     };
     let mut results = Vec::new();
     for k in 0..2 {
-        let mut side = |lw: &mut Lower<'_, 'a>, v| {
+        let side = |lw: &mut Lower<'_, 'a>, v| {
             let t = lw.temp(Width::W32);
             let op = if k == 0 { un(|v: u32| v & 0xffff) } else { un(|v: u32| v >> 16) };
             lw.emit(MInst::new(op).d(t).a(v));

@@ -1,6 +1,6 @@
 //! `mbarrier`.
 
-use super::address::{self, Access, PlaceKind, SHARED_WINDOW, Where};
+use super::address::{self, Access, PlaceKind, Where};
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
 use crate::machine::lanes::OpPair;
@@ -281,9 +281,4 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     }
     lw.emit(i.x(x).taint(rule));
     Ok(())
-}
-
-/// The shared window, for addresses that other families make.
-pub const fn generic_shared(offset: u32) -> u64 {
-    SHARED_WINDOW + offset as u64
 }

@@ -8,7 +8,7 @@ use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
 use crate::machine::lanes::{OpPair, bin, op_versions, un};
 use crate::machine::lower::{Address, Decoded, Form, Lower, MInst, Opnd, TaintRule, Width};
-use crate::machine::taint;
+use crate::machine::{races, taint};
 use crate::ptx::{Operand, Space, Ty};
 
 /// Flags in `x`, behind the space in bits 0 to 3, bytes of an element in 4 to 8, elements in 9 to 12.
@@ -251,7 +251,7 @@ unsafe fn ld_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &Instr, m: u
                 t.global_requests += 1;
                 t.sectors += (first % 32 + 32 * bytes).div_ceil(32);
                 t.sectors_needed += bytes;
-                if cx.launch.checks.races && super::super::races::global_read(cx, &addr, m, bytes as u32).is_err() {
+                if cx.launch.checks.races && races::global_read(cx, &addr, m, bytes as u32).is_err() {
                     return Flow::Fault;
                 }
                 // SAFETY: passed on.
@@ -270,7 +270,7 @@ unsafe fn ld_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &Instr, m: u
                 t.global_requests += 1;
                 t.sectors += 1;
                 t.sectors_needed += 1;
-                if cx.launch.checks.races && super::super::races::global_read(cx, &addr, m, bytes as u32).is_err() {
+                if cx.launch.checks.races && races::global_read(cx, &addr, m, bytes as u32).is_err() {
                     return Flow::Fault;
                 }
                 // SAFETY: passed on.
@@ -300,7 +300,7 @@ unsafe fn ld_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &Instr, m: u
                     }
                 }
                 count_sectors(cx, &addr, m, bytes);
-                if cx.launch.checks.races && super::super::races::global_read(cx, &addr, m, bytes as u32).is_err() {
+                if cx.launch.checks.races && races::global_read(cx, &addr, m, bytes as u32).is_err() {
                     return Flow::Fault;
                 }
                 // SAFETY: passed on.
@@ -382,7 +382,7 @@ unsafe fn ld_shared<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &Instr, m: u
         }
         Pattern::Scattered => count_banks(cx, &addr, m, bytes),
     }
-    if cx.launch.checks.races && super::super::races::shared_read(cx, &addr, m, bytes as u32).is_err() {
+    if cx.launch.checks.races && races::shared_read(cx, &addr, m, bytes as u32).is_err() {
         return Flow::Fault;
     }
     // SAFETY: passed on.
@@ -419,7 +419,7 @@ pub unsafe fn ld_any(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         if track && !address::initialised(cx, place.kind, bytes) {
             bad |= 1 << l;
         }
-        if super::super::races::lane_read(cx, place.kind, bytes, l, i.x).is_err() {
+        if races::lane_read(cx, place.kind, bytes, l, i.x).is_err() {
             return Flow::Fault;
         }
     }
@@ -457,6 +457,16 @@ fn tainted_lanes(cx: &mut Cx<'_>, i: &Instr, m: u32, first: usize, count: usize)
     t & m
 }
 
+/// Whether a lane's elements are in memory already.
+///
+/// # Safety
+/// `p` has room for the elements.
+#[inline(always)]
+unsafe fn already<T: Element, const N: usize>(p: *const u8, values: &[[T; 32]; N], l: usize) -> bool {
+    // SAFETY: as the caller guarantees.
+    values.iter().enumerate().all(|(k, v)| unsafe { p.cast::<T>().add(k).read_unaligned() } == v[l])
+}
+
 #[inline(always)]
 unsafe fn st_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     // SAFETY: the decoder made the operands.
@@ -474,10 +484,16 @@ unsafe fn st_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &Instr, m: u
     cx.progress = true;
     if plain && let Pattern::Contiguous(first) = pattern(&addr, m, bytes) {
         if first & (bytes - 1) == 0 && global_range(cx, first, 32 * bytes) {
-            if cx.launch.checks.races && super::super::races::global_write(cx, &addr, m, bytes as u32).is_err() {
-                return Flow::Fault;
-            }
             let p = cx.launch.memory.pointer(first);
+            if cx.launch.checks.races {
+                for l in 0..32 {
+                    // SAFETY: the range lies in a live allocation.
+                    let same = unsafe { already(p.wrapping_add(l * bytes as usize), &values, l) };
+                    if races::global_lane_write(cx, addr[l], bytes as u32, l, same).is_err() {
+                        return Flow::Fault;
+                    }
+                }
+            }
             for l in 0..32 {
                 for (k, v) in values.iter().enumerate() {
                     // SAFETY: the range lies in a live allocation.
@@ -502,11 +518,15 @@ unsafe fn st_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &Instr, m: u
             bits |= if on { addr[l] } else { 0 };
         }
         if bits & (bytes - 1) == 0 && global_range(cx, low, high - low + bytes) {
-            if cx.launch.checks.races && super::super::races::global_write(cx, &addr, m, bytes as u32).is_err() {
-                return Flow::Fault;
-            }
             for l in (0..32).filter(|l| m >> l & 1 != 0) {
                 let p = cx.launch.memory.pointer(addr[l]);
+                if cx.launch.checks.races {
+                    // SAFETY: between low and high, which lie in one live allocation.
+                    let same = unsafe { already(p, &values, l) };
+                    if races::global_lane_write(cx, addr[l], bytes as u32, l, same).is_err() {
+                        return Flow::Fault;
+                    }
+                }
                 for (k, v) in values.iter().enumerate() {
                     // SAFETY: between low and high, which lie in one live allocation.
                     unsafe { p.cast::<T>().add(k).write_unaligned(v[l]) };
@@ -539,9 +559,6 @@ unsafe fn st_shared<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &Instr, m: u
         // SAFETY: the same operands.
         return unsafe { st_any(cx, i, m) };
     }
-    if cx.launch.checks.races && super::super::races::shared_write(cx, &addr, m, bytes as u32).is_err() {
-        return Flow::Fault;
-    }
     cx.progress = true;
     let p = cx.ctas[own].shared.base();
     let mut values = [[T::ZERO; 32]; N];
@@ -554,6 +571,15 @@ unsafe fn st_shared<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &Instr, m: u
     }
     let contiguous = if let Pattern::Contiguous(first) = pattern(&addr, m, bytes) { Some(first) } else { None };
     if let Some(first) = contiguous {
+        if cx.launch.checks.races {
+            for l in 0..32 {
+                // SAFETY: the highest address and all below lie in the block's shared memory.
+                let same = unsafe { already(p.wrapping_add(addr[l] as usize), &values, l) };
+                if races::shared_write(cx, addr[l] as u32, bytes as u32, l, same).is_err() {
+                    return Flow::Fault;
+                }
+            }
+        }
         let p = p.wrapping_add(first as usize);
         for l in 0..32 {
             for (k, v) in values.iter().enumerate() {
@@ -570,6 +596,13 @@ unsafe fn st_shared<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &Instr, m: u
         return Flow::Next;
     }
     for l in (0..32).filter(|l| m >> l & 1 != 0) {
+        if cx.launch.checks.races {
+            // SAFETY: as above.
+            let same = unsafe { already(p.wrapping_add(addr[l] as usize), &values, l) };
+            if races::shared_write(cx, addr[l] as u32, bytes as u32, l, same).is_err() {
+                return Flow::Fault;
+            }
+        }
         for (k, v) in values.iter().enumerate() {
             // SAFETY: as above.
             unsafe { p.wrapping_add(addr[l] as usize).cast::<T>().add(k).write_unaligned(v[l]) };
@@ -599,12 +632,11 @@ pub unsafe fn st_any(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             let text = format!("an uninitialised value is stored to global memory at {:#x}", addr[l]);
             return cx.fail(FaultKind::LaunchFailed, Some("uninitialised"), Some(l), &text);
         }
-        if super::super::races::lane_write(cx, place.kind, bytes, l, i.x).is_err() {
-            return Flow::Fault;
-        }
-        for k in 0..count {
+        let mut same = true;
+        let mut values = [0u128; 8];
+        for (k, value) in values.iter_mut().enumerate().take(count) {
             let s = cx.listed(i, k);
-            let v = match i.x >> WIDTH_SHIFT & 3 {
+            *value = match i.x >> WIDTH_SHIFT & 3 {
                 0 | 1 => u128::from(cx.lane::<u32>(s, l)),
                 2 => u128::from(cx.lane::<u64>(s, l)),
                 _ => {
@@ -613,7 +645,16 @@ pub unsafe fn st_any(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
                 }
             };
             // SAFETY: the place was resolved for all elements.
-            unsafe { address::store_bytes(place.pointer.wrapping_add(k * element as usize), element, v) };
+            let old = unsafe { address::load_bytes(place.pointer.wrapping_add(k * element as usize), element) };
+            let mask = if element == 16 { u128::MAX } else { (1 << (8 * element)) - 1 };
+            same &= old == *value & mask;
+        }
+        if races::lane_write(cx, place.kind, bytes, l, i.x, same).is_err() {
+            return Flow::Fault;
+        }
+        for (k, v) in values.iter().enumerate().take(count) {
+            // SAFETY: the place was resolved for all elements.
+            unsafe { address::store_bytes(place.pointer.wrapping_add(k * element as usize), element, *v) };
         }
         address::mark(cx, place.kind, bytes, !bad);
     }

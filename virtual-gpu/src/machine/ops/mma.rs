@@ -59,11 +59,6 @@ fn widen(raw: &[u32; 32], ty: Ty, out: &mut [f32]) {
     }
 }
 
-/// Narrows accumulators that the instruction keeps in binary16.
-fn through_half(v: f32) -> f32 {
-    h2f(f2h(v))
-}
-
 /// m16n8kK on floats. `list`: D, A, B, C; types of A and B in `x` bits 0 to 3 and 4 to 7; bit 8: D is f16; bit 9: C is.
 #[inline(always)]
 unsafe fn mma_float<const K: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
@@ -74,7 +69,7 @@ unsafe fn mma_float<const K: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow 
     let elements = 32 / ta.bits().clamp(8, 32) as usize;
     let blocks = K / (4 * elements);
     let (d_half, c_half) = (i.x >> 8 & 1 != 0, i.x >> 9 & 1 != 0);
-    let (nd, nc) = (if d_half { 2 } else { 4 }, if c_half { 2 } else { 4 });
+    let nd = if d_half { 2 } else { 4 };
     let (at_a, at_b) = (nd, nd + 2 * blocks);
     let at_c = at_b + blocks;
     let width = 4 * elements;
@@ -286,7 +281,7 @@ unsafe fn mma_quads(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         return flow;
     }
     let (d_half, c_half) = (i.x >> 8 & 1 != 0, i.x >> 9 & 1 != 0);
-    let (nd, nc) = (if d_half { 4 } else { 8 }, if c_half { 4 } else { 8 });
+    let nd = if d_half { 4 } else { 8 };
     let halves = |cx: &Cx<'_>, at: usize, l: usize| -> [f32; 4] {
         let (x, y): (u32, u32) = (cx.lane(cx.listed(i, at), l), cx.lane(cx.listed(i, at + 1), l));
         [h2f(x as u16), h2f((x >> 16) as u16), h2f(y as u16), h2f((y >> 16) as u16)]
@@ -299,7 +294,6 @@ unsafe fn mma_quads(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             cx.lane(cx.listed(i, nd + 4 + k), l)
         }
     };
-    debug_assert!(nc >= 4);
     let mut out = [[0f32; 32]; 8];
     for q in 0..4 {
         let lane_of = |k: usize| if k < 4 { 4 * q + k } else { 16 + 4 * q + k - 4 };
@@ -330,10 +324,9 @@ unsafe fn mma_quads(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
                 } else {
                     ((n % 4 & 1) + (k & 2) + 4 * (n / 4), (k & 4) + (n % 4 & 2) + (k & 1))
                 };
-                let (crow_k, _) = (k, 0);
                 // C is laid out by its own type, which may differ from that of D.
                 let c = if c_half == d_half {
-                    value(cx, l, crow_k)
+                    value(cx, l, k)
                 } else if c_half {
                     value(cx, lane_of(row), col)
                 } else {
@@ -429,7 +422,7 @@ unsafe fn stmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             let l = 8 * j + row;
             let at = lane_address(cx, i, l);
             let Ok(place) = address::resolve(cx, space, at, 16, 16, l, Access::Write) else { return Flow::Fault };
-            if crate::machine::races::lane_write(cx, place.kind, 16, l, 0).is_err() {
+            if crate::machine::races::lane_write(cx, place.kind, 16, l, 0, false).is_err() {
                 return Flow::Fault;
             }
             let bits = (0..8).fold(0u128, |sum, e| {
@@ -638,9 +631,4 @@ pub fn matrix<'a>(
         return lw.refuse(format!("a matrix operand has {} registers, expected {count}", list.len()));
     }
     Ok(list)
-}
-
-/// Rounds through binary16 where an accumulator is kept in it.
-pub fn as_half(v: f32) -> f32 {
-    through_half(v)
 }

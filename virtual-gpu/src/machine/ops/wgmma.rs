@@ -8,7 +8,7 @@ use super::address::{self, PlaceKind};
 use super::cvt::f8_value;
 use super::half::{b2f, f2h, h2f};
 use super::mma::{matrix, shape, truncated_sum, whole_warp};
-use crate::machine::exec::{Cx, Flow, Instr};
+use crate::machine::exec::{Cx, Flow, Instr, Wait};
 use crate::machine::fault::FaultKind;
 use crate::machine::lanes::{OpPair, op_versions};
 use crate::machine::lower::{Decoded, Form, Lower, MInst, Opnd, TaintRule, Width};
@@ -305,9 +305,24 @@ unsafe fn control(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     }
     match i.x {
         0 => cx.warp.copies.fenced = true,
-        1 => cx.warp.copies.matrix_group += 1,
+        1 => {
+            cx.warp.copies.matrix_group += 1;
+            let (group, warp) = (cx.warp.copies.matrix_group, cx.warp.index as usize);
+            let issued = &mut cx.cta().objects.matrix_groups;
+            issued.resize(issued.len().max(warp / 4 * 4 + 4), 0);
+            issued[warp] = group;
+            cx.progress = true;
+        }
         _ => {
             let now = cx.warp.copies.matrix_group;
+            // The product is one operation of four warps: it is complete once all of them have issued it.
+            let first = cx.warp.index as usize / 4 * 4;
+            let done = now.saturating_sub(i.imm as u32);
+            if let Some(issued) = cx.cta().objects.matrix_groups.get(first..first + 4)
+                && issued.iter().any(|g| *g < done)
+            {
+                return Flow::Block(Wait::Retry);
+            }
             cx.warp.copies.accumulators.retain(|(_, g)| g.saturating_add(i.imm as u32) >= now);
         }
     }

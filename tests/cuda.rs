@@ -1,0 +1,481 @@
+//! The CUDA device and the kernels of `elementwise.cu` and `gemm.cu`, on the virtual GPU: memory, copies, checked
+//! launches, and results against f64.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use warpsmith::device::cuda::{CudaDevice, CudaMemory, DevicePtr, LaunchConfig};
+use warpsmith::device::{Buffer, Memory};
+use warpsmith::half::{bf16, f16};
+use warpsmith::kernels::images;
+use warpsmith::kernels::params::{Divisor, ElementwiseParams, GemmParams, MAX_OPERANDS, MAX_RANK, StridedParams};
+use warpsmith::{DType, Device, Element, Result};
+
+fn device() -> CudaDevice {
+    virtual_gpu::install().expect("the virtual GPU");
+    match Device::cuda(0).expect("a device of the virtual GPU") {
+        Device::Cuda(device) => device,
+        Device::Cpu => unreachable!("Device::cuda gives a CUDA device"),
+    }
+}
+
+fn upload<T: Element>(device: &CudaDevice, values: &[T]) -> CudaMemory {
+    let mut memory = CudaMemory::uninit(device, size_of_val(values)).unwrap();
+    memory.copy_from_host(values).unwrap();
+    memory
+}
+
+fn normal(rng: &mut StdRng, len: usize) -> Vec<f32> {
+    // The sum of twelve uniform numbers, centred: near enough to a normal one.
+    (0..len).map(|_| (0..12).map(|_| rng.random::<f32>()).sum::<f32>() - 6.0).collect()
+}
+
+#[test]
+fn memory_keeps_what_is_copied_and_refuses_what_does_not_fit() {
+    let cuda = device();
+    let device = Device::Cuda(cuda.clone());
+    let spec = cuda.spec();
+    assert!(spec.multiprocessors > 0 && spec.shared_per_block >= 48 << 10, "{spec:?}");
+    let values: Vec<f32> = (0..1000).map(|i| i as f32 - 0.5).collect();
+    let first = Buffer::from_slice(&device, &values).unwrap();
+    assert_eq!(first.device(), device);
+    assert_eq!(first.to_vec::<f32>().unwrap(), values);
+    let mut second = Buffer::zeros(&device, DType::F32, 1000).unwrap();
+    assert_eq!(second.to_vec::<f32>().unwrap(), vec![0.0; 1000]);
+    second.copy_from(&first).unwrap();
+    assert_eq!(second.to_vec::<f32>().unwrap(), values);
+    for dtype in DType::ALL {
+        let empty = Buffer::zeros(&device, dtype, 0).unwrap();
+        assert!(empty.is_empty());
+    }
+    assert!(Buffer::from_slice::<u8>(&device, &[]).unwrap().to_vec::<u8>().unwrap().is_empty());
+    assert!(second.copy_from(&Buffer::zeros(&Device::cpu(), DType::F32, 1000).unwrap()).is_err());
+    let mut memory = CudaMemory::uninit(&cuda, 16).unwrap();
+    assert!(memory.copy_from_host(&[0f32; 5]).is_err(), "20 bytes into 16");
+    assert!(memory.copy_to_host::<f64>(3).is_err(), "24 bytes out of 16");
+    assert!(memory.read::<f32>(3, 1).is_ok() && memory.read::<f32>(3, 2).is_err());
+    assert!(memory.write::<f32>(usize::MAX, 2).is_err());
+    let error = CudaMemory::uninit(&cuda, 1 << 50).unwrap_err().to_string();
+    assert!(error.contains("1125899906842624 bytes on cuda:0"), "{error}");
+}
+
+#[test]
+fn launches_that_do_not_fit_are_refused() {
+    let cuda = device();
+    let unknown = cuda.kernel(&images::GEMM, "gemm<3, false, false, false>").err().unwrap().to_string();
+    assert!(unknown.contains("gemm<1, false, false, false>"), "{unknown}");
+    let kernel = cuda.kernel(&images::ELEMENTWISE, "cast<f32, f16>").unwrap();
+    let x = upload(&cuda, &[f16::ONE; 4]);
+    let mut out = CudaMemory::zeros(&cuda, 16).unwrap();
+    let params = ElementwiseParams { count: 4, a: 0.0, b: 0.0 };
+    // SAFETY: the launches that are not refused cast the four elements that both buffers have.
+    unsafe {
+        let config = LaunchConfig::linear(1, 256);
+        let wrong = kernel.launch(&config, (params, x.read::<f16>(0, 4).unwrap(), x.read::<f16>(0, 4).unwrap()));
+        assert!(wrong.unwrap_err().to_string().contains("*const f16"), "a const pointer for the output");
+        let large = LaunchConfig::linear(1, 512);
+        let (to, from) = (out.write::<f32>(0, 4).unwrap(), x.read::<f16>(0, 4).unwrap());
+        assert!(kernel.launch(&large, (params, to, from)).is_err(), "512 threads where 256 are compiled for");
+        let (to, from) = (out.write::<f32>(0, 4).unwrap(), x.read::<f16>(0, 4).unwrap());
+        kernel.launch(&config, (params, to, from)).unwrap();
+    }
+    assert_eq!(out.copy_to_host::<f32>(4).unwrap(), [1.0; 4]);
+}
+
+// ---- gemm ----
+
+struct Case {
+    quads: usize,
+    transpose: (bool, bool),
+    vector: bool,
+    size: (usize, usize, usize),
+    batch: usize,
+    padding: usize,
+    beta: f32,
+    activation: u32,
+    bias: bool,
+    residual: bool,
+}
+
+/// A batch of row-major matrices with a row stride.
+struct Matrices {
+    values: Vec<f32>,
+    rows: usize,
+    stride: usize,
+}
+
+impl Matrices {
+    fn new(rng: &mut StdRng, case: &Case, rows: usize, columns: usize) -> Self {
+        let padded = columns + case.padding;
+        let stride = if case.vector { padded.next_multiple_of(4) } else { padded };
+        Matrices { values: normal(rng, case.batch * rows * stride), rows, stride }
+    }
+
+    fn at(&self, matrix: usize, row: usize, column: usize) -> f64 {
+        f64::from(self.values[(matrix * self.rows + row) * self.stride + column])
+    }
+
+    fn size(&self) -> i64 {
+        (self.rows * self.stride) as i64
+    }
+}
+
+/// Abramowitz and Stegun 7.1.5, the series of the error function; enough terms for |x| below 6.
+fn erf(x: f64) -> f64 {
+    let (mut term, mut sum) = (x, x);
+    for n in 1..200 {
+        term *= -x * x / f64::from(n);
+        sum += term / f64::from(2 * n + 1);
+    }
+    sum * 2.0 / std::f64::consts::PI.sqrt()
+}
+
+fn activation(kind: u32, x: f64) -> f64 {
+    let tanh_gelu =
+        |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh());
+    match kind {
+        1 => x.max(0.0),
+        // Beyond 5 the tail of the normal distribution is below f32's resolution of the other terms.
+        2 if x.abs() < 7.0 => 0.5 * x * (1.0 + erf(x / 2f64.sqrt())),
+        2 => x.max(0.0),
+        3 => tanh_gelu(x),
+        _ => x,
+    }
+}
+
+fn check_gemm(cuda: &CudaDevice, rng: &mut StdRng, case: &Case) -> Result<()> {
+    let (m, n, k) = case.size;
+    let (transpose_a, transpose_b) = case.transpose;
+    let a = if transpose_a { Matrices::new(rng, case, k, m) } else { Matrices::new(rng, case, m, k) };
+    let b = if transpose_b { Matrices::new(rng, case, n, k) } else { Matrices::new(rng, case, k, n) };
+    let c = Matrices::new(rng, case, m, n);
+    let residual = Matrices::new(rng, case, m, n);
+    let bias = normal(rng, n);
+    let out = Matrices::new(rng, case, m, n);
+    let params = GemmParams {
+        m: m as i32,
+        n: n as i32,
+        k: k as i32,
+        batch: case.batch as i32,
+        lda: a.stride as i64,
+        ldb: b.stride as i64,
+        ldc: c.stride as i64,
+        ldo: out.stride as i64,
+        ldr: residual.stride as i64,
+        batch_a: a.size(),
+        batch_b: b.size(),
+        batch_c: c.size(),
+        batch_o: out.size(),
+        batch_r: residual.size(),
+        alpha: 0.75,
+        beta: case.beta,
+        activation: case.activation,
+        has_bias: u32::from(case.bias),
+        has_residual: u32::from(case.residual),
+        reserved: 0,
+    };
+    let name = format!("gemm<{}, {transpose_a}, {transpose_b}, {}>", case.quads, case.vector);
+    let kernel = cuda.kernel(&images::GEMM, &name)?;
+    let tile = 64 * case.quads;
+    let tiles = m.div_ceil(tile) * n.div_ceil(tile);
+    let config = LaunchConfig { grid: [tiles as u32, 1, case.batch.min(2) as u32], ..LaunchConfig::linear(1, 256) };
+    let memory = [&a, &b, &c, &residual].map(|matrices| upload(cuda, &matrices.values));
+    let bias_memory = upload(cuda, &bias);
+    let mut out_memory = upload(cuda, &out.values);
+    let read = |index: usize| memory[index].read::<f32>(0, memory[index].len() / 4);
+    // SAFETY: the parameters describe the buffers, whose sizes come from the same numbers.
+    unsafe {
+        kernel.launch(
+            &config,
+            (
+                params,
+                out_memory.write::<f32>(0, out.values.len())?,
+                read(0)?,
+                read(1)?,
+                read(2)?,
+                bias_memory.read::<f32>(0, n)?,
+                read(3)?,
+            ),
+        )?;
+    }
+    let result = Matrices { values: out_memory.copy_to_host(out.values.len())?, ..out };
+    for matrix in 0..case.batch {
+        for row in 0..m {
+            for column in 0..n {
+                let (mut product, mut size) = (0.0, 0.0);
+                for inner in 0..k {
+                    let left = if transpose_a { a.at(matrix, inner, row) } else { a.at(matrix, row, inner) };
+                    let right = if transpose_b { b.at(matrix, column, inner) } else { b.at(matrix, inner, column) };
+                    product += left * right;
+                    size += (left * right).abs();
+                }
+                let mut terms = vec![0.75 * product];
+                size *= 0.75;
+                terms.push(f64::from(case.beta) * c.at(matrix, row, column));
+                terms.push(if case.bias { f64::from(bias[column]) } else { 0.0 });
+                size += terms[1].abs() + terms[2].abs();
+                let inner: f64 = terms.iter().sum();
+                let mut expected = activation(case.activation, inner);
+                if case.residual {
+                    expected += residual.at(matrix, row, column);
+                    size += residual.at(matrix, row, column).abs();
+                }
+                // k + 5 roundings of partial sums; the activations' slopes are below 1.13, and GELU adds a few of its
+                // own.
+                let unit = f64::from(f32::EPSILON) / 2.0;
+                let mut bound = 1.13 * (k + 5) as f64 * unit * size;
+                if case.activation >= 2 {
+                    bound += 16.0 * unit * (inner.abs() + 1.0);
+                }
+                let error = (result.at(matrix, row, column) - expected).abs();
+                assert!(error <= bound, "{name} {:?} [{matrix}][{row}, {column}]: {error:e} > {bound:e}", case.size);
+            }
+        }
+        for row in 0..m {
+            for column in n..result.stride {
+                let at = (matrix * m + row) * result.stride + column;
+                assert_eq!(result.values[at], out.values[at], "{name}: padding was written");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn gemm_is_right_for_every_layout_size_alignment_and_epilogue() {
+    let cuda = device();
+    let mut rng = StdRng::seed_from_u64(11);
+    let sizes =
+        [(1, 1, 1), (5, 3, 0), (63, 65, 17), (64, 64, 16), (65, 63, 15), (1, 130, 9), (130, 1, 33), (128, 128, 8)];
+    let mut index = 0;
+    for quads in [1, 2] {
+        for transpose in [(false, false), (false, true), (true, false), (true, true)] {
+            for vector in [false, true] {
+                for size in sizes {
+                    let case = Case {
+                        quads,
+                        transpose,
+                        vector,
+                        size,
+                        batch: 1 + index % 3,
+                        padding: index % 2 * 3,
+                        beta: if index % 3 == 0 { -0.5 } else { 0.0 },
+                        activation: index as u32 % 4,
+                        bias: index % 2 == 0,
+                        residual: index % 5 < 2,
+                    };
+                    check_gemm(&cuda, &mut rng, &case).unwrap();
+                    // Seven is prime to every period above.
+                    index += 7;
+                }
+            }
+        }
+    }
+}
+
+// ---- elementwise ----
+
+/// A function of up to two operands in f64, its constants, and the domain of the operands.
+type Reference = (&'static str, usize, [f32; 2], (f64, f64), fn(f64, f64) -> f64);
+
+const FUNCTIONS: &[Reference] = &[
+    ("add", 2, [0.0; 2], (-4.0, 4.0), |x, y| x + y),
+    ("sub", 2, [0.0; 2], (-4.0, 4.0), |x, y| x - y),
+    ("mul", 2, [0.0; 2], (-4.0, 4.0), |x, y| x * y),
+    ("div", 2, [0.0; 2], (0.25, 4.0), |x, y| x / y),
+    ("maximum", 2, [0.0; 2], (-4.0, 4.0), f64::max),
+    ("minimum", 2, [0.0; 2], (-4.0, 4.0), f64::min),
+    ("pow", 2, [0.0; 2], (0.25, 4.0), f64::powf),
+    ("neg", 1, [0.0; 2], (-4.0, 4.0), |x, _| -x),
+    ("abs", 1, [0.0; 2], (-4.0, 4.0), |x, _| x.abs()),
+    ("affine", 1, [1.5, -0.25], (-4.0, 4.0), |x, _| 1.5 * x - 0.25),
+    ("clamp", 1, [-1.0, 0.5], (-4.0, 4.0), |x, _| x.clamp(-1.0, 0.5)),
+    ("sqrt", 1, [0.0; 2], (0.0, 9.0), |x, _| x.sqrt()),
+    ("rsqrt", 1, [0.0; 2], (0.01, 9.0), |x, _| 1.0 / x.sqrt()),
+    ("recip", 1, [0.0; 2], (0.01, 9.0), |x, _| 1.0 / x),
+    ("floor", 1, [0.0; 2], (-4.0, 4.0), |x, _| x.floor()),
+    ("round", 1, [0.0; 2], (-4.0, 4.0), |x, _| x.round_ties_even()),
+    ("exp", 1, [0.0; 2], (-8.0, 8.0), |x, _| x.exp()),
+    ("expm1", 1, [0.0; 2], (-2.0, 2.0), |x, _| x.exp_m1()),
+    ("log", 1, [0.0; 2], (0.01, 9.0), |x, _| x.ln()),
+    ("log1p", 1, [0.0; 2], (-0.9, 2.0), |x, _| x.ln_1p()),
+    ("sin", 1, [0.0; 2], (-8.0, 8.0), |x, _| x.sin()),
+    ("cos", 1, [0.0; 2], (-8.0, 8.0), |x, _| x.cos()),
+    ("tanh", 1, [0.0; 2], (-4.0, 4.0), |x, _| x.tanh()),
+    ("erf", 1, [0.0; 2], (-3.0, 3.0), |x, _| erf(x)),
+    ("sigmoid", 1, [0.0; 2], (-8.0, 8.0), |x, _| 1.0 / (1.0 + (-x).exp())),
+    ("relu", 1, [0.0; 2], (-4.0, 4.0), |x, _| x.max(0.0)),
+    ("leaky_relu", 1, [0.125, 0.0], (-4.0, 4.0), |x, _| if x > 0.0 { x } else { 0.125 * x }),
+    ("gelu", 1, [0.0; 2], (-4.0, 4.0), |x, _| activation(2, x)),
+    ("gelu_tanh", 1, [0.0; 2], (-4.0, 4.0), |x, _| activation(3, x)),
+    ("silu", 1, [0.0; 2], (-8.0, 8.0), |x, _| x / (1.0 + (-x).exp())),
+    ("softplus", 1, [0.0; 2], (-8.0, 8.0), |x, _| x.exp().ln_1p()),
+    ("relu_backward", 2, [0.0; 2], (-4.0, 4.0), |g, y| if y > 0.0 { g } else { 0.0 }),
+    ("tanh_backward", 2, [0.0; 2], (-1.0, 1.0), |g, y| g * (1.0 - y * y)),
+    ("sigmoid_backward", 2, [0.0; 2], (0.0, 1.0), |g, y| g * y * (1.0 - y)),
+];
+
+fn check_map<T: Element>(cuda: &CudaDevice, rng: &mut StdRng, function: &Reference, count: usize, shift: usize) {
+    let (name, arity, [a, b], (low, high), reference) = *function;
+    let mut draw =
+        || -> Vec<T> { (0..count + shift).map(|_| T::from_f64(low + (high - low) * rng.random::<f64>())).collect() };
+    let (x, y) = (draw(), draw());
+    let kernel = cuda.kernel(&images::ELEMENTWISE, &format!("map<f::{name}, {}>", T::DTYPE)).unwrap();
+    let (x_memory, y_memory) = (upload(cuda, &x), upload(cuda, &y));
+    let mut out = CudaMemory::uninit(cuda, (count + shift) * size_of::<T>()).unwrap();
+    let params = ElementwiseParams { count: count as u64, a, b };
+    let second = if arity > 1 { y_memory.read::<T>(shift, count).unwrap() } else { DevicePtr::null() };
+    // SAFETY: every operand that the function takes has `count` elements from `shift` on.
+    unsafe {
+        let arguments = (
+            params,
+            out.write::<T>(shift, count).unwrap(),
+            x_memory.read::<T>(shift, count).unwrap(),
+            second,
+            DevicePtr::<T>::null(),
+            DevicePtr::<T>::null(),
+        );
+        kernel.launch(&LaunchConfig::covering(count, 256, 2), arguments).unwrap();
+    }
+    let mut whole = Buffer::uninit(&Device::Cuda(cuda.clone()), T::DTYPE, count).unwrap();
+    let Memory::Cuda(copy) = whole.memory_mut() else { unreachable!("a buffer of a CUDA device") };
+    // What lies before the shift was never written, so only the rest is read back.
+    let identity = cuda.kernel(&images::ELEMENTWISE, &format!("map<f::affine, {}>", T::DTYPE)).unwrap();
+    // SAFETY: both have `count` elements.
+    unsafe {
+        let arguments = (
+            ElementwiseParams { count: count as u64, a: 1.0, b: 0.0 },
+            copy.write::<T>(0, count).unwrap(),
+            out.read::<T>(shift, count).unwrap(),
+            DevicePtr::<T>::null(),
+            DevicePtr::<T>::null(),
+            DevicePtr::<T>::null(),
+        );
+        identity.launch(&LaunchConfig::covering(count, 256, 2), arguments).unwrap();
+    }
+    let results = copy.copy_to_host::<T>(count).unwrap();
+    let storage = T::DTYPE.unit_roundoff();
+    for (index, result) in results.iter().enumerate() {
+        let (x, y) = (x[shift + index].to_f64(), y[shift + index].to_f64());
+        let expected = reference(x, y);
+        // One rounding when stored (none beyond f32's own), and a few units of f32 on the way, which cancel against
+        // numbers of the size of the operands.
+        let stored = if T::DTYPE == DType::F32 { 0.0 } else { storage * expected.abs() };
+        let smallest = if T::DTYPE == DType::F16 { 2f64.powi(-25) } else { 0.0 };
+        let bound = 1.01 * stored + smallest + 8.0 * f64::from(f32::EPSILON) / 2.0 * (expected.abs() + x.abs() + 0.25);
+        let error = (result.to_f64() - expected).abs();
+        assert!(
+            error <= bound,
+            "{name} of {x} and {y} as {}: {result}, not {expected}: {error:e} > {bound:e}",
+            T::DTYPE
+        );
+    }
+}
+
+#[test]
+fn elementwise_functions_are_right_in_every_type_and_alignment() {
+    let cuda = device();
+    let mut rng = StdRng::seed_from_u64(12);
+    for (index, function) in FUNCTIONS.iter().enumerate() {
+        // 1,031 elements are more than two blocks' vectors in every type, with a tail; the shift forbids vectors.
+        let (count, shift) = [(1031, 0), (1, 0), (300, 1), (8, 0)][index % 4];
+        check_map::<f32>(&cuda, &mut rng, function, count, shift);
+        check_map::<f16>(&cuda, &mut rng, function, count, shift);
+        check_map::<bf16>(&cuda, &mut rng, function, count, shift);
+    }
+}
+
+/// Granlund and Montgomery's constants for numbers below 2³¹.
+fn divisor(divisor: u32) -> Divisor {
+    let log = divisor.next_power_of_two().trailing_zeros();
+    let multiplier = (1u64 << (31 + log)).div_ceil(u64::from(divisor)) as u32;
+    Divisor { divisor, multiplier, shift: log.wrapping_sub(1) }
+}
+
+/// Parameters for an index space of `dims` (outermost first) with strides in the same order.
+fn strided(dims: &[usize], out: &[i64], operands: &[&[i64]]) -> StridedParams {
+    let mut params =
+        StridedParams { count: dims.iter().product::<usize>() as u32, rank: dims.len() as u32, ..Default::default() };
+    assert!(dims.len() <= MAX_RANK as usize && operands.len() <= MAX_OPERANDS as usize);
+    for (axis, &size) in dims.iter().rev().enumerate() {
+        params.sizes[axis] = divisor(size as u32);
+        params.out[axis] = out[dims.len() - 1 - axis];
+        for (operand, strides) in operands.iter().enumerate() {
+            params.operands[operand][axis] = strides[dims.len() - 1 - axis];
+        }
+    }
+    params
+}
+
+#[test]
+fn strided_kernels_broadcast_transpose_compare_and_select() {
+    let cuda = device();
+    let (rows, columns) = (37, 29);
+    let count = rows * columns;
+    let x: Vec<f32> = (0..count).map(|i| i as f32).collect();
+    let row: Vec<f32> = (0..columns).map(|i| 100.0 * i as f32).collect();
+    let (x_memory, row_memory) = (upload(&cuda, &x), upload(&cuda, &row));
+    let mut out = CudaMemory::uninit(&cuda, count * 4).unwrap();
+    let config = LaunchConfig::covering(count, 256, 3);
+    let natural = [columns as i64, 1];
+    let read = |memory: &CudaMemory| DevicePtr::<f32>::from_address(memory.read::<f32>(0, 1).unwrap().address());
+
+    let kernel = cuda.kernel(&images::ELEMENTWISE, "map_strided<f::add, f32>").unwrap();
+    let params = strided(&[rows, columns], &natural, &[&natural, &[0, 1]]);
+    // SAFETY: the strides stay inside the matrix and the row.
+    unsafe {
+        let arguments = (
+            params,
+            out.write::<f32>(0, count).unwrap(),
+            read(&x_memory),
+            read(&row_memory),
+            DevicePtr::<f32>::null(),
+            DevicePtr::<f32>::null(),
+        );
+        kernel.launch(&config, arguments).unwrap();
+    }
+    let expected: Vec<f32> = (0..count).map(|i| x[i] + row[i % columns]).collect();
+    assert_eq!(out.copy_to_host::<f32>(count).unwrap(), expected);
+
+    let kernel = cuda.kernel(&images::ELEMENTWISE, "copy_strided<u32>").unwrap();
+    let params = strided(&[columns, rows], &[rows as i64, 1], &[&[1, columns as i64]]);
+    let bits: Vec<u32> = x.iter().map(|x| x.to_bits()).collect();
+    let bits_memory = upload(&cuda, &bits);
+    let mut transposed = CudaMemory::uninit(&cuda, count * 4).unwrap();
+    // SAFETY: a permutation of the matrix's elements.
+    unsafe {
+        let arguments =
+            (params, transposed.write::<u32>(0, count).unwrap(), bits_memory.read::<u32>(0, count).unwrap());
+        kernel.launch(&config, arguments).unwrap();
+    }
+    let expected: Vec<u32> = (0..count).map(|i| bits[i % rows * columns + i / rows]).collect();
+    assert_eq!(transposed.copy_to_host::<u32>(count).unwrap(), expected);
+
+    let kernel = cuda.kernel(&images::ELEMENTWISE, "compare_strided<r::lt, f32>").unwrap();
+    let params = strided(&[rows, columns], &natural, &[&natural, &[0, 1]]);
+    let mut mask = CudaMemory::uninit(&cuda, count).unwrap();
+    // SAFETY: as for the sum.
+    unsafe {
+        let arguments = (params, mask.write::<u8>(0, count).unwrap(), read(&x_memory), read(&row_memory));
+        kernel.launch(&config, arguments).unwrap();
+    }
+    let expected: Vec<u8> = (0..count).map(|i| u8::from(x[i] < row[i % columns])).collect();
+    assert_eq!(mask.copy_to_host::<u8>(count).unwrap(), expected);
+
+    let kernel = cuda.kernel(&images::ELEMENTWISE, "select_strided<u32>").unwrap();
+    let params = strided(&[rows, columns], &natural, &[&natural, &natural, &[0, 0]]);
+    let fallback = upload(&cuda, &[7u32]);
+    let mut chosen = CudaMemory::uninit(&cuda, count * 4).unwrap();
+    // SAFETY: as above; the fallback is one number, read with strides of 0.
+    unsafe {
+        let arguments = (
+            params,
+            chosen.write::<u32>(0, count).unwrap(),
+            mask.read::<u8>(0, count).unwrap(),
+            bits_memory.read::<u32>(0, count).unwrap(),
+            fallback.read::<u32>(0, 1).unwrap(),
+        );
+        kernel.launch(&config, arguments).unwrap();
+    }
+    let expected: Vec<u32> = (0..count).map(|i| if expected[i] == 1 { bits[i] } else { 7 }).collect();
+    assert_eq!(chosen.copy_to_host::<u32>(count).unwrap(), expected);
+}
