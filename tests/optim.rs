@@ -168,6 +168,9 @@ fn sgd_follows_its_rule() {
                 let found = problem.run(&sgd(c), Clip::None);
                 let error = problem.error(&found, &sgd_reference(&problem, &c, Clip::None));
                 assert!(error <= 1.0, "{dtype} {sizes:?} {c:?}: {error} times the bound");
+                if sizes == [1] {
+                    continue; // a single element may hide a small change of a constant
+                }
                 // Any bent constant would have been noticed.
                 for bent in [
                     SgdConfig { lr: c.lr * 1.1, ..c },

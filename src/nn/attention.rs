@@ -133,20 +133,15 @@ impl MultiheadAttention {
     ) -> Result<Tensor> {
         let scale = 1.0 / ((self.width / self.heads) as f64).sqrt();
         let mut scores = q.affine(scale, 0.0)?.matmul(&k.transpose(2, 3)?)?;
-        if let Some(mask) = &mask.mask {
-            scores = match mask.dtype().is_float() {
-                true => scores.add(mask)?,
-                false => {
-                    let hidden: Vec<u8> = mask.to_vec::<u8>()?.iter().map(|&keep| u8::from(keep == 0)).collect();
-                    scores.masked_fill(&Tensor::from_slice(&hidden, mask.shape(), mask.device())?, f64::NEG_INFINITY)?
-                }
-            };
-        }
+        let hidden = f64::NEG_INFINITY;
+        scores = match &mask.mask {
+            Some(mask) if mask.dtype().is_float() => scores.add(mask)?,
+            Some(keep) => keep.where_cond(&scores, &Tensor::full(hidden, (), scores.dtype(), scores.device())?)?,
+            None => scores,
+        };
         if mask.causal {
-            let (tq, tk) = (scores.dim(2)?, scores.dim(3)?);
-            let future: Vec<u8> = (0..tq * tk).map(|i| u8::from(i % tk > i / tk)).collect();
-            let future = Tensor::from_slice(&future, [tq, tk], scores.device())?;
-            scores = scores.masked_fill(&future, f64::NEG_INFINITY)?;
+            let future = Tensor::triu_mask(scores.dim(2)?, scores.dim(3)?, 1, scores.device())?;
+            scores = scores.masked_fill(&future, hidden)?;
         }
         scores.softmax(-1)?.dropout(self.dropout, ctx.rng())?.matmul(v)
     }

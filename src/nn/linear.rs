@@ -42,7 +42,7 @@ impl Linear {
         x.linear_relu(&weight, bias.as_ref())
     }
 
-    /// The layer followed by the exact (erf) GELU, in one pass.
+    /// The layer followed by the exact (erf) GELU, in one pass. in one pass.
     pub fn forward_gelu(&self, x: &Tensor) -> Result<Tensor> {
         let (weight, bias) = self.tensors();
         x.linear_gelu(&weight, bias.as_ref())
