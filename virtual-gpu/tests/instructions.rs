@@ -81,18 +81,18 @@ fn integers_of_32_bits() {
             (i64::from(a as i32) - i64::from(b as i32)).clamp(-1 << 31, (1 << 31) - 1) as u32
         }),
         ("mul.lo.s32 $d, $a, $b;", |a, b, _| (i64::from(a as i32) * i64::from(b as i32)) as u32),
-        ("mul.hi.s32 $d, $a, $b;", |a, b, _| (i64::from(a as i32) * i64::from(b as i32) >> 32) as u32),
-        ("mul.hi.u32 $d, $a, $b;", |a, b, _| (u64::from(a) * u64::from(b) >> 32) as u32),
+        ("mul.hi.s32 $d, $a, $b;", |a, b, _| ((i64::from(a as i32) * i64::from(b as i32)) >> 32) as u32),
+        ("mul.hi.u32 $d, $a, $b;", |a, b, _| ((u64::from(a) * u64::from(b)) >> 32) as u32),
         ("mad.lo.u32 $d, $a, $b, $c;", |a, b, c| (u64::from(a) * u64::from(b) + u64::from(c)) as u32),
         ("mad.hi.sat.s32 $d, $a, $b, $c;", |a, b, c| {
-            ((i64::from(a as i32) * i64::from(b as i32) >> 32) + i64::from(c as i32)).clamp(-1 << 31, (1 << 31) - 1)
+            (((i64::from(a as i32) * i64::from(b as i32)) >> 32) + i64::from(c as i32)).clamp(-1 << 31, (1 << 31) - 1)
                 as u32
         }),
         ("mul24.lo.s32 $d, $a, $b;", |a, b, _| {
             let low = |v: u32| i64::from((v << 8) as i32 >> 8);
             (low(a) * low(b)) as u32
         }),
-        ("mul24.hi.u32 $d, $a, $b;", |a, b, _| (u64::from(a & 0xff_ffff) * u64::from(b & 0xff_ffff) >> 16) as u32),
+        ("mul24.hi.u32 $d, $a, $b;", |a, b, _| ((u64::from(a & 0xff_ffff) * u64::from(b & 0xff_ffff)) >> 16) as u32),
         ("sad.s32 $d, $a, $b, $c;", |a, b, c| {
             c.wrapping_add((i64::from(a as i32) - i64::from(b as i32)).unsigned_abs() as u32)
         }),
@@ -247,8 +247,8 @@ type Row64 = (&'static str, fn(u64, u64, u64) -> u64);
 fn integers_of_64_bits() {
     let rows: &[Row64] = &[
         ("add.u64 $d, $a, $b;", |a, b, _| (u128::from(a) + u128::from(b)) as u64),
-        ("mul.hi.u64 $d, $a, $b;", |a, b, _| (u128::from(a) * u128::from(b) >> 64) as u64),
-        ("mul.hi.s64 $d, $a, $b;", |a, b, _| (i128::from(a as i64) * i128::from(b as i64) >> 64) as u64),
+        ("mul.hi.u64 $d, $a, $b;", |a, b, _| ((u128::from(a) * u128::from(b)) >> 64) as u64),
+        ("mul.hi.s64 $d, $a, $b;", |a, b, _| ((i128::from(a as i64) * i128::from(b as i64)) >> 64) as u64),
         ("mad.lo.s64 $d, $a, $b, $c;", |a, b, c| {
             (i128::from(a as i64) * i128::from(b as i64) + i128::from(c as i64)) as u64
         }),
