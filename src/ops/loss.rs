@@ -14,6 +14,8 @@ struct Loss<B, F> {
     opaque: &'static str,
     x: Saved,
     target: Saved,
+    /// Whether the target is an input with a gradient.
+    both: bool,
     scale: f64,
     kernel: F,
     _backward: std::marker::PhantomData<B>,
@@ -27,7 +29,11 @@ impl<B: Map<3>, F: Fn(f64) -> B + Send + Sync> Op for Loss<B, F> {
         let (x, t) = (self.x.get(ctx)?, self.target.get(ctx)?);
         let part =
             |scale: f64| record_opaque(self.opaque, map((self.kernel)(scale), [&grad, &x, &t])?, &[&grad, &x, &t]);
-        Ok(vec![ctx.want(0, || part(self.scale))?, ctx.want(1, || part(-self.scale))?])
+        let mut gradients = vec![ctx.want(0, || part(self.scale))?];
+        if self.both {
+            gradients.push(ctx.want(1, || part(-self.scale))?);
+        }
+        Ok(gradients)
     }
 }
 
@@ -102,6 +108,7 @@ fn symmetric<F: Map<2>, B: Map<3> + 'static>(
         opaque: names[1],
         x: Saved::input(0, x),
         target: Saved::input(1, target),
+        both: true,
         scale: scale(reduction, x.numel()),
         kernel: backward,
         _backward: std::marker::PhantomData,
@@ -124,6 +131,7 @@ fn constant_target<F: Map<2>, B: Map<3> + 'static>(
         opaque: names[1],
         x: Saved::input(0, x),
         target: Saved::constant(target),
+        both: false,
         scale: scale(reduction, x.numel()),
         kernel: backward,
         _backward: std::marker::PhantomData,

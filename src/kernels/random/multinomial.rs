@@ -102,7 +102,9 @@ fn whole(weights: &[f64]) -> Result<Vec<u64>> {
     }
     let bits = 62 - weights.len().next_power_of_two().trailing_zeros() as i32;
     // The largest is below 2^(exponent + 1).
-    let exponent = ((largest.to_bits() >> 52) as i32 - 1023).max(-1022);
+    // A subnormal number's exponent shows once it is scaled up.
+    let up = if largest < f64::MIN_POSITIVE { 54 } else { 0 };
+    let exponent = ((largest * 2f64.powi(up)).to_bits() >> 52) as i32 - 1023 - up;
     let shift = bits - exponent - 1;
     // In two exact steps: 2^shift may be out of range.
     let (a, b) = (2f64.powi(shift / 2), 2f64.powi(shift - shift / 2));

@@ -9,11 +9,10 @@ maps! {
     SquaredError "squared_error" [x, t] => (x - t) * (x - t);
     /// |d|
     AbsoluteError "absolute_error" [x, t] => (x - t).abs();
-    /// max(x, 0) − x t + ln(1 + e^(−|x|)), x being a logit
-    BceLogits "bce_logits" [x, t] => (A::ONE - t).mul_add(x, softplus(-x));
-    /// The same with weight p on the positive class: (1 − t) x + (1 + (p − 1) t) ln(1 + e⁻ˣ)
-    BceLogitsWeighted "bce_logits_weighted" [x, t, p] =>
-        (A::ONE - t).mul_add(x, (p - A::ONE).mul_add(t, A::ONE) * softplus(-x));
+    /// (1 − t) ln(1 + eˣ) + t ln(1 + e⁻ˣ), x being a logit: no term cancels another
+    BceLogits "bce_logits" [x, t] => (A::ONE - t).mul_add(softplus(x), t * softplus(-x));
+    /// The same with weight p on the positive class
+    BceLogitsWeighted "bce_logits_weighted" [x, t, p] => (A::ONE - t).mul_add(softplus(x), p * t * softplus(-x));
     /// −t ln x − (1 − t) ln(1 − x), logarithms bounded below by −100
     Bce "bce" [x, t] => {
         let low = A::of(-100.0);
@@ -56,17 +55,17 @@ maps_with! {
         /// The loss's scale, over the count for a mean; negative for the target's gradient.
         scale
     } "huber_backward" [g, x, t] => scale * g * (x - t).maximum(-delta).minimum(delta);
-    /// scale g (1 / (1 + e⁻ˣ) − t)
+    /// scale g ((1 − t) s(x) − t s(−x)), s(x) = 1 / (1 + e⁻ˣ)
     BceLogitsBackward {
         /// 1 over the count for a mean.
         scale
-    } "bce_logits_backward" [g, x, t] => scale * g * (x.sigmoid() - t);
-    /// scale g ((1 − t) − (1 + (p − 1) t) / (1 + eˣ))
+    } "bce_logits_backward" [g, x, t] => scale * g * ((A::ONE - t) * x.sigmoid() - t * (-x).sigmoid());
+    /// scale g ((1 − t) s(x) − p t s(−x))
     BceLogitsWeightedBackward {
         /// 1 over the count for a mean.
         scale
     } "bce_logits_weighted_backward" [g, x, t, p] =>
-        scale * g * ((A::ONE - t) - (p - A::ONE).mul_add(t, A::ONE) * (-x).sigmoid());
+        scale * g * ((A::ONE - t) * x.sigmoid() - p * t * (-x).sigmoid());
     /// scale g (x − t) / (x (1 − x)), the denominator at least 1e-12
     BceBackward {
         /// 1 over the count for a mean.
