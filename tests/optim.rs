@@ -70,18 +70,26 @@ impl Problem {
     /// The largest error, in units of what rounding may do: each step computes in f32 (f64) with at most 16 roundings
     /// of numbers of the size of the parameter and its update, and rounds the parameter once to its dtype. Earlier
     /// errors decay or stay.
-    fn error(&self, found: &[Vec<f64>], expected: &[Vec<f64>]) -> f64 {
+    fn error(&self, found: &[Vec<f64>], (expected, peaks): &Course) -> f64 {
         let compute = if self.dtype == DType::F64 { f64::EPSILON } else { f32::EPSILON as f64 };
         let mut worst = 0f64;
-        for ((found, expected), start) in found.iter().zip(expected).zip(&self.start) {
-            for ((f, e), s) in found.iter().zip(expected).zip(start) {
-                let scale = s.abs().max(e.abs()) + (e - s).abs();
+        for ((found, expected), peaks) in found.iter().zip(expected).zip(peaks) {
+            for ((f, e), peak) in found.iter().zip(expected).zip(peaks) {
+                // An update is at most the difference of two values on the way.
+                let scale = 2.0 * peak;
                 let bound = STEPS as f64 * (16.0 * compute + self.dtype.unit_roundoff()) * scale;
                 worst = worst.max(if f.is_finite() { (f - e).abs() / bound } else { f64::INFINITY });
             }
         }
         worst
     }
+}
+
+/// The values after the last step, and the largest magnitude of each on the way.
+type Course = (Vec<Vec<f64>>, Vec<Vec<f64>>);
+
+fn magnitudes(values: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    values.iter().map(|v| v.iter().map(|x| x.abs()).collect()).collect()
 }
 
 /// Scales and bounds as clipping does, over all parameters of a step.
@@ -96,11 +104,12 @@ fn clipped(gradients: &[Vec<f64>], clip: Clip) -> Vec<Vec<f64>> {
 }
 
 /// torch.optim.SGD, as its documentation's pseudo-code has it.
-fn sgd_reference(problem: &Problem, c: &SgdConfig, clip: Clip) -> Vec<Vec<f64>> {
-    let mut out = problem.start.clone();
+fn sgd_reference(problem: &Problem, c: &SgdConfig, clip: Clip) -> Course {
+    let (mut out, mut peaks) = (problem.start.clone(), magnitudes(&problem.start));
     let mut velocity: Vec<Vec<f64>> = out.iter().map(|v| vec![0.0; v.len()]).collect();
     for (t, gradients) in problem.gradients.iter().enumerate() {
-        for ((p, b), g) in out.iter_mut().zip(&mut velocity).zip(clipped(gradients, clip)) {
+        for (k, g) in clipped(gradients, clip).iter().enumerate() {
+            let (p, b, peak) = (&mut out[k], &mut velocity[k], &mut peaks[k]);
             for i in 0..p.len() {
                 let mut g = g[i] + c.weight_decay * p[i];
                 if c.momentum != 0.0 {
@@ -108,15 +117,16 @@ fn sgd_reference(problem: &Problem, c: &SgdConfig, clip: Clip) -> Vec<Vec<f64>> 
                     g = if c.nesterov { g + c.momentum * b[i] } else { b[i] };
                 }
                 p[i] -= c.lr * g;
+                peak[i] = peak[i].max(p[i].abs());
             }
         }
     }
-    out
+    (out, peaks)
 }
 
 /// torch.optim.Adam and AdamW, as their documentation's pseudo-code has them.
-fn adam_reference(problem: &Problem, c: &AdamConfig, clip: Clip) -> Vec<Vec<f64>> {
-    let mut out = problem.start.clone();
+fn adam_reference(problem: &Problem, c: &AdamConfig, clip: Clip) -> Course {
+    let (mut out, mut peaks) = (problem.start.clone(), magnitudes(&problem.start));
     let zeros: Vec<Vec<f64>> = out.iter().map(|v| vec![0.0; v.len()]).collect();
     let (mut m, mut v, mut largest) = (zeros.clone(), zeros.clone(), zeros);
     for (t, gradients) in problem.gradients.iter().enumerate() {
@@ -136,10 +146,11 @@ fn adam_reference(problem: &Problem, c: &AdamConfig, clip: Clip) -> Vec<Vec<f64>
                 largest[k][i] = f64::max(largest[k][i], v[k][i]);
                 let square = if c.amsgrad { largest[k][i] } else { v[k][i] };
                 *p -= c.lr * (m[k][i] / c1) / ((square / c2).sqrt() + c.eps);
+                peaks[k][i] = peaks[k][i].max(p.abs());
             }
         }
     }
-    out
+    (out, peaks)
 }
 
 fn sgd(c: SgdConfig) -> impl Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>> {
@@ -386,7 +397,8 @@ fn groups_have_their_options_and_keep_the_ratio_of_their_rates() {
     }
     let found: Vec<_> = params.iter().map(|(_, p)| p.to_f64_vec().unwrap()).collect();
     let of = |c: SgdConfig| sgd_reference(&problem, &c, Clip::None);
-    let expected = [of(SgdConfig { lr: 0.3, ..a })[0].clone(), of(SgdConfig { lr: 0.06, ..b })[1].clone()];
+    let ((first, peaks), (second, other_peaks)) = (of(SgdConfig { lr: 0.3, ..a }), of(SgdConfig { lr: 0.06, ..b }));
+    let expected = (vec![first[0].clone(), second[1].clone()], vec![peaks[0].clone(), other_peaks[1].clone()]);
     assert!(problem.error(&found, &expected) <= 1.0);
 }
 

@@ -71,7 +71,8 @@ fn panel(area: &Area<'_>, title: &str, x_axis: &str, curves: &[Curve]) -> Result
     let span = |of: fn(&(f64, f64)) -> f64| {
         let low = all.iter().map(of).fold(f64::INFINITY, f64::min);
         let high = all.iter().map(of).fold(f64::NEG_INFINITY, f64::max);
-        if low < high { low..high } else { (if low.is_finite() { low } else { 0.0 } - 0.5)..(low.max(0.0) + 0.5) }
+        let centre = if low.is_finite() { low } else { 0.0 };
+        if low < high { low..high } else { centre - 0.5..centre + 0.5 }
     };
     let text = |e: DrawingAreaErrorKind<std::io::Error>| e.to_string();
     let mut chart = ChartBuilder::on(area)
