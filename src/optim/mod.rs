@@ -1,7 +1,7 @@
 //! Floor 5: optimizers with PyTorch's defaults and update rules, clipping and learning-rate schedules.
 //!
 //! An optimizer takes named parameters (`params.trainable()`), in one group or several, and updates them in place from
-//! the [`Gradients`](crate::Gradients) of a backward, all tensors in one pass.
+//! the [`Gradients`] of a backward, all tensors in one pass.
 
 mod adam;
 mod clip;

@@ -1,7 +1,7 @@
 //! Batch norm over (N, C, L): each channel normalised over samples and positions, with an optional residual and relu
 //! in the same pass, forward and backward.
 //!
-//! The variance is taken about the mean (two passes), never as E[x²] − E[x]². Where a channel's runs are long, a
+//! The variance is taken about the mean (two passes), never as `E[x²] − E[x]²`. Where a channel's runs are long, a
 //! channel is one task that stays in cache for its passes; where they are short (after pooling, or none at all), rows
 //! are, and channels are vectors' lanes. Source: Ioffe & Szegedy 2015, Batch Normalization.
 

@@ -1,7 +1,7 @@
 //! Matrix products: `out = activation(alpha · A·B + beta · out + bias + residual)`, batched, of any strides.
 //!
 //! On the CPU operands are packed into panels (f16 and bf16 widened on the way: products accumulate in f32) and
-//! multiplied by a register tile of our own ([`micro`]), after Goto and van de Geijn, "Anatomy of High-Performance
+//! multiplied by a register tile of our own (`micro.rs`), after Goto and van de Geijn, "Anatomy of High-Performance
 //! Matrix Multiplication" (ACM TOMS 34, 2008). Each element is one chain of fused multiply-adds over k (one chain per
 //! block of at most 512), so its bits depend on neither the threads nor the tile it falls into. (The `gemm` crates were
 //! measured beside it: a few per cent slower at every size but 128 × 512 × 784, without bf16, and their bits depend on how

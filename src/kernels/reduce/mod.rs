@@ -44,7 +44,7 @@ pub enum Reduction {
     Norm2,
     /// ln Σ eˣ, floats only; the largest element is taken out first, so nothing overflows.
     LogSumExp,
-    /// Σ (x − mean)² / (n − correction), floats only, in two passes (never E[x²] − E[x]²).
+    /// Σ (x − mean)² / (n − correction), floats only, in two passes (never `E[x²] − E[x]²`).
     Var {
         /// 1 for the unbiased estimate (Bessel), 0 for the population's.
         correction: f64,
