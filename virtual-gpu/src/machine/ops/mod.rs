@@ -21,6 +21,7 @@ pub(super) mod special;
 pub(super) mod tma;
 pub(super) mod warp;
 pub(super) mod wgmma;
+pub(super) mod wmma;
 
 use super::lower::{Decoded, Form, Lower};
 
@@ -55,6 +56,7 @@ const FAMILIES: &[(&[&str], Decoder)] = &[
     (&["mbarrier"], mbarrier::decode),
     (&["cp", "griddepcontrol", "setmaxnreg"], copy::decode),
     (&["wgmma"], wgmma::decode),
+    (&["wmma"], wmma::decode),
     (&["mma", "ldmatrix", "stmatrix", "movmatrix"], mma::decode),
 ];
 
