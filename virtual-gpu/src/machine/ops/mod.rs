@@ -15,12 +15,15 @@ pub(super) mod logic;
 pub(super) mod mbarrier;
 pub(super) mod mem;
 pub(super) mod mma;
+pub(super) mod mma_sparse;
 pub(super) mod mov;
 pub(super) mod softfloat;
+pub(super) mod sparse;
 pub(super) mod special;
 pub(super) mod tma;
 pub(super) mod warp;
 pub(super) mod wgmma;
+pub(super) mod wgmma_sparse;
 pub(super) mod wmma;
 
 use super::lower::{Decoded, Form, Lower};
