@@ -13,6 +13,7 @@ use crate::machine::exec::{Cx, Flow, Instr, Wait};
 use crate::machine::fault::FaultKind;
 use crate::machine::lanes::{OpPair, op_versions};
 use crate::machine::lower::{Decoded, Form, Lower, MInst, Opnd, TaintRule, Width};
+use crate::machine::taint;
 use crate::ptx::{Operand, Ty};
 
 pub const TYPES: [Ty; 8] = [Ty::F16, Ty::BF16, Ty::TF32, Ty::E4M3, Ty::E5M2, Ty::S8, Ty::U8, Ty::B1];
@@ -269,8 +270,26 @@ unsafe fn run<const K: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     cx.worker.traffic.tensor += 1;
     cx.worker.traffic.tensor_macs += (16 * n * K) as u64;
     cx.progress = true;
+    carry_taint(cx, i, registers, keep);
     track_accumulators(cx, i, registers);
     Flow::Next
+}
+
+/// Accumulators depend on A's registers, and on what they held where it is added to.
+pub fn carry_taint(cx: &mut Cx<'_>, i: &Instr, registers: usize, keep: bool) {
+    if !cx.tainted {
+        return;
+    }
+    let mut all = 0;
+    for k in registers..i.count as usize {
+        let s = cx.listed(i, k);
+        all |= taint::of(cx, s);
+    }
+    for k in 0..registers {
+        let d = cx.listed(i, k);
+        let old = if keep { taint::of(cx, d) } else { 0 };
+        taint::set(cx, d, u32::MAX, if all != 0 { u32::MAX } else { old });
+    }
 }
 
 fn integer_block<const K: usize>(

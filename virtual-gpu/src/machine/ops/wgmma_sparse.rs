@@ -90,6 +90,7 @@ fn multiply<const K: usize, const STORE: usize>(cx: &mut Cx<'_>, i: &Instr, m: u
     cx.worker.traffic.tensor += 1;
     cx.worker.traffic.tensor_macs += (8 * n * K) as u64;
     cx.progress = true;
+    wgmma::carry_taint(cx, i, registers, keep);
     wgmma::track_accumulators(cx, i, registers);
     Ok(())
 }
