@@ -20,6 +20,7 @@ pub(super) mod mov;
 pub(super) mod softfloat;
 pub(super) mod sparse;
 pub(super) mod special;
+pub(super) mod tensormap;
 pub(super) mod tma;
 pub(super) mod warp;
 pub(super) mod wgmma;
@@ -60,6 +61,7 @@ const FAMILIES: &[(&[&str], Decoder)] = &[
     (&["cp", "griddepcontrol", "setmaxnreg"], copy::decode),
     (&["wgmma"], wgmma::decode),
     (&["wmma"], wmma::decode),
+    (&["tensormap"], tensormap::decode),
     (&["mma", "ldmatrix", "stmatrix", "movmatrix"], mma::decode),
 ];
 
