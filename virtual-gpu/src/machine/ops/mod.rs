@@ -9,6 +9,7 @@ pub(super) mod control;
 pub(super) mod copy;
 pub(super) mod cvt;
 pub(super) mod float;
+pub(super) mod grid;
 pub(super) mod half;
 pub(super) mod int;
 pub(super) mod logic;
@@ -58,7 +59,8 @@ const FAMILIES: &[(&[&str], Decoder)] = &[
     (&["shfl", "vote", "match", "redux", "activemask", "elect"], warp::decode),
     (&["bar", "barrier", "membar", "fence"], barrier::decode),
     (&["mbarrier"], mbarrier::decode),
-    (&["cp", "griddepcontrol", "setmaxnreg"], copy::decode),
+    (&["cp"], copy::decode),
+    (&["griddepcontrol", "setmaxnreg"], grid::decode),
     (&["wgmma"], wgmma::decode),
     (&["wmma"], wmma::decode),
     (&["tensormap"], tensormap::decode),
