@@ -285,11 +285,11 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
         return lw.refuse("this state space does not go with the operation");
     }
     x |= space as u32;
-    let has_result = (arrival || waits) && !matches!(ops.first(), Some(Operand::Address(..)));
-    if waits && !has_result {
-        return lw.refuse("writes a predicate");
+    let has_result = arrival || waits;
+    if has_result && matches!(ops.first(), Some(Operand::Address(..))) {
+        return lw.refuse("has no destination");
     }
-    if arrival && space == Where::Cluster && has_result && ops[0] != Operand::Sink {
+    if arrival && space == Where::Cluster && ops.first() != Some(&Operand::Sink) {
         return lw.refuse("an arrival at a barrier of another block returns no state: its destination is _");
     }
     let at = usize::from(has_result);
