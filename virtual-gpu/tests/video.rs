@@ -396,3 +396,35 @@ fn vector_moves_and_packed_sets() {
     // Two bits each: 3, 0 beside the third operand moved up; -2, 1.
     assert_eq!(words[8..], [5 << 4 | 3 << 2, 5 << 4 | 2 << 2 | 1]);
 }
+
+/// Instructions that the module's target does not have, as ptxas 12.9 refuses them.
+#[test]
+fn targets() {
+    for (need, text) in [
+        ("sm_90", "mapa.u32 %r1, %r2, %r3;"),
+        ("sm_90", "mov.u32 %r1, %cluster_ctarank;"),
+        ("sm_90", "cp.async.bulk.commit_group;"),
+        ("sm_90", "fence.acq_rel.cluster;"),
+        ("sm_90", "fence.proxy.async;"),
+        ("sm_90", "ld.shared::cluster.u32 %r1, [%r2];"),
+        ("sm_90", "add.bf16x2 %r1, %r2, %r3;"),
+        ("sm_90", "barrier.cluster.arrive;"),
+        ("sm_90a", "setmaxnreg.dec.sync.aligned.u32 64;"),
+        ("sm_90a", "wgmma.fence.sync.aligned;"),
+        ("sm_89", "cvt.rn.f16x2.e4m3x2 %r1, %h1;"),
+    ] {
+        let older = match need {
+            "sm_90" => "sm_89",
+            "sm_90a" => "sm_90",
+            _ => "sm_80",
+        };
+        let model = &DeviceModel::H100;
+        load(&kernel(need, 0, "", text), model).map(|_| ()).unwrap_or_else(|e| panic!("{e}"));
+        let e = load(&kernel(older, 0, "", text), model).err().expect(text);
+        assert!(e.message.contains(&format!("needs .target {need}, the module's is {older}")), "{e}");
+    }
+    // These look alike and need less.
+    for text in ["fence.acquire.gpu;", "fma.rn.bf16x2 %r1, %r2, %r3, %r4;", "ld.param::func.u64 %rd2, [p1];"] {
+        load(&kernel("sm_80", 1, "", text), &DeviceModel::A100).map(|_| ()).unwrap_or_else(|e| panic!("{e}"));
+    }
+}

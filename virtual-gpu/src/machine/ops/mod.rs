@@ -23,6 +23,7 @@ pub(super) mod softfloat;
 pub(super) mod sparse;
 pub(super) mod special;
 pub(super) mod stack;
+pub(super) mod target;
 pub(super) mod tensormap;
 pub(super) mod tma;
 pub(super) mod video;
@@ -103,6 +104,11 @@ const FAMILIES: &[(&[&str], Decoder)] = &[
 /// Decodes one instruction.
 pub(super) fn decode<'a>(lw: &mut Lower<'_, 'a>, form: &mut Form<'_, 'a>) -> Decoded {
     let root = form.ins.root;
+    if let Some(need) = target::least(form.ins)
+        && !target::satisfied(&lw.cx.ast.target, need)
+    {
+        return lw.refuse(format!("needs .target {need}, the module's is {}", lw.cx.ast.target.join(", ")));
+    }
     match FAMILIES.iter().find(|(roots, _)| roots.contains(&root)) {
         Some((_, decoder)) => decoder(lw, form),
         None => lw.refuse("this instruction is not implemented"),

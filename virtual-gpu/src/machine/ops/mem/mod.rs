@@ -139,7 +139,8 @@ fn load<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let policy = take_hints(f);
     let strong = take_order(f);
     let nc = f.flag("nc");
-    let space = f.find(Where::from_name).unwrap_or(Where::Generic);
+    let space = f.find(|m| if m == "param::func" { Some(Where::Param) } else { Where::from_name(m) });
+    let space = space.unwrap_or(Where::Generic);
     let count = vector(f);
     f.arity(lw, if policy { 3..=3 } else { 2..=2 })?;
     let parts = lw.components(&ops[0]).into_iter().cloned().collect::<Vec<_>>();
