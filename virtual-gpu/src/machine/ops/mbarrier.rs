@@ -281,7 +281,8 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     }
     let space = f.find(Where::from_name).unwrap_or(Where::Generic);
     let remote = arrival || what.ends_with("_tx");
-    if !matches!(space, Where::Generic | Where::Shared) && !(remote && space == Where::Cluster) {
+    let legal = matches!(space, Where::Generic | Where::Shared) || (remote && space == Where::Cluster);
+    if !legal {
         return lw.refuse("this state space does not go with the operation");
     }
     x |= space as u32;
