@@ -53,6 +53,8 @@ pub enum Wait {
     },
     /// The cluster barrier to leave the generation.
     ClusterBarrier(u32),
+    /// The block to have this many free registers for each thread of the warp.
+    Registers(u32),
     /// Something that the instruction itself finds out when it runs again.
     Retry,
 }
@@ -152,6 +154,8 @@ pub struct Warp {
     pub local: Vec<u8>,
     /// Which bytes of `local` were written; one bit a byte.
     pub local_init: Vec<u64>,
+    /// Top of each lane's local memory: its variables and what `alloca` took.
+    pub stack: [u32; 32],
     /// Saved frames per lane.
     pub saved: Vec<SaveStack>,
     /// Block within the cluster.
@@ -392,6 +396,13 @@ impl<'c> Cx<'c> {
         match f.wait {
             Wait::No => true,
             Wait::Retry => {
+                self.warp.fragments[k].wait = Wait::No;
+                true
+            }
+            Wait::Registers(need) => {
+                if self.ctas[self.warp.cta].objects.registers.free < need {
+                    return false;
+                }
                 self.warp.fragments[k].wait = Wait::No;
                 true
             }

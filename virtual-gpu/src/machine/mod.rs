@@ -6,6 +6,7 @@
 mod asynchronous;
 mod cluster;
 mod counters;
+mod dependents;
 mod exec;
 mod fault;
 mod lanes;
@@ -17,6 +18,7 @@ mod objects;
 mod ops;
 mod program;
 mod races;
+mod registers;
 mod report;
 mod shadow;
 mod sync;
@@ -24,7 +26,8 @@ mod taint;
 pub mod tensor_map;
 
 pub use counters::{CLASSES, Counters, Traffic};
+pub use dependents::{Dependence, Signal};
 pub use fault::{Fault, FaultKind};
-pub use launch::{Checks, LaunchConfig, LaunchReport, Module, Schedule, StreamTag, launch};
+pub use launch::{Checks, LaunchConfig, LaunchReport, Module, Schedule, StreamTag, launch, launch_dependent};
 pub use memory::{AllocationInfo, AllocationKind, Memory, MemoryError};
 pub use program::{Entry, Global, GlobalSpace, LoadError, LoadErrorKind, LoadOptions, Param, Program, Relocation};

@@ -49,6 +49,8 @@ pub struct Objects {
     pub races: super::races::RaceState,
     /// Groups of `wgmma` that each warp committed.
     pub matrix_groups: Vec<u32>,
+    /// Registers that `setmaxnreg` moves.
+    pub registers: super::registers::Registers,
     /// Transfers of the cluster; those of rank 0 serve.
     pub transfers: Vec<Transfer>,
 }
@@ -291,6 +293,15 @@ pub(super) fn at_exit(launch: &Launch<'_>, cluster: &mut Cluster) -> Option<Box<
     let unread = cluster.ctas[0].objects.transfers.iter().find(|t| t.barrier.is_some()).map(|t| t.what.clone());
     if let Err(fault) = complete_where(launch, &mut cluster.ctas, |_| true) {
         return Some(fault);
+    }
+    if launch.checks.convergence
+        && let Some(group) = cluster.ctas.iter().find_map(|c| c.objects.registers.uneven())
+    {
+        return Some(Box::new(Fault::checked(
+            FaultKind::IllegalInstruction,
+            "convergence",
+            format!("kernel {}\n  not all warps of warpgroup {group} executed the same setmaxnreg", launch.entry.name),
+        )));
     }
     let what = unread.filter(|_| launch.checks.asynchrony)?;
     Some(Box::new(Fault::checked(

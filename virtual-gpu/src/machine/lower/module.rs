@@ -115,6 +115,14 @@ impl<'a> ModuleCx<'a> {
         for (k, f) in self.ast.functions.iter().enumerate() {
             match self.symbols.get(f.name).copied() {
                 Some(Symbol::Function(old)) if self.ast.functions[old].defined && f.defined => {
+                    // Of weak definitions one stays.
+                    if f.linkage == Linkage::Weak {
+                        continue;
+                    }
+                    if self.ast.functions[old].linkage == Linkage::Weak {
+                        self.symbols.insert(f.name, Symbol::Function(k));
+                        continue;
+                    }
                     return Err(self.error(
                         LoadErrorKind::Link,
                         f.pos,
@@ -471,6 +479,10 @@ impl<'a> ModuleCx<'a> {
         if stacked {
             code.level_bytes = self.local_bytes;
             code.local_bytes = self.local_bytes.saturating_mul(RECURSION_DEPTH).min(512 << 10);
+        }
+        code.stack_base = code.local_bytes;
+        if ast.functions.iter().any(|f| f.body.iter().any(|i| i.root == "alloca")) {
+            code.local_bytes += crate::machine::ops::stack::STACK_BYTES;
         }
         Ok(())
     }

@@ -95,6 +95,18 @@ pub enum PlaceKind {
     Param,
 }
 
+impl PlaceKind {
+    /// The place some bytes further on.
+    pub fn add(self, bytes: u32) -> PlaceKind {
+        match self {
+            PlaceKind::Global(at) => PlaceKind::Global(at + u64::from(bytes)),
+            PlaceKind::Shared(block, at) => PlaceKind::Shared(block, at + bytes),
+            PlaceKind::Local(at) => PlaceKind::Local(at + bytes),
+            PlaceKind::Param => PlaceKind::Param,
+        }
+    }
+}
+
 /// Finds the bytes that a lane accesses, or reports why it may not. Bytes that an asynchronous operation is going to
 /// write must not be touched.
 pub fn resolve(
@@ -222,9 +234,10 @@ pub fn resolve_object(
         }
         Where::Local => {
             let size = cx.launch.code.local_bytes;
-            if at + u64::from(bytes) > u64::from(size) {
+            let top = cx.warp.stack[lane & 31];
+            if at + u64::from(bytes) > u64::from(top) {
                 let text = format!(
-                    "out-of-bounds {} of {bytes} bytes at local address {at:#x}: a thread has {size} bytes",
+                    "out-of-bounds {} of {bytes} bytes at local address {at:#x}: a thread has {top} bytes",
                     access.verb()
                 );
                 cx.fail(FaultKind::IllegalAddress, None, Some(lane), &text);

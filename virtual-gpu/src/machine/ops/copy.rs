@@ -1,5 +1,5 @@
-//! Asynchronous copies: `cp.async`, `cp.async.bulk`, `cp.reduce.async.bulk` and their groups, with `st.async`,
-//! `red.async`, `griddepcontrol` and `setmaxnreg`.
+//! Asynchronous copies: `cp.async`, `cp.async.bulk`, `cp.reduce.async.bulk` and their groups, with `st.async`
+//! and `red.async`.
 
 use super::address::{self, Access, PlaceKind, Where};
 use super::mem::take_hints;
@@ -253,11 +253,6 @@ unsafe fn bulk_groups(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     Flow::Next
 }
 
-unsafe fn no_op(cx: &mut Cx<'_>, _: &Instr, _: u32) -> Flow {
-    cx.progress = true;
-    Flow::Next
-}
-
 /// `st.async` and `red.async`: `list`: address, mbarrier, then the values; element bytes in `x` bits 0 to 4, count in
 /// 5 to 8, reduction code from bit 9 plus one.
 unsafe fn remote(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
@@ -315,17 +310,6 @@ pub fn full_address<'a>(lw: &mut Lower<'_, 'a>, o: &Operand<'a>) -> Decoded<Opnd
 
 /// Decodes `cp`.
 pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
-    match f.ins.root {
-        "griddepcontrol" => {
-            if f.one_of(&["launch_dependents", "wait"]).is_none() {
-                return lw.refuse("names no action");
-            }
-            lw.emit(MInst::new(OpPair::same(no_op)));
-            return Ok(());
-        }
-        "setmaxnreg" => return setmaxnreg(lw, f),
-        _ => {}
-    }
     let reduce = f.flag("reduce");
     let is_reduce = reduce || f.ins.modifiers.first() == Some(&"reduce");
     if !f.flag("async") {
@@ -410,20 +394,6 @@ fn group_count<'a>(lw: &mut Lower<'_, 'a>, f: &Form<'_, 'a>) -> Decoded<i64> {
     }
 }
 
-fn setmaxnreg<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
-    if f.one_of(&["inc", "dec"]).is_none() || !f.flag("sync") || !f.flag("aligned") {
-        return lw.refuse("is .inc or .dec, .sync.aligned");
-    }
-    f.ty(lw)?;
-    f.arity(lw, 1..=1)?;
-    match f.operands()[0] {
-        Operand::Int(n) if (24..=256).contains(&n) && n % 8 == 0 => {}
-        _ => return lw.refuse("the register count is a multiple of 8 from 24 to 256"),
-    }
-    lw.emit(MInst::new(OpPair::same(no_op)));
-    Ok(())
-}
-
 fn reduction(lw: &Lower<'_, '_>, f: &mut Form<'_, '_>) -> Decoded<u32> {
     let Some(op) = f.find(|m| REDUCTIONS.iter().position(|r| *r == m)) else {
         return lw.refuse("names no reduction");
@@ -478,7 +448,15 @@ fn bulk_form<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, reduce: bool) -> 
     if reduce {
         let op = reduction(lw, f)?;
         let ty = f.ty(lw)?;
-        let Some(t) = REDUCED.iter().position(|k| *k == ty) else { return lw.refuse("does not take this type") };
+        let legal = match REDUCTIONS[op as usize] {
+            "add" => !matches!(ty, Ty::S64 | Ty::B32 | Ty::B64),
+            "min" | "max" => !matches!(ty, Ty::F32 | Ty::F64 | Ty::B32 | Ty::B64),
+            "inc" | "dec" => ty == Ty::U32,
+            _ => matches!(ty, Ty::B32 | Ty::B64),
+        };
+        let Some(t) = REDUCED.iter().position(|k| *k == ty).filter(|_| legal) else {
+            return lw.refuse("the reduction does not take this type");
+        };
         x |= ((op | (t as u32) << 3) + 1) << REDUCE_SHIFT;
     } else if !f.types.is_empty() {
         return lw.refuse("takes no type");

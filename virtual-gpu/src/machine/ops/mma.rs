@@ -30,7 +30,7 @@ pub fn whole_warp(cx: &mut Cx<'_>, m: u32) -> Result<(), Flow> {
 
 /// Widens the values of a register over all lanes to f32, in order.
 #[inline(always)]
-fn widen(raw: &[u32; 32], ty: Ty, out: &mut [f32]) {
+pub fn widen(raw: &[u32; 32], ty: Ty, out: &mut [f32]) {
     match ty {
         Ty::F16 => {
             for l in 0..32 {
@@ -170,7 +170,7 @@ pub fn truncated_sum(terms: &[f64], c: f32) -> f32 {
 }
 
 /// Integer elements of a register in lane order.
-fn widen_int(raw: &[u32; 32], ty: Ty, out: &mut Vec<i32>) {
+pub fn widen_int(raw: &[u32; 32], ty: Ty, out: &mut Vec<i32>) {
     for v in raw {
         match ty {
             Ty::S8 => (0..4).for_each(|e| out.push(i32::from((v >> (8 * e)) as i8))),
@@ -215,10 +215,12 @@ unsafe fn mma_int(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             b[at..at + width].copy_from_slice(&block[col * width..(col + 1) * width]);
         }
     }
+    // All is read before anything is written: D may take C's registers in another order.
+    let mut results = [[0i32; 32]; 4];
     for r in 0..rows {
         for odd in 0..2 {
             let c = cx.lanes::<i32>(cx.listed(i, at_c + 2 * r + odd));
-            let out = std::array::from_fn(|l| {
+            results[2 * r + odd] = std::array::from_fn(|l| {
                 let (row, col) = (8 * r + l / 4, 2 * (l % 4) + odd);
                 let (x, y) = (&a[row * depth..(row + 1) * depth], &b[col * depth..(col + 1) * depth]);
                 let dot = |f: fn(i32, i32) -> i32| x.iter().zip(y).map(|(x, y)| i64::from(f(*x, *y))).sum::<i64>();
@@ -229,9 +231,11 @@ unsafe fn mma_int(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
                 } + i64::from(c[l]);
                 if i.x >> 11 & 1 != 0 { sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32 } else { sum as i32 }
             });
-            let d = cx.listed(i, 2 * r + odd);
-            cx.put(d, &out, m);
         }
+    }
+    for (v, out) in results.iter().enumerate().take(2 * rows) {
+        let d = cx.listed(i, v);
+        cx.put(d, out, m);
     }
     cx.worker.traffic.tensor += 1;
     cx.worker.traffic.tensor_macs += (64 * rows * depth) as u64;
@@ -516,26 +520,16 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
 }
 
 fn mma<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
+    if let Some(variant) = f.one_of(&["sp", "sp::ordered_metadata"]) {
+        return super::mma_sparse::decode(lw, f, variant != "sp");
+    }
     f.flag("sync");
     f.flag("aligned");
     let Some((m, n, k)) = f.find(shape) else { return lw.refuse("names no shape") };
-    let (a_col, b_row) = match (f.one_of(&["row", "col"]), f.one_of(&["col", "row"])) {
-        (Some("row"), Some("col")) => {
-            // The bag does not say which came first; only m8n8k4 takes anything but row.col.
-            let first = f.ins.modifiers.iter().find(|m| matches!(**m, "row" | "col"));
-            if first == Some(&"col") { (true, true) } else { (false, false) }
-        }
-        (Some("row"), Some("row")) => (false, true),
-        (Some("row"), None) if f.flag("row") => (false, true),
-        (Some("col"), None) => (true, false),
-        _ => {
-            if f.flag("col") {
-                (true, false)
-            } else {
-                return lw.refuse("names no layout");
-            }
-        }
-    };
+    let layouts: Vec<&str> = f.ins.modifiers.iter().copied().filter(|m| matches!(*m, "row" | "col")).collect();
+    while f.one_of(&["row", "col"]).is_some() {}
+    let [la, lb] = layouts[..] else { return lw.refuse("names the layouts of A and B") };
+    let (a_col, b_row) = (la == "col", lb == "row");
     let satfinite = f.flag("satfinite");
     let bits = f.one_of(&["xor", "and"]);
     if bits.is_some() && !f.flag("popc") {
@@ -550,7 +544,7 @@ fn mma<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let mut x = ca | cb << 4 | u32::from(half(dt)) << 8 | u32::from(half(ct)) << 9;
     let (op, registers): (OpPair, [(Ty, u32); 4]) = match (at, (m, n, k)) {
         (Ty::F16, (8, 8, 4)) => {
-            if !matches!(dt, Ty::F16 | Ty::F32) || !matches!(ct, Ty::F16 | Ty::F32) || bt != Ty::F16 {
+            if !matches!((dt, ct), (Ty::F16, Ty::F16) | (Ty::F32, Ty::F16 | Ty::F32)) || bt != Ty::F16 {
                 return lw.refuse("does not take these types");
             }
             x |= u32::from(a_col) << 14 | u32::from(b_row) << 15;
@@ -576,7 +570,7 @@ fn mma<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
             let same = at == bt || (at.bits() == 8 && bt.bits() == 8 && cb < 5);
             let accumulators =
                 [dt, ct].iter().all(|t| *t == Ty::F32 || (half(*t) && matches!(at, Ty::F16 | Ty::E4M3 | Ty::E5M2)));
-            if !legal || !same || !accumulators {
+            if !legal || !same || !accumulators || dt != ct {
                 return lw.refuse("this combination of shape and types does not exist");
             }
             if at.bits() == 8 && lw.cx.compute < (8, 9) {
