@@ -3,6 +3,7 @@
 // Lanes are indices everywhere here, and masks are tested as `mask >> lane & 1`.
 #![allow(clippy::needless_range_loop, clippy::precedence)]
 
+mod accumulators;
 mod asynchronous;
 mod cluster;
 mod counters;

@@ -161,6 +161,12 @@ pub(super) struct Meta {
     pub uses: Vec<u32>,
     /// What taint does.
     pub taint: TaintRule,
+    /// A `wgmma.mma_async`.
+    pub product: bool,
+    /// A `mov` of one register.
+    pub copy: bool,
+    /// The code behind `accumulators::watched`.
+    pub watched: Option<super::exec::OpFn>,
 }
 
 /// A decoded entry.

@@ -112,6 +112,9 @@ fn push(code: &mut Code, lw: &Lower<'_, '_>, i: &MInst, encoded: Instr, offsets:
         defs: i.defs().filter_map(place).collect(),
         uses,
         taint: i.taint,
+        product: source.is_some_and(|s| s.root == "wgmma" && s.modifiers.contains(&"mma_async")) && !i.list.is_empty(),
+        copy: source.is_some_and(|s| s.root == "mov") && i.list.is_empty() && i.b == Opnd::No,
+        watched: None,
     });
     code.instrs.push(encoded);
 }

@@ -461,6 +461,7 @@ impl<'a> ModuleCx<'a> {
                 frame += placed.frame;
             }
         }
+        crate::machine::accumulators::watch(code);
         code.specials = self.specials;
         code.local_bytes = self.local_bytes;
         let stacked = ast

@@ -8,10 +8,12 @@ use super::address::{self, PlaceKind};
 use super::cvt::f8_value;
 use super::half::{b2f, f2h, h2f};
 use super::mma::{matrix, shape, truncated_sum, whole_warp};
+use crate::machine::accumulators;
 use crate::machine::exec::{Cx, Flow, Instr, Wait};
 use crate::machine::fault::FaultKind;
 use crate::machine::lanes::{OpPair, op_versions};
 use crate::machine::lower::{Decoded, Form, Lower, MInst, Opnd, TaintRule, Width};
+use crate::machine::taint;
 use crate::ptx::{Operand, Ty};
 
 const TYPES: [Ty; 8] = [Ty::F16, Ty::BF16, Ty::TF32, Ty::E4M3, Ty::E5M2, Ty::S8, Ty::U8, Ty::B1];
@@ -155,6 +157,12 @@ unsafe fn run<const K: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     let integer = matches!(ta, Ty::S8 | Ty::U8 | Ty::B1);
     let half = i.x & D_HALF != 0;
     let registers = if half { n / 4 } else { n / 2 };
+    let fragments = if i.x & A_REGISTERS != 0 { 4 } else { 0 };
+    // Products of one shape hand accumulators on without a fence.
+    let shape = i.x & D_HALF | (n as u32) << 16 | (K as u32) << 7;
+    if let Err(flow) = accumulators::issue(cx, i, registers, fragments, shape) {
+        return flow;
+    }
     let mut a = [[0f32; K]; 16];
     if i.x & A_REGISTERS != 0 {
         let count = K * ta.bits() as usize / 64;
@@ -248,7 +256,15 @@ unsafe fn run<const K: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     cx.worker.traffic.tensor += 1;
     cx.worker.traffic.tensor_macs += (16 * n * K) as u64;
     cx.progress = true;
-    track_accumulators(cx, i, registers);
+    if cx.tainted {
+        // A fragment's element reaches a whole row; without scale-d what was in D does not count.
+        let from_a = (0..fragments).any(|k| taint::of(cx, cx.listed(i, registers + k)) != 0);
+        for k in 0..registers {
+            let d = cx.listed(i, k);
+            let t = if from_a { m } else if keep { taint::of(cx, d) } else { 0 };
+            taint::set(cx, d, m, t);
+        }
+    }
     Flow::Next
 }
 
@@ -282,39 +298,23 @@ fn integer_block<const K: usize>(
     }
 }
 
-/// Remembers the accumulators until the group is waited for.
-fn track_accumulators(cx: &mut Cx<'_>, i: &Instr, registers: usize) {
-    if !cx.launch.checks.asynchrony {
-        return;
-    }
-    let group = cx.warp.copies.matrix_group;
-    for k in 0..registers {
-        let d = cx.listed(i, k);
-        if !cx.warp.copies.accumulators.iter().any(|(o, _)| *o == d) {
-            cx.warp.copies.accumulators.push((d, group));
-        } else if let Some(entry) = cx.warp.copies.accumulators.iter_mut().find(|(o, _)| *o == d) {
-            entry.1 = group;
-        }
-    }
-}
-
 /// `x`: 0 fence, 1 commit, 2 wait until at most `imm` groups are pending.
 unsafe fn control(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     if let Err(flow) = whole_warp(cx, m) {
         return flow;
     }
     match i.x {
-        0 => cx.warp.copies.fenced = true,
+        0 => cx.warp.copies.registers.fence(),
         1 => {
-            cx.warp.copies.matrix_group += 1;
-            let (group, warp) = (cx.warp.copies.matrix_group, cx.warp.index as usize);
+            cx.warp.copies.registers.group += 1;
+            let (group, warp) = (cx.warp.copies.registers.group, cx.warp.index as usize);
             let issued = &mut cx.cta().objects.matrix_groups;
             issued.resize(issued.len().max(warp / 4 * 4 + 4), 0);
             issued[warp] = group;
             cx.progress = true;
         }
         _ => {
-            let now = cx.warp.copies.matrix_group;
+            let now = cx.warp.copies.registers.group;
             // The product is one operation of four warps: it is complete once all of them have issued it.
             let first = cx.warp.index as usize / 4 * 4;
             let done = now.saturating_sub(i.imm as u32);
@@ -323,7 +323,7 @@ unsafe fn control(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             {
                 return Flow::Block(Wait::Retry);
             }
-            cx.warp.copies.accumulators.retain(|(_, g)| g.saturating_add(i.imm as u32) >= now);
+            cx.warp.copies.registers.wait(i.imm as u32);
         }
     }
     Flow::Next
