@@ -42,7 +42,19 @@ fn bytes<T: Copy, const N: usize>(v: &[T], f: impl Fn(T) -> [u8; N]) -> Vec<u8> 
 
 #[test]
 fn hopper() {
-    let (m, mem) = load(include_str!("kernels/hopper.ptx"));
+    hopper_gemm(include_str!("kernels/hopper.ptx"), 0..10).unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[test]
+fn hopper_without_its_wait() {
+    let text = include_str!("kernels/hopper.ptx");
+    let broken = text.replace("wgmma.wait_group.sync.aligned 0", "wgmma.wait_group.sync.aligned 7");
+    let fault = hopper_gemm(&broken, 0..1).unwrap_err();
+    assert_eq!(fault.check, Some("asynchrony"), "{fault}");
+}
+
+fn hopper_gemm(text: &str, seeds: std::ops::Range<u64>) -> Result<(), Fault> {
+    let (m, mem) = load(text);
     let (mm, nn, kk) = (256usize, 256usize, 256usize);
     let a: Vec<u16> = (0..mm * kk).map(|i| bf(((i * 7919) % 64) as f32 / 32.0 - 1.0)).collect();
     let b: Vec<u16> = (0..nn * kk).map(|i| bf(((i * 104729) % 61) as f32 / 32.0 - 1.0)).collect();
@@ -61,7 +73,7 @@ fn hopper() {
         nan_fill: false,
         im2col: None,
     };
-    for seed in 0..10 {
+    for seed in seeds {
         let dc = mem.alloc((mm * nn * 4) as u64, AllocationKind::Device).unwrap();
         let mut p = map(da, mm).to_bytes().to_vec();
         p.extend(map(db, nn).to_bytes());
@@ -74,7 +86,7 @@ fn hopper() {
             max_dynamic_shared: 50000,
             ..Default::default()
         };
-        run(&m, "hop", &cfg, &p, seed).unwrap_or_else(|e| panic!("{seed}: {e}"));
+        run(&m, "hop", &cfg, &p, seed)?;
         let c = down(&mem, dc, mm * nn);
         let f = |x: u16| f64::from(f32::from_bits(u32::from(x) << 16));
         for i in (0..mm).step_by(13) {
@@ -86,6 +98,7 @@ fn hopper() {
             }
         }
     }
+    Ok(())
 }
 
 #[test]

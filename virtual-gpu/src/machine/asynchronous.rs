@@ -33,8 +33,6 @@ pub struct WarpCopies {
     pub accumulators: Vec<(u32, u32)>,
     /// Current `wgmma` group.
     pub matrix_group: u32,
-    /// Registers that `wgmma` may use were fenced since they were last written.
-    pub fenced: bool,
 }
 
 /// Issues a copy of one lane.

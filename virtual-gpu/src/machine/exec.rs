@@ -129,6 +129,11 @@ impl Arena {
         p.wrapping_add(p.align_offset(64))
     }
 
+    /// Whether all bytes are zero.
+    pub fn is_zero(&self) -> bool {
+        self.lines.iter().all(|l| *l == [0; 8])
+    }
+
     /// Bytes usable from `base`.
     pub fn len(&self) -> usize {
         (self.lines.len() - 1) * 64

@@ -36,8 +36,44 @@ pub(super) fn set(cx: &mut Cx<'_>, offset: u32, mask: u32, tainted: u32) {
     }
 }
 
+/// Makes every instruction pass through `before`: accumulators of `wgmma` are in flight.
+pub(super) fn watch(cx: &mut Cx<'_>) {
+    if cx.warp.taint.is_none() {
+        let bytes = cx.warp.arena.len();
+        cx.warp.taint = Some(Arena::new(bytes));
+        cx.tainted = true;
+    }
+}
+
+/// Stops that when no accumulator is in flight and nothing is tainted.
+pub(super) fn unwatch(cx: &mut Cx<'_>) {
+    if cx.warp.copies.accumulators.is_empty() && cx.warp.taint.as_ref().is_some_and(Arena::is_zero) {
+        cx.warp.taint = None;
+        cx.tainted = false;
+    }
+}
+
+/// Whether an instruction touches an accumulator that an unfinished `wgmma` owns. Copies are let pass: compilers put
+/// them there, and the assembler removes them.
+fn touches_accumulator(cx: &Cx<'_>) -> bool {
+    let copies = &cx.warp.copies.accumulators;
+    if copies.is_empty() {
+        return false;
+    }
+    let meta = &cx.launch.code.meta[cx.pc as usize];
+    let text = cx.launch.program.statement(meta.pos);
+    !text.starts_with("wgmma")
+        && !text.starts_with("mov")
+        && meta.defs.iter().chain(&meta.uses).any(|o| copies.iter().any(|(a, _)| a == o))
+}
+
 /// Checks what decides something; runs before the instruction.
 pub(super) fn before(cx: &mut Cx<'_>, i: &Instr, mask: u32) -> Result<(), ()> {
+    if touches_accumulator(cx) && mask != 0 {
+        let what = "an accumulator of wgmma is touched before wgmma.wait_group";
+        cx.fail(FaultKind::LaunchFailed, Some("asynchrony"), None, what);
+        return Err(());
+    }
     let guard = of(cx, i.guard) & cx.mask;
     let meta = &cx.launch.code.meta[cx.pc as usize];
     let mut bad = guard;

@@ -288,6 +288,7 @@ fn track_accumulators(cx: &mut Cx<'_>, i: &Instr, registers: usize) {
         return;
     }
     let group = cx.warp.copies.matrix_group;
+    crate::machine::taint::watch(cx);
     for k in 0..registers {
         let d = cx.listed(i, k);
         if !cx.warp.copies.accumulators.iter().any(|(o, _)| *o == d) {
@@ -304,7 +305,7 @@ unsafe fn control(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         return flow;
     }
     match i.x {
-        0 => cx.warp.copies.fenced = true,
+        0 => {}
         1 => {
             cx.warp.copies.matrix_group += 1;
             let (group, warp) = (cx.warp.copies.matrix_group, cx.warp.index as usize);
@@ -324,6 +325,7 @@ unsafe fn control(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
                 return Flow::Block(Wait::Retry);
             }
             cx.warp.copies.accumulators.retain(|(_, g)| g.saturating_add(i.imm as u32) >= now);
+            crate::machine::taint::unwatch(cx);
         }
     }
     Flow::Next
