@@ -1,0 +1,248 @@
+//! Asynchronous copies and matrix products used before they are done.
+
+use super::{Case, case, verify};
+
+const CASES: &[Case] = &[
+    case(
+        "cp.async read before the wait",
+        "asynchrony",
+        "cp.async.ca.shared.global [%r3], [%rd3], 4; cp.async.commit_group; ld.shared.u32 %r5, [%r3];",
+        "while an asynchronous copy into them is in flight",
+        "cp.async.ca.shared.global [%r3], [%rd3], 4; cp.async.commit_group; cp.async.wait_group 0; \
+         ld.shared.u32 %r5, [%r3];",
+    ),
+    case(
+        "cp.async not committed",
+        "asynchrony",
+        "cp.async.ca.shared.global [%r3], [%rd3], 4; cp.async.wait_group 0; ld.shared.u32 %r5, [%r3];",
+        "in flight",
+        "cp.async.ca.shared.global [%r3], [%rd3], 4; cp.async.wait_all; ld.shared.u32 %r5, [%r3];",
+    ),
+    case(
+        "cp.async waits for too few groups",
+        "asynchrony",
+        "cp.async.ca.shared.global [%r3], [%rd3], 4; cp.async.commit_group; cp.async.wait_group 1; \
+         ld.shared.u32 %r5, [%r3];",
+        "in flight",
+        "cp.async.ca.shared.global [%r3], [%rd3], 4; cp.async.commit_group; cp.async.commit_group; \
+         cp.async.wait_group 1; ld.shared.u32 %r5, [%r3];",
+    ),
+    case(
+        "cp.async out of bounds",
+        "",
+        "cp.async.ca.shared.global [%r3], [%rd3+4096], 4;",
+        "past the end",
+        "mov.u32 %r5, 0; cp.async.ca.shared.global [%r3], [%rd3+4096], 4, %r5; cp.async.wait_all;",
+    ),
+    case(
+        "an mbarrier that was not initialised",
+        "asynchrony",
+        "mbarrier.arrive.shared.b64 %rd4, [s];",
+        "no mbarrier was initialised",
+        "mbarrier.init.shared.b64 [s], 1; mbarrier.arrive.shared.b64 %rd4, [s];",
+    )
+    .threads(1),
+    case(
+        "too many arrivals",
+        "asynchrony",
+        "mbarrier.init.shared.b64 [s], 2; mbarrier.arrive.noComplete.shared.b64 %rd4, [s], 2;",
+        "completes the phase",
+        "mbarrier.init.shared.b64 [s], 2; mbarrier.arrive.noComplete.shared.b64 %rd4, [s], 1;",
+    )
+    .threads(1),
+];
+
+#[test]
+fn planted_faults_are_found_and_their_twins_pass() {
+    verify(CASES);
+}
+
+/// 64 by 8 by 16 on operands of zeros in shared memory, accumulators %f1 to %f4, as one warpgroup.
+macro_rules! product {
+    () => {
+        "wgmma.mma_async.sync.aligned.m64n8k16.f32.f16.f16 {%f1,%f2,%f3,%f4}, %rd10, %rd11, 1, 1, 1, 0, 0; "
+    };
+}
+
+/// Zeroed operands behind both proxies, descriptors of 128-byte rows without swizzle, zeroed accumulators.
+macro_rules! operands {
+    () => {
+        "mov.b32 %r10, 0; mov.f32 %f1, 0f00000000; mov.f32 %f2, %f1; mov.f32 %f3, %f1; mov.f32 %f4, %f1; \
+         shl.b32 %r11, %r1, 5; mov.u32 %r12, s; add.u32 %r12, %r12, %r11; \
+         st.shared.v4.u32 [%r12], {%r10,%r10,%r10,%r10}; st.shared.v4.u32 [%r12+16], {%r10,%r10,%r10,%r10}; \
+         fence.proxy.async; bar.sync 0; mov.u32 %r12, s; shr.u32 %r12, %r12, 4; cvt.u64.u32 %rd10, %r12; \
+         or.b64 %rd10, %rd10, 0x0000001000080000; mov.b64 %rd11, %rd10; "
+    };
+}
+
+const PRODUCTS: &[Case] = &[
+    case(
+        "accumulators read before wgmma.wait_group",
+        "asynchrony",
+        concat!(
+            operands!(),
+            "wgmma.fence.sync.aligned; ",
+            product!(),
+            "wgmma.commit_group.sync.aligned; \
+            add.f32 %f5, %f1, %f2;"
+        ),
+        "touched before wgmma.wait_group",
+        concat!(
+            operands!(),
+            "wgmma.fence.sync.aligned; ",
+            product!(),
+            "wgmma.commit_group.sync.aligned; \
+            wgmma.wait_group.sync.aligned 0; add.f32 %f5, %f1, %f2;"
+        ),
+    )
+    .threads(128)
+    .hopper(),
+    case(
+        "an accumulator overwritten before wgmma.wait_group",
+        "asynchrony",
+        concat!(
+            operands!(),
+            "wgmma.fence.sync.aligned; ",
+            product!(),
+            "wgmma.commit_group.sync.aligned; \
+            cvt.rn.f32.u32 %f3, %r1; wgmma.wait_group.sync.aligned 0; add.f32 %f5, %f3, %f3;"
+        ),
+        "touched before wgmma.wait_group",
+        concat!(
+            operands!(),
+            "wgmma.fence.sync.aligned; ",
+            product!(),
+            "wgmma.commit_group.sync.aligned; \
+            wgmma.wait_group.sync.aligned 0; cvt.rn.f32.u32 %f3, %r1; add.f32 %f5, %f3, %f3;"
+        ),
+    )
+    .threads(128)
+    .hopper(),
+    case(
+        "wgmma.wait_group leaves the group pending",
+        "asynchrony",
+        concat!(
+            operands!(),
+            "wgmma.fence.sync.aligned; ",
+            product!(),
+            "wgmma.commit_group.sync.aligned; \
+            wgmma.wait_group.sync.aligned 1; add.f32 %f5, %f1, %f2;"
+        ),
+        "touched before wgmma.wait_group",
+        concat!(
+            operands!(),
+            "wgmma.fence.sync.aligned; ",
+            product!(),
+            "wgmma.commit_group.sync.aligned; \
+            wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 1; add.f32 %f5, %f1, %f2;"
+        ),
+    )
+    .threads(128)
+    .hopper(),
+    case(
+        "wgmma never committed",
+        "asynchrony",
+        concat!(
+            operands!(),
+            "wgmma.fence.sync.aligned; ",
+            product!(),
+            "wgmma.wait_group.sync.aligned 0; \
+            add.f32 %f5, %f1, %f2;"
+        ),
+        "touched before wgmma.wait_group",
+        concat!(
+            operands!(),
+            "wgmma.fence.sync.aligned; ",
+            product!(),
+            product!(),
+            "wgmma.commit_group.sync.aligned; \
+            wgmma.wait_group.sync.aligned 0; add.f32 %f5, %f1, %f2;"
+        ),
+    )
+    .threads(128)
+    .hopper(),
+    case(
+        "no wgmma.fence before the first product",
+        "asynchrony",
+        concat!(operands!(), product!(), "wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 0;"),
+        "missing wgmma.fence",
+        concat!(
+            operands!(),
+            "wgmma.fence.sync.aligned; ",
+            product!(),
+            "wgmma.commit_group.sync.aligned; \
+            wgmma.wait_group.sync.aligned 0;"
+        ),
+    )
+    .threads(128)
+    .hopper(),
+    case(
+        "an accumulator written between wgmma.fence and the product",
+        "asynchrony",
+        concat!(
+            operands!(),
+            "wgmma.fence.sync.aligned; cvt.rn.f32.u32 %f2, %r1; ",
+            product!(),
+            "wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 0;"
+        ),
+        "missing wgmma.fence",
+        concat!(
+            operands!(),
+            "cvt.rn.f32.u32 %f2, %r1; wgmma.fence.sync.aligned; ",
+            product!(),
+            "wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 0;"
+        ),
+    )
+    .threads(128)
+    .hopper(),
+    case(
+        "accumulators handed to a product of another shape without wgmma.fence",
+        "asynchrony",
+        concat!(
+            operands!(),
+            "mov.f32 %f5, %f1; mov.f32 %f6, %f1; mov.f32 %f7, %f1; mov.f32 %f8, %f1; \
+            wgmma.fence.sync.aligned; ",
+            product!(),
+            "wgmma.mma_async.sync.aligned.m64n16k16.f32.f16.f16 \
+            {%f1,%f2,%f3,%f4,%f5,%f6,%f7,%f8}, %rd10, %rd11, 1, 1, 1, 0, 0; wgmma.commit_group.sync.aligned; \
+            wgmma.wait_group.sync.aligned 0;"
+        ),
+        "another shape",
+        concat!(
+            operands!(),
+            "mov.f32 %f5, %f1; mov.f32 %f6, %f1; mov.f32 %f7, %f1; mov.f32 %f8, %f1; \
+            wgmma.fence.sync.aligned; ",
+            product!(),
+            "wgmma.fence.sync.aligned; \
+            wgmma.mma_async.sync.aligned.m64n16k16.f32.f16.f16 \
+            {%f1,%f2,%f3,%f4,%f5,%f6,%f7,%f8}, %rd10, %rd11, 1, 1, 1, 0, 0; wgmma.commit_group.sync.aligned; \
+            wgmma.wait_group.sync.aligned 0;"
+        ),
+    )
+    .threads(128)
+    .hopper(),
+    case(
+        "a product of half a warp",
+        "convergence",
+        concat!(
+            operands!(),
+            "wgmma.fence.sync.aligned; setp.eq.u32 %p1, %r1, 3; @%p1 bra L; ",
+            product!(),
+            "wgmma.commit_group.sync.aligned; L:"
+        ),
+        "all 32 lanes",
+        concat!(
+            operands!(),
+            "wgmma.fence.sync.aligned; setp.eq.u32 %p1, %r1, 999; @%p1 bra L; ",
+            product!(),
+            "wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 0; L:"
+        ),
+    )
+    .threads(128)
+    .hopper(),
+];
+
+#[test]
+fn products_are_watched() {
+    verify(PRODUCTS);
+}

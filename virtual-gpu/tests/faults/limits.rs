@@ -1,0 +1,1 @@
+//! Launches and operands outside of what is allowed.

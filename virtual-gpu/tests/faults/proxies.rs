@@ -1,0 +1,1 @@
+//! Memory handed between the generic and the asynchronous proxy.
