@@ -268,7 +268,7 @@ impl Launch {
 
     /// The launch with the stream that it runs in.
     pub fn in_stream(mut self, stream: u64) -> Launch {
-        self.config.stream = StreamTag(stream);
+        self.config.stream = StreamTag { stream, ..StreamTag::default() };
         self
     }
 }

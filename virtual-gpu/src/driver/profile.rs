@@ -50,7 +50,7 @@ pub fn record(launch: &Launch, report: &LaunchReport) {
     lock(&RECORDS).push(Record {
         kernel: entry.name.clone(),
         device: launch.function.module.device,
-        stream: launch.config.stream.0,
+        stream: launch.config.stream.stream,
         grid: launch.config.grid,
         block: launch.config.block,
         cluster: launch.config.cluster,

@@ -64,12 +64,8 @@ impl Registers {
 
 /// Makes the instructions that touch registers of `wgmma` pass through `watched`.
 pub(super) fn watch(code: &mut Code) {
-    let mut registers: Vec<u32> = code
-        .meta
-        .iter()
-        .filter(|m| m.product)
-        .flat_map(|m| m.defs.iter().chain(&m.uses).copied())
-        .collect();
+    let mut registers: Vec<u32> =
+        code.meta.iter().filter(|m| m.product).flat_map(|m| m.defs.iter().chain(&m.uses).copied()).collect();
     registers.sort_unstable();
     registers.dedup();
     if registers.is_empty() {
@@ -138,7 +134,8 @@ pub(super) fn issue(cx: &mut Cx<'_>, i: &Instr, accumulators: usize, fragments: 
     if !registers.fenced_once {
         text = Some("missing wgmma.fence: the first wgmma of a warp needs one before it");
     } else if offsets.iter().any(|o| registers.is_unfenced(*o)) {
-        text = Some("missing wgmma.fence: a register of this wgmma was written by another instruction since the last one");
+        text =
+            Some("missing wgmma.fence: a register of this wgmma was written by another instruction since the last one");
     }
     for (k, offset) in offsets.iter().enumerate() {
         let shape = (k < accumulators).then_some(shape);

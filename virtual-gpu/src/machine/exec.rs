@@ -164,6 +164,8 @@ pub struct Warp {
     pub stalled: u32,
     /// Generation of the cluster barrier that lanes arrived in and have not waited for.
     pub cluster_arrived: [Option<u32>; 32],
+    /// What the race check notes of accesses now.
+    pub stamps: super::races::Stamps,
 }
 
 /// What a worker thread keeps over all clusters of a launch.
@@ -217,6 +219,10 @@ pub struct Cx<'c> {
     pub polls: u32,
     /// Whether the warp did anything but poll since it was resumed.
     pub progress: bool,
+    /// It polled an mbarrier, which only its own cluster completes.
+    pub awaits_mbarrier: bool,
+    /// It polled something else.
+    pub awaits_other: bool,
     /// Some register of the warp is tainted.
     pub tainted: bool,
 }
@@ -266,6 +272,8 @@ impl<'c> Cx<'c> {
             loops: 0,
             polls: 0,
             progress: false,
+            awaits_mbarrier: false,
+            awaits_other: false,
             tainted,
         }
     }
@@ -410,7 +418,7 @@ impl<'c> Cx<'c> {
                     o.wait = Wait::No;
                     o.pc += 1;
                 }
-                super::races::warp_barrier(self, need);
+                super::races::warp_barrier(self);
                 true
             }
             Wait::Barrier { id, generation } => {
@@ -425,6 +433,7 @@ impl<'c> Cx<'c> {
                 if self.ctas[0].cluster_barrier.generation == generation {
                     return false;
                 }
+                super::races::cluster_leave(self);
                 let f = &mut self.warp.fragments[k];
                 f.wait = Wait::No;
                 f.pc += 1;

@@ -6,6 +6,7 @@ use super::exec::{Arena, Worker};
 use super::fault::{Fault, FaultKind};
 use super::memory::{AllocationKind, Memory, MemoryError, RangeCache};
 use super::program::{Code, Entry, EntryCode, GlobalSpace, Program};
+use super::streams::StreamTag;
 use crate::model::DeviceModel;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -100,10 +101,6 @@ impl Drop for Module {
     }
 }
 
-/// Identifies the stream of a launch, for the ordering between streams that the race check knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct StreamTag(pub u64);
-
 /// How a kernel is launched.
 #[derive(Debug, Clone)]
 pub struct LaunchConfig {
@@ -142,7 +139,7 @@ impl Default for LaunchConfig {
             non_portable_cluster: false,
             cooperative: false,
             programmatic: false,
-            stream: StreamTag(0),
+            stream: StreamTag::default(),
             cubin_registers: None,
             model: DeviceModel::H100,
         }
@@ -202,8 +199,14 @@ pub struct Launch<'l> {
     pub(super) checks: Checks,
     pub(super) params: &'l [u8],
     pub(super) seed: u64,
-    /// Number of the launch, for the race check.
+    /// Number of the launch in the process.
     pub(super) number: u64,
+    /// Its number in the cells of the race check.
+    pub(super) race_number: u64,
+    /// Its place among the work of all streams.
+    pub(super) place: super::streams::Place,
+    /// What blocks released.
+    pub(super) published: super::races::Published,
     pub(super) printed: Mutex<Vec<u8>>,
     pub(super) notes: Mutex<Vec<String>>,
     ticks: AtomicU64,
@@ -237,6 +240,22 @@ impl Launch<'_> {
             return (self.entry_code.static_shared, start);
         }
         (start + self.config.dynamic_shared, start)
+    }
+
+    /// Whether work that nothing orders with this launch may have touched memory.
+    #[inline(always)]
+    pub(super) fn has_concurrent(&self) -> bool {
+        self.place.concurrent || self.memory.launches.newest() != self.place.sequence
+    }
+
+    /// Whether nothing orders this launch behind the one that a cell notes.
+    pub(super) fn concurrent(&self, number: u64) -> bool {
+        number != 0 && self.has_concurrent() && self.memory.launches.is_concurrent(number, &self.place)
+    }
+
+    /// The launch that a cell notes, for reports.
+    pub(super) fn other_launch(&self, number: u64) -> String {
+        self.memory.launches.describe(number)
     }
 
     /// Blocks per cluster.
@@ -280,6 +299,7 @@ pub fn launch(
         config.cluster = cluster;
     }
     let occupancy = super::limits::check(entry_info, &config, params.len(), checks)?;
+    let (race_number, place) = module.memory.begin_launch(&config.stream, &entry_info.name);
     let launch = Launch {
         program,
         code: &program.code,
@@ -292,6 +312,9 @@ pub fn launch(
         params,
         seed: schedule.seed,
         number: LAUNCHES.fetch_add(1, Ordering::Relaxed),
+        race_number,
+        place,
+        published: Default::default(),
         printed: Mutex::new(Vec::new()),
         notes: Mutex::new(Vec::new()),
         ticks: AtomicU64::new(1 << 20),
@@ -390,7 +413,7 @@ fn work(
         random: launch.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
     };
     let lock = || queue.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut spare = Vec::new();
+    let mut spare = cluster::Spare::default();
     loop {
         let mut q = lock();
         let mut cluster = loop {
@@ -422,7 +445,7 @@ fn work(
             cluster::Outcome::Done => {
                 q.resident -= 1;
                 q.last_progress = Instant::now();
-                spare.append(&mut cluster.warps);
+                spare.take(cluster);
             }
             cluster::Outcome::Parked { progress } => {
                 if progress {

@@ -20,12 +20,14 @@ mod program;
 mod races;
 mod report;
 mod shadow;
+mod streams;
 mod sync;
 mod taint;
 pub mod tensor_map;
 
 pub use counters::{CLASSES, Counters, Traffic};
 pub use fault::{Fault, FaultKind};
-pub use launch::{Checks, LaunchConfig, LaunchReport, Module, Schedule, StreamTag, launch};
+pub use launch::{Checks, LaunchConfig, LaunchReport, Module, Schedule, launch};
 pub use memory::{AllocationInfo, AllocationKind, Memory, MemoryError};
 pub use program::{Entry, Global, GlobalSpace, LoadError, LoadErrorKind, LoadOptions, Param, Program, Relocation};
+pub use streams::StreamTag;

@@ -202,6 +202,8 @@ pub(super) struct Code {
     /// Registers of recursive functions: offset and width, by function.
     pub layouts: Vec<Vec<(u32, Width)>>,
     pub specials: u64,
+    /// Something goes through the asynchronous proxy.
+    pub proxies: bool,
     /// Local memory of a thread.
     pub local_bytes: u32,
     /// Local memory of a level of recursion.

@@ -578,22 +578,6 @@ impl<'p, 'a> Lower<'p, 'a> {
         Ok(address)
     }
 
-    /// An address as 64 bits in one operand, the offset left apart.
-    pub fn address64(&mut self, o: &Operand<'a>) -> Decoded<(Opnd, i64)> {
-        let a = self.address(o)?;
-        if a.wide {
-            return Ok((a.base, a.offset));
-        }
-        if let Opnd::K(k) = a.base
-            && let Some((bits, false)) = self.cx.constant_value(k)
-        {
-            return Ok((self.constant(Width::W64, bits), a.offset));
-        }
-        let d = self.temp(Width::W64);
-        self.emit(MInst::new(super::lanes::un(|a: u32| u64::from(a))).d(d).a(a.base));
-        Ok((d, a.offset))
-    }
-
     /// The words of a `.param` variable of a function body.
     pub fn param_words(&mut self, v: u32) -> Vec<Opnd> {
         if let Some(words) = self.param_words.get(&v) {

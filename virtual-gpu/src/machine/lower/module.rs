@@ -461,6 +461,11 @@ impl<'a> ModuleCx<'a> {
                 frame += placed.frame;
             }
         }
+        code.proxies = ast
+            .functions
+            .iter()
+            .flat_map(|f| &f.body)
+            .any(|i| i.root == "wgmma" || (i.root == "cp" && i.modifiers.contains(&"bulk")));
         crate::machine::accumulators::watch(code);
         code.specials = self.specials;
         code.local_bytes = self.local_bytes;

@@ -5,11 +5,11 @@ use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
 use crate::machine::lanes::OpPair;
 use crate::machine::lower::{Decoded, Form, Lower, MInst, Opnd, TaintRule};
-use crate::machine::objects::Mbarrier;
+use crate::machine::objects::{MOST_BYTES, Mbarrier};
 use crate::ptx::{Operand, Ty};
 
 /// Space in `x` bits 0 to 3, bit 4 wide address, bit 5 the count is given, bit 6 with bytes, bit 7 drop, bit 8 no
-/// complete, bit 9 parity, bit 10 a token is written, bit 11 try (may give way).
+/// complete, bit 9 parity, bit 10 a token is written, bit 11 try (may give way), bit 12 orders nothing.
 const WIDE: u32 = 1 << 4;
 const COUNTED: u32 = 1 << 5;
 const BYTES: u32 = 1 << 6;
@@ -18,6 +18,7 @@ const NO_COMPLETE: u32 = 1 << 8;
 const PARITY: u32 = 1 << 9;
 const TOKEN: u32 = 1 << 10;
 const TRY: u32 = 1 << 11;
+const RELAXED: u32 = 1 << 12;
 
 /// Largest arrival count and byte count.
 const MOST: u32 = (1 << 20) - 1;
@@ -42,6 +43,11 @@ fn locate(cx: &mut Cx<'_>, i: &Instr, l: usize) -> Result<(usize, u32), Flow> {
 
 fn missing(cx: &mut Cx<'_>, l: usize, at: u32) -> Flow {
     let text = format!("no mbarrier was initialised at shared address {at:#x}");
+    cx.fail(FaultKind::LaunchFailed, Some("asynchrony"), Some(l), &text)
+}
+
+fn overflow(cx: &mut Cx<'_>, l: usize, at: u32) -> Flow {
+    let text = format!("the transaction count of the mbarrier at {at:#x} leaves its range of {MOST_BYTES} bytes");
     cx.fail(FaultKind::LaunchFailed, Some("asynchrony"), Some(l), &text)
 }
 
@@ -102,10 +108,15 @@ unsafe fn arrive(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             (false, true) => (given, 0),
             _ => (1, 0),
         };
-        crate::machine::races::release(cx, block, at, l);
+        if i.x & RELAXED == 0 {
+            crate::machine::races::mbarrier_release(cx, block, at);
+        }
         let Some(b) = cx.ctas[block].objects.mbarriers.get_mut(&at) else { return missing(cx, l, at) };
         tokens[l] = b.phase;
         b.bytes += i64::from(bytes);
+        if b.bytes > MOST_BYTES {
+            return overflow(cx, l, at);
+        }
         if arrivals > b.pending {
             let text = format!(
                 "{arrivals} arrivals at the mbarrier at {at:#x}, which misses {} of {} in this phase",
@@ -141,6 +152,9 @@ unsafe fn bytes(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         let n: u32 = cx.lane(i.b, l);
         let Some(b) = cx.ctas[block].objects.mbarriers.get_mut(&at) else { return missing(cx, l, at) };
         b.bytes += if i.x & DROP != 0 { -i64::from(n) } else { i64::from(n) };
+        if b.bytes.abs() > MOST_BYTES {
+            return overflow(cx, l, at);
+        }
         if i.x & DROP != 0 {
             b.settle();
         }
@@ -171,7 +185,9 @@ unsafe fn wait(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         };
         all &= done[l];
         if done[l] {
-            crate::machine::races::acquire(cx, block, at, l);
+            if i.x & RELAXED == 0 {
+                crate::machine::races::mbarrier_acquire(cx, block, at);
+            }
         }
     }
     cx.put(i.d, &done, m);
@@ -180,6 +196,7 @@ unsafe fn wait(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         return Flow::Next;
     }
     cx.polls += 1;
+    cx.awaits_mbarrier = true;
     Flow::Yield
 }
 
@@ -202,7 +219,7 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let with_bytes = f.flag("expect_tx");
     let no_complete = f.flag("noComplete");
     let parity = f.flag("parity");
-    f.one_of(&["release", "acquire", "relaxed"]);
+    let relaxed = f.one_of(&["release", "acquire", "relaxed"]) == Some("relaxed");
     f.one_of(&["cta", "cluster"]);
     let space = f.find(Where::from_name).unwrap_or(Where::Generic);
     if f.types.first() != Some(&Ty::B64) {
@@ -212,7 +229,7 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
         // A state counts phases here; how many arrivals were pending is not in it, and 0 would be a wrong answer.
         return lw.refuse("is not implemented");
     }
-    let mut x = space as u32;
+    let mut x = space as u32 | if relaxed { RELAXED } else { 0 };
     let has_result = matches!(what, "arrive" | "arrive_drop" | "test_wait" | "try_wait")
         && !matches!(ops.first(), Some(Operand::Address(..)));
     let at = usize::from(has_result);

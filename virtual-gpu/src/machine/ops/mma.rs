@@ -12,7 +12,7 @@ use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
 use crate::machine::lanes::{OpPair, op_versions};
 use crate::machine::lower::{Decoded, Form, Lower, MInst, TaintRule};
-use crate::machine::taint;
+use crate::machine::{races, taint};
 use crate::ptx::{Operand, Ty};
 
 /// Element types, as numbered in `x`.
@@ -374,7 +374,7 @@ unsafe fn ldmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             if cx.launch.checks.uninitialised && !address::initialised(cx, place.kind, 16) {
                 uninitialised[j] |= if i.x & 8 != 0 { u32::MAX } else { 15 << (4 * row) };
             }
-            if crate::machine::races::lane_read(cx, place.kind, 16, l, 0).is_err() {
+            if races::lane(cx, place.kind, 16, l, races::Access::READ, false).is_err() {
                 return Flow::Fault;
             }
         }
@@ -422,7 +422,7 @@ unsafe fn stmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             let l = 8 * j + row;
             let at = lane_address(cx, i, l);
             let Ok(place) = address::resolve(cx, space, at, 16, 16, l, Access::Write) else { return Flow::Fault };
-            if crate::machine::races::lane_write(cx, place.kind, 16, l, 0, false).is_err() {
+            if races::lane(cx, place.kind, 16, l, races::Access::WRITE, false).is_err() {
                 return Flow::Fault;
             }
             let bits = (0..8).fold(0u128, |sum, e| {

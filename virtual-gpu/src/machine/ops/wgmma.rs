@@ -13,7 +13,7 @@ use crate::machine::exec::{Cx, Flow, Instr, Wait};
 use crate::machine::fault::FaultKind;
 use crate::machine::lanes::{OpPair, op_versions};
 use crate::machine::lower::{Decoded, Form, Lower, MInst, Opnd, TaintRule, Width};
-use crate::machine::taint;
+use crate::machine::{races, taint};
 use crate::ptx::{Operand, Ty};
 
 const TYPES: [Ty; 8] = [Ty::F16, Ty::BF16, Ty::TF32, Ty::E4M3, Ty::E5M2, Ty::S8, Ty::U8, Ty::B1];
@@ -87,6 +87,12 @@ fn chunk(cx: &mut Cx<'_>, at: u32) -> Result<[u8; 16], Flow> {
         let text = format!("wgmma reads uninitialised shared memory at {at:#x}");
         return Err(cx.fail(FaultKind::LaunchFailed, Some("uninitialised"), None, &text));
     }
+    if cx.launch.checks.asynchrony {
+        let (first, group) = (cx.warp.index / 4 * 4, cx.warp.copies.registers.group);
+        cx.ctas[own].objects.product_reads(first, group, at);
+    }
+    let lane = 0;
+    races::asynchronous_read(cx, lane, kind, 16, "wgmma").map_err(|()| Flow::Fault)?;
     let p = cx.ctas[own].shared.base().wrapping_add(at as usize);
     // SAFETY: within the block's shared memory.
     Ok(unsafe { p.cast::<[u8; 16]>().read_unaligned() })
@@ -261,7 +267,13 @@ unsafe fn run<const K: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         let from_a = (0..fragments).any(|k| taint::of(cx, cx.listed(i, registers + k)) != 0);
         for k in 0..registers {
             let d = cx.listed(i, k);
-            let t = if from_a { m } else if keep { taint::of(cx, d) } else { 0 };
+            let t = if from_a {
+                m
+            } else if keep {
+                taint::of(cx, d)
+            } else {
+                0
+            };
             taint::set(cx, d, m, t);
         }
     }
@@ -324,6 +336,7 @@ unsafe fn control(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
                 return Flow::Block(Wait::Retry);
             }
             cx.warp.copies.registers.wait(i.imm as u32);
+            cx.cta().objects.products_finished(first as u32, done);
         }
     }
     Flow::Next

@@ -1,7 +1,7 @@
 //! Loads, as they run.
 
 use super::pattern::{Element, Pattern, addresses, count_banks, count_sectors, global_range, pattern, read_run};
-use super::{NON_COHERENT, SIGNED, STRONG, WIDTH_SHIFT};
+use super::{SIGNED, STRONG, WIDTH_SHIFT, race_access};
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
 use crate::machine::ops::address::{self, Access, PlaceKind, Where};
@@ -34,7 +34,7 @@ pub(super) unsafe fn ld_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
     // SAFETY: the decoder made the operands.
     let addr = unsafe { addresses(cx, i) };
     let bytes = T::BYTES * N as u64;
-    if i.x & (STRONG | NON_COHERENT) != 0 {
+    if i.x & STRONG != 0 || cx.ctas[0].objects.global_in_flight[0] != 0 {
         // SAFETY: the same operands.
         return unsafe { ld_any(cx, i, m) };
     }
@@ -56,7 +56,7 @@ pub(super) unsafe fn ld_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
                 t.global_requests += 1;
                 t.sectors += (first % 32 + 32 * bytes).div_ceil(32);
                 t.sectors_needed += bytes;
-                if cx.launch.checks.races && races::global_read(cx, &addr, m, bytes as u32).is_err() {
+                if races::global_warp(cx, &addr, m, bytes as u32, race_access(i.x, false), true, |_| false).is_err() {
                     return Flow::Fault;
                 }
                 // SAFETY: passed on.
@@ -75,7 +75,7 @@ pub(super) unsafe fn ld_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
                 t.global_requests += 1;
                 t.sectors += 1;
                 t.sectors_needed += 1;
-                if cx.launch.checks.races && races::global_read(cx, &addr, m, bytes as u32).is_err() {
+                if races::global_warp(cx, &addr, m, bytes as u32, race_access(i.x, false), false, |_| false).is_err() {
                     return Flow::Fault;
                 }
                 // SAFETY: passed on.
@@ -105,7 +105,7 @@ pub(super) unsafe fn ld_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
                     }
                 }
                 count_sectors(cx, &addr, m, bytes);
-                if cx.launch.checks.races && races::global_read(cx, &addr, m, bytes as u32).is_err() {
+                if races::global_warp(cx, &addr, m, bytes as u32, race_access(i.x, false), false, |_| false).is_err() {
                     return Flow::Fault;
                 }
                 // SAFETY: passed on.
@@ -187,7 +187,8 @@ pub(super) unsafe fn ld_shared<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
         }
         Pattern::Scattered => count_banks(cx, &addr, m, bytes),
     }
-    if cx.launch.checks.races && races::shared_read(cx, &addr, m, bytes as u32).is_err() {
+    let contiguous = matches!(at, Pattern::Contiguous(_));
+    if races::shared_warp(cx, &addr, m, bytes as u32, races::Access::READ, contiguous, |_| false).is_err() {
         return Flow::Fault;
     }
     // SAFETY: passed on.
@@ -205,6 +206,7 @@ pub unsafe fn ld_any(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     let mut bad = 0u32;
     if i.x & STRONG != 0 {
         cx.polls += 1;
+        cx.awaits_other = true;
     }
     let track = cx.launch.checks.uninitialised;
     for l in (0..32).filter(|l| m >> l & 1 != 0) {
@@ -224,7 +226,7 @@ pub unsafe fn ld_any(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         if track && !address::initialised(cx, place.kind, bytes) {
             bad |= 1 << l;
         }
-        if races::lane_read(cx, place.kind, bytes, l, i.x).is_err() {
+        if races::lane(cx, place.kind, bytes, l, race_access(i.x, false), false).is_err() {
             return Flow::Fault;
         }
     }

@@ -1,7 +1,7 @@
 //! Stores, as they run.
 
 use super::pattern::{Element, Pattern, addresses, count_banks, count_sectors, global_range, pattern};
-use super::{STRONG, WIDTH_SHIFT};
+use super::{STRONG, WIDTH_SHIFT, race_access};
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
 use crate::machine::ops::address::{self, Access, PlaceKind, Where};
@@ -43,19 +43,15 @@ pub(super) unsafe fn st_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
             *o = unsafe { T::get(s, l) };
         }
     }
-    let plain = i.x & STRONG == 0 && !cx.tainted;
+    let plain = i.x & STRONG == 0 && !cx.tainted && cx.ctas[0].objects.global_in_flight == [0; 2];
     cx.progress = true;
     if plain && let Pattern::Contiguous(first) = pattern(&addr, m, bytes) {
         if first & (bytes - 1) == 0 && global_range(cx, first, 32 * bytes) {
             let p = cx.launch.memory.pointer(first);
-            if cx.launch.checks.races {
-                for l in 0..32 {
-                    // SAFETY: the range lies in a live allocation.
-                    let same = unsafe { already(p.wrapping_add(l * bytes as usize), &values, l) };
-                    if races::global_lane_write(cx, addr[l], bytes as u32, l, same).is_err() {
-                        return Flow::Fault;
-                    }
-                }
+            // SAFETY: the range lies in a live allocation.
+            let same = |l: usize| unsafe { already(p.wrapping_add(l * bytes as usize), &values, l) };
+            if races::global_warp(cx, &addr, m, bytes as u32, races::Access::WRITE, true, same).is_err() {
+                return Flow::Fault;
             }
             for l in 0..32 {
                 for (k, v) in values.iter().enumerate() {
@@ -83,12 +79,11 @@ pub(super) unsafe fn st_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
         if bits & (bytes - 1) == 0 && global_range(cx, low, high - low + bytes) {
             for l in (0..32).filter(|l| m >> l & 1 != 0) {
                 let p = cx.launch.memory.pointer(addr[l]);
-                if cx.launch.checks.races {
-                    // SAFETY: between low and high, which lie in one live allocation.
-                    let same = unsafe { already(p, &values, l) };
-                    if races::global_lane_write(cx, addr[l], bytes as u32, l, same).is_err() {
-                        return Flow::Fault;
-                    }
+                // SAFETY: between low and high, which lie in one live allocation.
+                let same = || unsafe { already(p, &values, l) };
+                let place = PlaceKind::Global(addr[l]);
+                if races::lane_write(cx, place, bytes as u32, l, races::Access::WRITE, same).is_err() {
+                    return Flow::Fault;
                 }
                 for (k, v) in values.iter().enumerate() {
                     // SAFETY: between low and high, which lie in one live allocation.
@@ -117,7 +112,8 @@ pub(super) unsafe fn st_shared<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
     }
     let own = cx.warp.cta;
     let bad = bits & (bytes - 1) != 0 || high + bytes > u64::from(cx.ctas[own].shared_len);
-    let special = cx.ctas[own].objects.in_flight != 0 || !cx.ctas[own].objects.mbarriers.is_empty();
+    let objects = &cx.ctas[own].objects;
+    let special = objects.is_busy() || !objects.mbarriers.is_empty();
     if bad || special || i.x & STRONG != 0 || cx.tainted {
         // SAFETY: the same operands.
         return unsafe { st_any(cx, i, m) };
@@ -134,14 +130,10 @@ pub(super) unsafe fn st_shared<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
     }
     let contiguous = if let Pattern::Contiguous(first) = pattern(&addr, m, bytes) { Some(first) } else { None };
     if let Some(first) = contiguous {
-        if cx.launch.checks.races {
-            for l in 0..32 {
-                // SAFETY: the highest address and all below lie in the block's shared memory.
-                let same = unsafe { already(p.wrapping_add(addr[l] as usize), &values, l) };
-                if races::shared_write(cx, addr[l] as u32, bytes as u32, l, same).is_err() {
-                    return Flow::Fault;
-                }
-            }
+        // SAFETY: the highest address and all below lie in the block's shared memory.
+        let same = |l: usize| unsafe { already(p.wrapping_add(addr[l] as usize), &values, l) };
+        if races::shared_warp(cx, &addr, m, bytes as u32, races::Access::WRITE, true, same).is_err() {
+            return Flow::Fault;
         }
         let p = p.wrapping_add(first as usize);
         for l in 0..32 {
@@ -159,12 +151,11 @@ pub(super) unsafe fn st_shared<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
         return Flow::Next;
     }
     for l in (0..32).filter(|l| m >> l & 1 != 0) {
-        if cx.launch.checks.races {
-            // SAFETY: as above.
-            let same = unsafe { already(p.wrapping_add(addr[l] as usize), &values, l) };
-            if races::shared_write(cx, addr[l] as u32, bytes as u32, l, same).is_err() {
-                return Flow::Fault;
-            }
+        // SAFETY: as above.
+        let same = || unsafe { already(p.wrapping_add(addr[l] as usize), &values, l) };
+        let place = PlaceKind::Shared(own, addr[l] as u32);
+        if races::lane_write(cx, place, bytes as u32, l, races::Access::WRITE, same).is_err() {
+            return Flow::Fault;
         }
         for (k, v) in values.iter().enumerate() {
             // SAFETY: as above.
@@ -212,7 +203,7 @@ pub unsafe fn st_any(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             let mask = if element == 16 { u128::MAX } else { (1 << (8 * element)) - 1 };
             same &= old == *value & mask;
         }
-        if races::lane_write(cx, place.kind, bytes, l, i.x, same).is_err() {
+        if races::lane(cx, place.kind, bytes, l, race_access(i.x, true), same).is_err() {
             return Flow::Fault;
         }
         for (k, v) in values.iter().enumerate().take(count) {
