@@ -485,6 +485,26 @@ impl<'c> Cx<'c> {
         second.map(|k| self.warp.fragments.remove(k))
     }
 
+    /// Lets some lanes of the fragment run ahead of the others for a while: converged lanes need not run in step. They meet
+    /// again before the next instruction that speaks of other lanes.
+    fn divide(&mut self, limit: u32) -> u32 {
+        let random = self.worker.next_random();
+        let first = self.mask & (random >> 32) as u32;
+        if random & 7 != 0 || first == 0 || first == self.mask {
+            return limit;
+        }
+        let most = limit.min(self.pc + 1 + (random >> 3 & 15) as u32);
+        let meta = &self.launch.code.meta;
+        let end = (self.pc..most).find(|pc| !meta[*pc as usize].divisible).unwrap_or(most);
+        if end <= self.pc + 1 {
+            return limit;
+        }
+        let rest = Fragment { pc: self.pc, mask: self.mask & !first, wait: Wait::No, gave_way: false };
+        self.warp.fragments.push(rest);
+        self.mask = first;
+        end
+    }
+
     /// Runs the warp until it stops.
     pub fn run(&mut self) -> Stop {
         self.polls = self.warp.stalled;
@@ -502,6 +522,7 @@ impl<'c> Cx<'c> {
             self.pc = fragment.pc;
             self.mask = fragment.mask;
             let limit = self.warp.fragments.iter().map(|f| f.pc).filter(|pc| *pc > self.pc).min().unwrap_or(u32::MAX);
+            let limit = if self.launch.seed == 0 { limit } else { self.divide(limit) };
             let flow = if self.tainted { self.straight::<true>(limit) } else { self.straight::<false>(limit) };
             let mut wait = Wait::No;
             let mut gave_way = false;

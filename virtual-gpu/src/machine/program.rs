@@ -2,7 +2,7 @@
 
 use super::exec::Instr;
 use super::lower::module::local_global_name;
-use super::lower::{ModuleCx, TaintRule, Width};
+use super::lower::{Approximate, ModuleCx, TaintRule, Width};
 use crate::model::DeviceModel;
 use crate::ptx::{self, Ast, Function, InitValue, LineMap, Linkage, Location, Space, Variable};
 
@@ -165,6 +165,10 @@ pub(super) struct Meta {
     pub product: bool,
     /// A `mov` of one register.
     pub copy: bool,
+    /// An approximate function: which one, whether it flushes subnormals, and its exact code.
+    pub approximate: Option<(Approximate, bool, super::exec::OpFn)>,
+    /// Lanes may run it apart from each other.
+    pub divisible: bool,
     /// The code behind `accumulators::watched`.
     pub watched: Option<super::exec::OpFn>,
 }

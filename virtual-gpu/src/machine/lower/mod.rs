@@ -10,10 +10,12 @@
 
 pub(super) mod cfg;
 pub(super) mod form;
+mod fuse;
 pub(super) mod module;
 mod special;
 
 pub(super) use form::Form;
+pub(super) use fuse::Contraction;
 pub(super) use module::ModuleCx;
 pub(super) use special::Special;
 
@@ -86,6 +88,8 @@ pub(super) enum Exit {
 pub(super) enum TaintRule {
     /// Results are tainted when a source is.
     Flow,
+    /// Results are tainted in all lanes when a source is in one.
+    Spread,
     /// The code keeps track itself; operand `a` is an address.
     Address,
     /// The code keeps track itself.
@@ -94,6 +98,19 @@ pub(super) enum TaintRule {
     Select,
     /// A tainted source decides what happens.
     Decide,
+}
+
+/// Functions whose result may be wrong by a bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Approximate {
+    Exp2,
+    Log2,
+    Reciprocal,
+    SquareRoot,
+    ReciprocalRoot,
+    Sine,
+    Tanh,
+    Divide,
 }
 
 /// An instruction before allocation.
@@ -119,6 +136,9 @@ pub(super) struct MInst {
     /// Index of the source instruction.
     pub source: u32,
     pub taint: TaintRule,
+    /// The function is approximate; the flag says that subnormals are flushed.
+    pub approximate: Option<(Approximate, bool)>,
+    pub contraction: Contraction,
 }
 
 impl MInst {
@@ -140,6 +160,8 @@ impl MInst {
             exit: Exit::Fall,
             source: 0,
             taint: TaintRule::Flow,
+            approximate: None,
+            contraction: Contraction::None,
         }
     }
     pub fn d(mut self, d: Opnd) -> Self {

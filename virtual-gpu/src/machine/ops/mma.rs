@@ -28,6 +28,20 @@ pub fn whole_warp(cx: &mut Cx<'_>, m: u32) -> Result<(), Flow> {
     Err(cx.fail(FaultKind::LaunchFailed, Some("convergence"), None, &text))
 }
 
+/// TF32 operands are f32 without their low 13 bits; what hardware makes of others is not defined.
+#[inline(always)]
+pub fn check_tf32(cx: &mut Cx<'_>, raw: &[u32], lane: impl Fn(usize) -> Option<usize>) -> Result<(), Flow> {
+    if !cx.launch.checks.limits || raw.iter().fold(0, |all, v| all | v) & 0x1fff == 0 {
+        return Ok(());
+    }
+    let at = raw.iter().position(|v| v & 0x1fff != 0).unwrap_or(0);
+    let text = format!(
+        "a TF32 operand is {:#010x}, whose low 13 bits are not zero: convert with cvt.rna.tf32.f32 or cvt.rn.tf32.f32",
+        raw[at]
+    );
+    Err(cx.fail(FaultKind::LaunchFailed, Some("limits"), lane(at), &text))
+}
+
 /// Widens the values of a register over all lanes to f32, in order.
 #[inline(always)]
 fn widen(raw: &[u32; 32], ty: Ty, out: &mut [f32]) {
@@ -77,14 +91,26 @@ unsafe fn mma_float<const K: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow 
     let mut b = [[0f32; 8]; K];
     let mut block = [0f32; 128];
     for r in 0..2 * blocks {
-        widen(&cx.lanes::<u32>(cx.listed(i, at_a + r)), ta, &mut block);
+        let raw = cx.lanes::<u32>(cx.listed(i, at_a + r));
+        if ta == Ty::TF32
+            && let Err(flow) = check_tf32(cx, &raw, Some)
+        {
+            return flow;
+        }
+        widen(&raw, ta, &mut block);
         for row in 0..8 {
             let to = &mut a[row + 8 * (r & 1)][width * (r >> 1)..width * (r >> 1) + width];
             to.copy_from_slice(&block[row * width..row * width + width]);
         }
     }
     for r in 0..blocks {
-        widen(&cx.lanes::<u32>(cx.listed(i, at_b + r)), tb, &mut block);
+        let raw = cx.lanes::<u32>(cx.listed(i, at_b + r));
+        if tb == Ty::TF32
+            && let Err(flow) = check_tf32(cx, &raw, Some)
+        {
+            return flow;
+        }
+        widen(&raw, tb, &mut block);
         for col in 0..8 {
             for k in 0..width {
                 b[r * width + k][col] = block[col * width + k];
@@ -108,7 +134,7 @@ unsafe fn mma_float<const K: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow 
         }
     }
     if cx.launch.seed & 1 != 0 && !d_half {
-        truncated::<K>(&a, &b, &mut acc);
+        truncated::<K>(&a, &b, &mut acc, group_of(cx, ta));
     } else {
         for k in 0..K {
             for row in 0..16 {
@@ -143,17 +169,25 @@ unsafe fn mma_float<const K: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow 
 
 /// Sums as tensor cores do (Fasi, Higham, Mikaitis, Pranesh 2021): products are added in groups in fixed point aligned
 /// to the largest exponent, and cut off towards zero.
-fn truncated<const K: usize>(a: &[[f32; K]; 16], b: &[[f32; 8]; K], acc: &mut [[f32; 8]; 16]) {
+fn truncated<const K: usize>(a: &[[f32; K]; 16], b: &[[f32; 8]; K], acc: &mut [[f32; 8]; 16], size: usize) {
     for (row, out) in acc.iter_mut().enumerate() {
         for (col, c) in out.iter_mut().enumerate() {
-            for group in (0..K).step_by(8) {
-                let terms: [f64; 8] = std::array::from_fn(|k| {
-                    if group + k < K { f64::from(a[row][group + k]) * f64::from(b[group + k][col]) } else { 0.0 }
+            for group in (0..K).step_by(size) {
+                let terms: [f64; 32] = std::array::from_fn(|k| {
+                    let inside = k < size && group + k < K;
+                    if inside { f64::from(a[row][group + k]) * f64::from(b[group + k][col]) } else { 0.0 }
                 });
                 *c = truncated_sum(&terms, *c);
             }
         }
     }
+}
+
+/// Products that are summed at once: 16 bytes of A on sm_80 and its like, 32 on sm_90 (Fasi et al. 2021; Xie et al., FTTN,
+/// 2024).
+fn group_of(cx: &Cx<'_>, ty: Ty) -> usize {
+    let bytes = if cx.launch.config.model.compute >= (9, 0) { 32 } else { 16 };
+    8 * bytes / ty.bits().max(8) as usize
 }
 
 /// One group: the sum with every term cut to 24 bits below the largest exponent, plus two guard bits.
@@ -614,7 +648,7 @@ fn mma<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     for k in 1..4 {
         uses.extend(matrix(lw, &ops[k], part(registers[k].0), registers[k].1, false)?);
     }
-    lw.emit(MInst::new(op).list(&defs, &uses).x(x));
+    lw.emit(MInst::new(op).list(&defs, &uses).x(x).taint(TaintRule::Spread));
     Ok(())
 }
 

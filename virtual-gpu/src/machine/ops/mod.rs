@@ -9,6 +9,7 @@ pub(super) mod control;
 pub(super) mod copy;
 pub(super) mod cvt;
 pub(super) mod float;
+pub(super) mod freedom;
 pub(super) mod half;
 pub(super) mod int;
 pub(super) mod logic;

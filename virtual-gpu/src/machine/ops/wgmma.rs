@@ -7,7 +7,7 @@
 use super::address::{self, PlaceKind};
 use super::cvt::f8_value;
 use super::half::{b2f, f2h, h2f};
-use super::mma::{matrix, shape, truncated_sum, whole_warp};
+use super::mma::{check_tf32, matrix, shape, truncated_sum, whole_warp};
 use crate::machine::accumulators;
 use crate::machine::exec::{Cx, Flow, Instr, Wait};
 use crate::machine::fault::FaultKind;
@@ -144,6 +144,11 @@ fn gather<const K: usize>(
     for r in 0..rows {
         for c in 0..(K / per) as u32 {
             let bytes = chunk(cx, d.k_major(first + r, c))?;
+            if ty == Ty::TF32 {
+                let words: [u32; 4] =
+                    std::array::from_fn(|k| u32::from_le_bytes(std::array::from_fn(|b| bytes[4 * k + b])));
+                check_tf32(cx, &words, |_| None)?;
+            }
             elements(&bytes, ty, &mut part);
             out[r as usize][c as usize * per..(c as usize + 1) * per].copy_from_slice(&part[..per]);
         }
@@ -176,6 +181,11 @@ unsafe fn run<const K: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         let mut wide = [0f32; 128];
         for r in 0..count {
             let raw = cx.lanes::<u32>(cx.listed(i, registers + r));
+            if ta == Ty::TF32
+                && let Err(flow) = check_tf32(cx, &raw, Some)
+            {
+                return flow;
+            }
             for l in 0..32 {
                 let mut bytes = [0u8; 16];
                 bytes[..4].copy_from_slice(&raw[l].to_le_bytes());
