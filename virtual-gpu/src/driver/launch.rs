@@ -10,6 +10,7 @@ use super::function::{Function, function};
 use super::inject::{self, LaunchFate};
 use super::layouts::{LaunchAttribute, LaunchConfigC};
 use super::ops::Op;
+use super::queue::current_tag;
 use super::state::driver;
 use super::stream::{enqueue, resolve};
 use super::table::lock;
@@ -188,6 +189,7 @@ pub fn prepare(context: &Context, function: &Arc<Function>, request: Request, pa
         cooperative,
         programmatic,
         stream: StreamTag::default(),
+        l2: false,
         cubin_registers: function.cubin_registers,
         model: model.clone(),
     };
@@ -254,7 +256,9 @@ impl Launch {
         }
         let (checks, schedule) = config::read(|config| (config.checks, config.schedule));
         let module = &self.function.module.instance;
-        let report = machine::launch(module, self.function.index, &self.config, &self.params, &checks, schedule)?;
+        let l2 = config::read(|config| config.profile.is_some());
+        let config = LaunchConfig { stream: current_tag(), l2, ..self.config.clone() };
+        let report = machine::launch(module, self.function.index, &config, &self.params, &checks, schedule)?;
         profile::record(self, &report);
         Ok(())
     }

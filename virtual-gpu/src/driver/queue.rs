@@ -8,7 +8,9 @@
 
 use super::config;
 use super::table::lock;
-use std::collections::VecDeque;
+use crate::machine::StreamTag;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -19,24 +21,53 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// How long a worker without work stays.
 const IDLE: Duration = Duration::from_millis(500);
 
+/// What is over: for each queue the number of its last piece of work.
+pub type Clock = Arc<BTreeMap<u64, u64>>;
+
+fn join(into: &mut Clock, other: &Clock) {
+    if Arc::ptr_eq(into, other) || other.iter().all(|(queue, number)| into.get(queue).is_some_and(|n| n >= number)) {
+        return;
+    }
+    let into = Arc::make_mut(into);
+    for (queue, number) in other.iter() {
+        let known = into.entry(*queue).or_default();
+        *known = (*known).max(*number);
+    }
+}
+
+/// What the host has waited for. Threads of the host are taken to know what any of them knows.
+static HOST: Mutex<Option<Clock>> = Mutex::new(None);
+
+thread_local! {
+    static TAG: RefCell<StreamTag> = RefCell::default();
+}
+
+/// The place of the work that this thread is doing among the work of all queues.
+pub fn current_tag() -> StreamTag {
+    TAG.with_borrow(StreamTag::clone)
+}
+
 /// The end of a piece of work.
 pub struct Completion {
     ended: Mutex<Option<Instant>>,
     changed: Condvar,
     queue: Weak<Queue>,
     number: u64,
+    /// What is over once it is.
+    clock: Clock,
 }
 
 impl Completion {
-    fn new(queue: &Arc<Queue>, number: u64) -> Arc<Completion> {
+    fn new(queue: &Arc<Queue>, number: u64, clock: Clock) -> Arc<Completion> {
         let ended = Mutex::new(None);
-        Arc::new(Completion { ended, changed: Condvar::new(), queue: Arc::downgrade(queue), number })
+        Arc::new(Completion { ended, changed: Condvar::new(), queue: Arc::downgrade(queue), number, clock })
     }
 
     /// The end of work that is over already.
     pub fn ended_now() -> Arc<Completion> {
         let ended = Mutex::new(Some(Instant::now()));
-        Arc::new(Completion { ended, changed: Condvar::new(), queue: Weak::new(), number: 0 })
+        let clock = current_tag().after;
+        Arc::new(Completion { ended, changed: Condvar::new(), queue: Weak::new(), number: 0, clock })
     }
 
     /// When the work ended; `None` while it has not.
@@ -53,8 +84,21 @@ impl Completion {
         }
     }
 
-    /// Blocks until the work has ended.
+    /// Blocks the host until the work has ended.
     pub fn wait(&self) {
+        self.block();
+        self.observe();
+    }
+
+    /// The host has seen that the work is over.
+    pub fn observe(&self) {
+        if self.ended().is_some() {
+            join(lock(&HOST).get_or_insert_default(), &self.clock);
+        }
+    }
+
+    /// Blocks other work until this has ended.
+    pub fn block(&self) {
         self.want();
         let mut ended = lock(&self.ended);
         while ended.is_none() {
@@ -69,6 +113,7 @@ impl Completion {
 }
 
 struct Work {
+    tag: StreamTag,
     run: Box<dyn FnOnce() + Send>,
     waits: Vec<Arc<Completion>>,
     done: Arc<Completion>,
@@ -81,6 +126,8 @@ struct Inner {
     last: Option<Arc<Completion>>,
     worker: bool,
     submitted: u64,
+    /// What is over once the last work is.
+    clock: Clock,
     /// Work up to this number is wanted by somebody.
     wanted: u64,
 }
@@ -110,9 +157,14 @@ impl Queue {
         lock(&self.inner).last.clone().filter(|last| last.ended().is_none())
     }
 
+    /// The end of what was queued last, be it over or not.
+    pub fn end(&self) -> Option<Arc<Completion>> {
+        lock(&self.inner).last.clone()
+    }
+
     /// Waits for everything queued so far.
     pub fn drain(&self) {
-        if let Some(last) = self.last() {
+        if let Some(last) = self.end() {
             last.wait();
         }
     }
@@ -135,16 +187,23 @@ impl Queue {
     ) -> Arc<Completion> {
         let mut inner = lock(&self.inner);
         inner.submitted += 1;
-        let done = Completion::new(self, inner.submitted);
+        let number = inner.submitted;
+        if let Some(host) = &*lock(&HOST) {
+            join(&mut inner.clock, host);
+        }
+        waits.iter().for_each(|wait| join(&mut inner.clock, &wait.clock));
+        let tag = StreamTag { stream: self.id, number, after: inner.clock.clone() };
+        Arc::make_mut(&mut inner.clock).insert(self.id, number);
+        let done = Completion::new(self, number, inner.clock.clone());
         waits.extend(inner.last.replace(done.clone()));
         waits.retain(|wait| wait.ended().is_none());
         if at_once && waits.is_empty() && inner.pending.is_empty() {
             drop(inner);
-            run();
+            tagged(tag, run);
             done.finish();
             return done;
         }
-        inner.pending.push_back(Work { run: Box::new(run), waits, done: done.clone() });
+        inner.pending.push_back(Work { tag, run: Box::new(run), waits, done: done.clone() });
         if !inner.worker {
             inner.worker = true;
             let queue = self.clone();
@@ -186,13 +245,20 @@ impl Queue {
             }
             drop(inner);
             for wait in &work.waits {
-                wait.wait();
+                wait.block();
             }
-            (work.run)();
+            tagged(work.tag, work.run);
             work.done.finish();
             inner = lock(&self.inner);
         }
     }
+}
+
+/// Runs work as the work of a place.
+fn tagged(tag: StreamTag, run: impl FnOnce()) {
+    let before = TAG.replace(tag);
+    run();
+    TAG.set(before);
 }
 
 /// The coin of a schedule: whether this work starts late. Seed 0 holds nothing.
@@ -225,6 +291,28 @@ mod tests {
         second.submit(Vec::new(), true, note(4)).wait();
         assert_eq!(*lock(&log), [1, 2, 3, 4]);
         assert!(first.last().is_none() && second.last().is_none());
+    }
+
+    #[test]
+    fn work_knows_what_it_is_ordered_behind() {
+        let queues = [Queue::new(), Queue::new(), Queue::new()];
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let note = || {
+            let seen = seen.clone();
+            move || lock(&seen).push(current_tag())
+        };
+        let first = queues[0].submit(Vec::new(), false, note());
+        first.block();
+        let second = queues[1].submit(vec![first.clone()], false, note());
+        second.block();
+        queues[2].submit(Vec::new(), false, note()).block();
+        second.wait();
+        queues[2].submit(Vec::new(), false, note()).block();
+        let tags = lock(&seen);
+        let knows = |tag: usize, queue: usize| tags[tag].after.get(&queues[queue].id()) == Some(&1);
+        assert!(knows(1, 0), "an awaited completion orders, though it is over");
+        assert!(!knows(2, 0) && !knows(2, 1), "nothing orders streams by itself");
+        assert!(knows(3, 0) && knows(3, 1), "the host hands on what it waited for");
     }
 
     #[test]

@@ -113,13 +113,13 @@ impl Stream {
         let order = lock(&context.streams);
         match self.kind {
             StreamKind::Legacy => {
-                waits.extend(order.others().filter(|other| other.is_blocking()).filter_map(|other| other.queue.last()));
+                waits.extend(order.others().filter(|other| other.is_blocking()).filter_map(|other| other.queue.end()));
             }
-            _ if self.is_blocking() => waits.extend(order.legacy.queue.last()),
+            _ if self.is_blocking() => waits.extend(order.legacy.queue.end()),
             _ => {}
         }
         // Work that the caller waits for runs on its thread after the lock is gone: it may be long.
-        if at_once && waits.is_empty() {
+        if at_once && waits.iter().all(|wait| wait.ended().is_some()) {
             drop(order);
             return self.queue.submit(waits, true, run);
         }

@@ -176,6 +176,8 @@ pub struct Worker {
     pub counts: Vec<(u64, u64)>,
     /// Memory generation that `ranges` belongs to.
     pub generation: u64,
+    /// Bank conflicts of each instruction.
+    pub conflicts: Vec<u64>,
     /// Traffic counters.
     pub traffic: super::counters::Traffic,
     /// State of the generator that picks schedules.

@@ -122,6 +122,8 @@ pub struct LaunchConfig {
     pub programmatic: bool,
     /// Stream of the launch.
     pub stream: StreamTag,
+    /// Model the L2 cache, and so count its hits and the traffic of DRAM.
+    pub l2: bool,
     /// Registers per thread as a cubin beside the PTX declares them, where one was passed.
     pub cubin_registers: Option<u32>,
     /// The device, for its limits.
@@ -140,6 +142,7 @@ impl Default for LaunchConfig {
             cooperative: false,
             programmatic: false,
             stream: StreamTag::default(),
+            l2: false,
             cubin_registers: None,
             model: DeviceModel::H100,
         }
@@ -373,6 +376,7 @@ pub fn launch(
         registers: occupancy.registers,
         shared_bytes: entry_code.static_shared + config.dynamic_shared,
         occupancy_percent: occupancy.percent,
+        achieved_percent: occupancy.achieved(&config),
         ..Counters::default()
     };
     for w in &workers {
@@ -383,6 +387,15 @@ pub fn launch(
         }
         counters.traffic.add(&w.traffic);
     }
+    let mut conflicts: HashMap<String, u64> = HashMap::new();
+    for (pc, meta) in program.code.meta.iter().enumerate() {
+        let sum: u64 = workers.iter().map(|w| w.conflicts[pc]).sum();
+        if sum != 0 {
+            *conflicts.entry(super::report::source(program, meta)).or_default() += sum;
+        }
+    }
+    counters.conflicts = conflicts.into_iter().collect();
+    counters.conflicts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     let notes = launch.notes.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(LaunchReport { counters, notes, printed })
 }
@@ -408,6 +421,7 @@ fn work(
     let mut worker = Worker {
         ranges: vec![RangeCache::default(); n],
         counts: vec![(0, 0); n],
+        conflicts: vec![0; n],
         generation: 0,
         traffic: Default::default(),
         random: launch.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15),

@@ -112,6 +112,8 @@ pub struct Memory {
     granules: Reservation,
     /// Shadow cells, 8 bytes per 4 bytes of data: of writes, of reads, and 64 bytes for single bytes.
     cells: [Reservation; 3],
+    /// The L2 cache in front of it.
+    pub(super) l2: super::l2::L2,
     /// Launches as the race check tells them apart.
     pub(super) launches: super::streams::Launches,
     state: Mutex<State>,
@@ -151,6 +153,7 @@ impl Memory {
             generation: AtomicU64::new(1),
             capacity: model.memory_bytes,
             wide_lock: Mutex::new(()),
+            l2: super::l2::L2::new(model.l2_bytes),
             launches: Default::default(),
         }
     }

@@ -9,6 +9,7 @@ mod cluster;
 mod counters;
 mod exec;
 mod fault;
+mod l2;
 mod lanes;
 mod launch;
 mod limits;

@@ -3,8 +3,9 @@
 //! A launch carries its place: its stream, its number there, and what of each other stream is over before it starts. Cells
 //! of the race check note launches by a small number; the table here says which launch that was.
 
+use super::fault::{Fault, FaultKind};
 use super::memory::Memory;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,8 +26,31 @@ pub(super) struct Place {
     tag: StreamTag,
     /// Launches of this memory so far.
     pub sequence: u64,
-    /// Some earlier launch is not known to be over before.
+    /// Some earlier launch or copy is not known to be over before.
     pub concurrent: bool,
+    /// Copies that are not.
+    copies: Vec<Copied>,
+}
+
+/// Bytes that a copy or a fill read or wrote.
+#[derive(Debug, Clone)]
+struct Copied {
+    from: u64,
+    to: u64,
+    write: bool,
+    stream: u64,
+    number: u64,
+}
+
+impl Copied {
+    fn meets(&self, from: u64, to: u64, write: bool) -> bool {
+        self.from < to && from < self.to && (self.write || write)
+    }
+
+    fn describe(&self) -> String {
+        let verb = if self.write { "write" } else { "read" };
+        format!("the {verb} by a copy of [{:#x}, {:#x}) in stream {}", self.from, self.to, self.stream)
+    }
 }
 
 struct Record {
@@ -42,6 +66,8 @@ struct Table {
     records: Vec<Option<Record>>,
     /// Last number of each stream.
     last: BTreeMap<u64, u64>,
+    /// The latest copies.
+    copies: VecDeque<Copied>,
 }
 
 /// Launches of one memory.
@@ -55,6 +81,8 @@ pub(super) struct Launches {
 const NUMBERS: u64 = super::races::LAUNCHES - 1;
 /// Streams that are told apart; beyond that all are forgotten.
 const STREAMS: usize = 1024;
+/// Copies that are remembered.
+const COPIES: usize = 1024;
 
 impl StreamTag {
     /// Whether a piece of work of a stream is over before this one.
@@ -63,6 +91,13 @@ impl StreamTag {
             || number == 0
             || stream == self.stream
             || self.after.get(&stream).is_some_and(|n| *n >= number)
+    }
+}
+
+impl Place {
+    /// A copy that an access of a kernel is not ordered with.
+    pub fn copy_at(&self, address: u64, bytes: u64, write: bool) -> Option<String> {
+        self.copies.iter().find(|c| c.meets(address, address + bytes, write)).map(Copied::describe)
     }
 }
 
@@ -107,7 +142,8 @@ impl Memory {
             self.clear_cells();
             table.records.clear();
         }
-        let concurrent = tag.number != 0 && table.last.iter().any(|(s, n)| !tag.follows(*s, *n));
+        let copies = table.copies.iter().filter(|c| !tag.follows(c.stream, c.number)).cloned().collect::<Vec<_>>();
+        let concurrent = !copies.is_empty() || table.last.iter().any(|(s, n)| !tag.follows(*s, *n));
         if tag.number != 0 {
             if table.last.len() > STREAMS {
                 table.last.clear();
@@ -119,6 +155,54 @@ impl Memory {
         }
         let record = Record { sequence, stream: tag.stream, number: tag.number, name: name.to_owned() };
         table.records[number as usize] = Some(record);
-        (number, Place { tag: tag.clone(), sequence, concurrent })
+        (number, Place { tag: tag.clone(), sequence, concurrent, copies })
+    }
+
+    /// Checks a copy's bytes against launches and copies of other streams, and remembers them.
+    pub fn copy_in_order(&self, tag: &StreamTag, address: u64, bytes: u64, write: bool) -> Result<(), Fault> {
+        if tag.number == 0 || bytes == 0 || !self.reserved(address) {
+            return Ok(());
+        }
+        let to = address + bytes;
+        let fault = |whom: &str, at: u64| {
+            let what = if write { "write" } else { "read" };
+            let text = format!(
+                "race between streams: the {what} of a copy at {at:#x} in stream {} is not ordered with {whom}\n  \
+                 address     {at:#x}, {}",
+                tag.stream,
+                self.describe(at)
+            );
+            Err(Fault::checked(FaultKind::LaunchFailed, "races", text))
+        };
+        let mut table = self.launches.table();
+        if let Some(other) =
+            table.copies.iter().find(|c| c.meets(address, to, write) && !tag.follows(c.stream, c.number))
+        {
+            let (whom, at) = (other.describe(), other.from.max(address));
+            drop(table);
+            return fault(&whom, at);
+        }
+        if table.last.iter().any(|(s, n)| !tag.follows(*s, *n)) {
+            for at in (address / 4 * 4..to).step_by(4) {
+                let [writes, reads, _] = self.cells(at);
+                // SAFETY: the caller's bytes lie in a live allocation, all words of which have cells.
+                let (w, r) = unsafe { (*writes, *reads) };
+                for (cell, wrote) in [(w, true), (r, false)] {
+                    let number = super::races::launch_of(cell);
+                    let Some(Some(other)) = table.records.get(number as usize) else { continue };
+                    if number != 0 && (write || wrote) && !tag.follows(other.stream, other.number) {
+                        let verb = if wrote { "write" } else { "read" };
+                        let whom = format!("the {verb} by the kernel {} in stream {}", other.name, other.stream);
+                        drop(table);
+                        return fault(&whom, at);
+                    }
+                }
+            }
+        }
+        if table.copies.len() >= COPIES {
+            table.copies.pop_front();
+        }
+        table.copies.push_back(Copied { from: address, to, write, stream: tag.stream, number: tag.number });
+        Ok(())
     }
 }

@@ -104,6 +104,9 @@ pub(super) unsafe fn barrier(cx: &mut Cx<'_>, i: &Instr, mask: u32) -> Flow {
     if i.x & ARRIVE != 0 {
         return Flow::Next;
     }
+    if !complete {
+        cx.worker.traffic.barrier_waits += 1;
+    }
     if rest != 0 {
         cx.warp.fragments.push(Fragment { pc: cx.pc + 1, mask: rest, wait: Wait::No, gave_way: false });
         cx.mask = mask;

@@ -5,9 +5,10 @@
 
 use super::address::{self, Access, PlaceKind, Where};
 use super::half::{b2f, f2b, f2h, h2f};
-use super::mem::{ACQUIRE, NARROW, RELEASE, take_hints, take_order};
+use super::mem::{ACQUIRE, NARROW, RELEASE, reach, take_hints, take_order};
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
+use crate::machine::l2::Use;
 use crate::machine::lanes::OpPair;
 use crate::machine::lower::{Decoded, Form, Lower, MInst, Opnd, TaintRule};
 use crate::machine::{races, taint};
@@ -261,6 +262,9 @@ unsafe fn run(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         }
         if op == "exch" || uninitialised >> l & 1 == 0 {
             address::mark(cx, place.kind, bytes, true);
+        }
+        if let PlaceKind::Global(at) = place.kind {
+            reach(cx, at, u64::from(bytes), Use::Update);
         }
     }
     if matches!(space, Where::Global | Where::Generic) {

@@ -7,6 +7,7 @@ use super::tma;
 use crate::machine::asynchronous;
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
+use crate::machine::l2::Use;
 use crate::machine::lanes::OpPair;
 use crate::machine::lower::{Decoded, Form, Lower, MInst, Opnd, TaintRule, Width};
 use crate::machine::objects::{self, Segment, Side, Transfer};
@@ -50,6 +51,7 @@ unsafe fn cp_async(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             };
             let PlaceKind::Global(at) = place.kind else { return Flow::Fault };
             source = at;
+            super::mem::reach(cx, at, u64::from(read), Use::Read);
             if races::lane(cx, place.kind, read, l, races::Access::READ, false).is_err() {
                 return Flow::Fault;
             }
@@ -195,7 +197,7 @@ unsafe fn bulk(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             fetched: Vec::new(),
             what: crate::machine::report::describe(cx, l, "an asynchronous bulk copy"),
         };
-        if transfer_races(cx, l, &t).is_err() {
+        if account(cx, l, &t).is_err() {
             return Flow::Fault;
         }
         let sectors = u64::from(size / 32);
@@ -209,10 +211,17 @@ unsafe fn bulk(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     Flow::Next
 }
 
-/// Checks what a transfer reads and writes against what was done to memory before.
-pub fn transfer_races(cx: &mut Cx<'_>, l: usize, t: &Transfer) -> Result<(), ()> {
+/// Checks what a transfer reads and writes against what was done to memory before, and counts it.
+pub fn account(cx: &mut Cx<'_>, l: usize, t: &Transfer) -> Result<(), ()> {
     let what = if t.reduce.is_some() { "a bulk reduction" } else { "a bulk copy" };
     for s in &t.segments {
+        if let Side::Global(a) = s.from {
+            super::mem::reach(cx, a, u64::from(s.bytes), Use::Read);
+        }
+        if let Side::Global(a) = s.to {
+            let how = if t.reduce.is_some() { Use::Update } else { Use::Write };
+            super::mem::reach(cx, a, u64::from(s.bytes), how);
+        }
         match s.from {
             Side::Global(a) => races::asynchronous_read(cx, l, PlaceKind::Global(a), s.bytes, what)?,
             Side::Shared(a) => races::asynchronous_read(cx, l, PlaceKind::Shared(t.source, a), s.bytes, what)?,

@@ -428,9 +428,19 @@ unsafe fn ldmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             taint::set(cx, d, m, uninitialised[j]);
         }
     }
-    cx.worker.traffic.shared_requests += count as u64;
-    cx.worker.traffic.shared_passes += count as u64;
+    count_rows(cx, i, count);
     Flow::Next
+}
+
+/// Each matrix is a request of eight rows.
+fn count_rows(cx: &mut Cx<'_>, i: &Instr, count: usize) {
+    for j in 0..count {
+        let mut rows = [0u64; 32];
+        for (row, at) in rows.iter_mut().enumerate().take(8) {
+            *at = lane_address(cx, i, 8 * j + row) & 0xff_ffff;
+        }
+        super::mem::count_banks(cx, &rows, 0xff, 16);
+    }
 }
 
 fn lane_address(cx: &Cx<'_>, i: &Instr, l: usize) -> u64 {
@@ -470,6 +480,7 @@ unsafe fn stmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             address::mark(cx, place.kind, 16, !dirty);
         }
     }
+    count_rows(cx, i, count);
     cx.progress = true;
     Flow::Next
 }

@@ -255,7 +255,7 @@ fn one(cx: &mut Cx<'_>, i: &Instr, l: usize) -> Result<(), Flow> {
         what,
         fetched: Vec::new(),
     };
-    copy::transfer_races(cx, l, &t).map_err(|()| Flow::Fault)?;
+    copy::account(cx, l, &t).map_err(|()| Flow::Fault)?;
     objects::issue(cx.launch, cx.ctas, t).map_err(|fault| {
         cx.fault = Some(fault);
         Flow::Fault

@@ -424,6 +424,19 @@ pub fn lane_write(
     access: Access,
     same: impl FnOnce() -> bool,
 ) -> Result<(), ()> {
+    if let PlaceKind::Global(at) = place
+        && cx.launch.place.concurrent
+        && cx.launch.checks.races
+        && let Some(whom) = cx.launch.place.copy_at(at, u64::from(bytes), access.write)
+    {
+        let text = format!(
+            "race between streams: this {} at {at:#x} is not ordered with {whom}\n  address     {at:#x}, {}",
+            access.verb(),
+            cx.launch.memory.describe(at)
+        );
+        cx.fail(FaultKind::LaunchFailed, Some("races"), Some(lane), &text);
+        return Err(());
+    }
     let (mask, words) = extent(address_in(place), bytes);
     let log = bytes.min(4).trailing_zeros();
     let found = with(cx, place, log < 2, |view, cells| {

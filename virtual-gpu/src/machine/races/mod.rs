@@ -25,8 +25,8 @@ pub(super) use sync::{
 };
 
 use super::launch::Launch;
-pub(super) use cells::LAUNCHES;
 use cells::{BLOCK_SHIFT, Cells, LAUNCH_SHIFT, TIME_SHIFT, TIMES, WARP_SHIFT};
+pub(super) use cells::{LAUNCHES, launch_of};
 use clocks::{Clock, Foreign};
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;

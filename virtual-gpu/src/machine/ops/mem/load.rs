@@ -1,9 +1,10 @@
 //! Loads, as they run.
 
-use super::pattern::{Element, Pattern, addresses, count_banks, count_sectors, global_range, pattern, read_run};
+use super::pattern::{Element, Pattern, addresses, count_banks, count_sectors, global_range, pattern, reach, read_run};
 use super::{SIGNED, STRONG, WIDTH_SHIFT, race_access};
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
+use crate::machine::l2::Use;
 use crate::machine::ops::address::{self, Access, PlaceKind, Where};
 use crate::machine::{races, taint};
 
@@ -56,6 +57,7 @@ pub(super) unsafe fn ld_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
                 t.global_requests += 1;
                 t.sectors += (first % 32 + 32 * bytes).div_ceil(32);
                 t.sectors_needed += bytes;
+                reach(cx, first, 32 * bytes, Use::Read);
                 if races::global_warp(cx, &addr, m, bytes as u32, race_access(i.x, false), true, |_| false).is_err() {
                     return Flow::Fault;
                 }
@@ -75,6 +77,7 @@ pub(super) unsafe fn ld_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
                 t.global_requests += 1;
                 t.sectors += 1;
                 t.sectors_needed += 1;
+                reach(cx, at, bytes, Use::Read);
                 if races::global_warp(cx, &addr, m, bytes as u32, race_access(i.x, false), false, |_| false).is_err() {
                     return Flow::Fault;
                 }
@@ -104,7 +107,7 @@ pub(super) unsafe fn ld_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
                         bad |= u32::from(!memory.initialised(at, bytes)) << l;
                     }
                 }
-                count_sectors(cx, &addr, m, bytes);
+                count_sectors(cx, &addr, m, bytes, Use::Read);
                 if races::global_warp(cx, &addr, m, bytes as u32, race_access(i.x, false), false, |_| false).is_err() {
                     return Flow::Fault;
                 }
@@ -233,7 +236,7 @@ pub unsafe fn ld_any(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     std::sync::atomic::fence(std::sync::atomic::Ordering::Acquire);
     match space {
         Where::Shared => count_banks(cx, &addr, m, u64::from(bytes)),
-        Where::Global | Where::Const => count_sectors(cx, &addr, m, u64::from(bytes)),
+        Where::Global | Where::Const => count_sectors(cx, &addr, m, u64::from(bytes), Use::Read),
         _ => {}
     }
     for (k, v) in out.iter().enumerate().take(count) {

@@ -15,6 +15,7 @@ use crate::machine::races;
 use crate::ptx::{Operand, Ty};
 use load::{ld_any, ld_global, ld_param, ld_shared};
 use param::{load_function_param, param_variable, store_function_param};
+pub use pattern::{count_banks, reach};
 use store::{st_any, st_global, st_shared};
 
 /// Flags in `x`, behind the space in bits 0 to 3, bytes of an element in 4 to 8, elements in 9 to 12.

@@ -2,6 +2,7 @@
 
 use super::WIDE_ADDRESS;
 use crate::machine::exec::{Cx, Instr};
+use crate::machine::l2::Use;
 
 /// An element in memory.
 pub trait Element: Copy + PartialEq + 'static {
@@ -110,55 +111,64 @@ pub(super) fn global_lookup(cx: &mut Cx<'_>, at: u64, bytes: u64) -> bool {
     false
 }
 
+/// A run of bytes goes to the modelled L2.
+#[inline(always)]
+pub fn reach(cx: &mut Cx<'_>, address: u64, bytes: u64, how: Use) {
+    if cx.launch.config.l2 {
+        cx.launch.memory.l2.touch(&mut cx.worker.traffic, address, bytes, how);
+    }
+}
+
 /// Sectors of 32 bytes that the lanes touch.
 #[inline(always)]
-pub(super) fn count_sectors(cx: &mut Cx<'_>, addr: &[u64; 32], mask: u32, bytes: u64) {
-    let t = &mut cx.worker.traffic;
-    t.global_requests += 1;
-    let mut last = u64::MAX;
-    let mut sectors = 0;
-    // Lanes mostly ascend: a sector counts when it differs from the lane before.
-    let mut seen = [u64::MAX; 8];
+pub(super) fn count_sectors(cx: &mut Cx<'_>, addr: &[u64; 32], mask: u32, bytes: u64, how: Use) {
+    let mut seen = [0u64; 64];
     let mut k = 0;
-    for l in 0..32 {
-        if mask >> l & 1 == 0 {
-            continue;
-        }
+    let (mut last, mut most) = (u64::MAX, 0);
+    for l in (0..32).filter(|l| mask >> l & 1 != 0) {
         let (from, to) = (addr[l] / 32, (addr[l] + bytes - 1) / 32);
         for s in from..=to {
-            if s != last && !seen.contains(&s) {
-                seen[k & 7] = s;
+            // Lanes mostly ascend: then a sector is new when it lies above all before.
+            if s != last && (k == 0 || s > most || !seen[..k].contains(&s)) && k < 64 {
+                seen[k] = s;
                 k += 1;
-                sectors += 1;
             }
-            last = s;
+            (last, most) = (s, most.max(s));
         }
     }
-    t.sectors += sectors;
-    t.sectors_needed += (u64::from(mask.count_ones()) * bytes).div_ceil(32).min(sectors);
+    let t = &mut cx.worker.traffic;
+    t.global_requests += 1;
+    t.sectors += k as u64;
+    t.sectors_needed += (u64::from(mask.count_ones()) * bytes).div_ceil(32).min(k as u64);
+    if cx.launch.config.l2 {
+        for s in &seen[..k] {
+            reach(cx, s * 32, 32, how);
+        }
+    }
 }
 
 /// Passes that the 32 banks need.
 #[inline(always)]
-pub(super) fn count_banks(cx: &mut Cx<'_>, addr: &[u64; 32], mask: u32, bytes: u64) {
+pub fn count_banks(cx: &mut Cx<'_>, addr: &[u64; 32], mask: u32, bytes: u64) {
     // Lanes are served in groups whose words fill the banks once.
     let group = match bytes {
         16 => 8,
         8 => 16,
         _ => 32,
     };
-    let mut passes = 0;
+    let (mut passes, mut groups) = (0, 0);
     for g in (0..32).step_by(group) {
         let mut words: [u64; 32] = [u64::MAX; 32];
         let mut depth = [0u8; 32];
         let mut most = 0;
-        for l in g..g + group {
-            if mask >> l & 1 == 0 {
-                continue;
-            }
+        for l in (g..g + group).filter(|l| mask >> l & 1 != 0) {
             for w in addr[l] / 4..=(addr[l] + bytes - 1) / 4 {
                 let bank = (w & 31) as usize;
-                if words[bank] != w {
+                if words[bank] == w {
+                    continue;
+                }
+                let before = |k: usize| mask >> k & 1 != 0 && (addr[k] / 4..=(addr[k] + bytes - 1) / 4).contains(&w);
+                if words[bank] == u64::MAX || !(g..l).any(before) {
                     words[bank] = w;
                     depth[bank] += 1;
                     most = most.max(depth[bank]);
@@ -166,10 +176,16 @@ pub(super) fn count_banks(cx: &mut Cx<'_>, addr: &[u64; 32], mask: u32, bytes: u
             }
         }
         passes += u64::from(most);
+        groups += u64::from(most != 0);
     }
     let t = &mut cx.worker.traffic;
     t.shared_requests += 1;
     t.shared_passes += passes.max(1);
+    let conflicts = passes - groups;
+    if conflicts != 0 {
+        t.bank_conflicts += conflicts;
+        cx.worker.conflicts[cx.pc as usize] += conflicts;
+    }
 }
 
 /// Reads N elements for each lane of a contiguous run.

@@ -1,9 +1,10 @@
 //! Stores, as they run.
 
-use super::pattern::{Element, Pattern, addresses, count_banks, count_sectors, global_range, pattern};
+use super::pattern::{Element, Pattern, addresses, count_banks, count_sectors, global_range, pattern, reach};
 use super::{STRONG, WIDTH_SHIFT, race_access};
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
+use crate::machine::l2::Use;
 use crate::machine::ops::address::{self, Access, PlaceKind, Where};
 use crate::machine::{races, taint};
 
@@ -66,6 +67,7 @@ pub(super) unsafe fn st_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
             t.global_requests += 1;
             t.sectors += (first % 32 + 32 * bytes).div_ceil(32);
             t.sectors_needed += bytes;
+            reach(cx, first, 32 * bytes, Use::Write);
             return Flow::Next;
         }
     } else if plain {
@@ -91,7 +93,7 @@ pub(super) unsafe fn st_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
                 }
                 cx.launch.memory.mark_written(addr[l], bytes);
             }
-            count_sectors(cx, &addr, m, bytes);
+            count_sectors(cx, &addr, m, bytes, Use::Write);
             return Flow::Next;
         }
     }
@@ -214,7 +216,7 @@ pub unsafe fn st_any(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     }
     match space {
         Where::Shared => count_banks(cx, &addr, m, u64::from(bytes)),
-        Where::Global => count_sectors(cx, &addr, m, u64::from(bytes)),
+        Where::Global => count_sectors(cx, &addr, m, u64::from(bytes), Use::Write),
         _ => {}
     }
     Flow::Next
