@@ -15,7 +15,7 @@ use super::state::driver;
 use super::stream::{enqueue, resolve};
 use super::table::lock;
 use super::{occupancy, profile};
-use crate::machine::{self, LaunchConfig, StreamTag};
+use crate::machine::{self, Dependence, LaunchConfig, StreamTag};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
@@ -236,7 +236,7 @@ fn cluster_of(function: &Function, asked: Option<[u32; 3]>, grid: [u32; 3]) -> R
 
 impl Launch {
     /// Runs the grid to its end on this thread.
-    pub fn execute(&self, context: &Arc<Context>) -> Res {
+    pub fn execute(&self, context: &Arc<Context>, dependence: Dependence<'_>) -> Res {
         let entry = self.function.entry();
         match inject::launch() {
             LaunchFate::Runs => {}
@@ -258,7 +258,8 @@ impl Launch {
         let module = &self.function.module.instance;
         let l2 = config::read(|config| config.profile.is_some());
         let config = LaunchConfig { stream: current_tag(), l2, ..self.config.clone() };
-        let report = machine::launch(module, self.function.index, &config, &self.params, &checks, schedule)?;
+        let entry = self.function.index;
+        let report = machine::launch_dependent(module, entry, &config, &self.params, &checks, schedule, dependence)?;
         profile::record(self, &report);
         Ok(())
     }

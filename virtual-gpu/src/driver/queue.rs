@@ -5,14 +5,18 @@
 //! circles. Hardware is free to start queued work at once or late; under a schedule seed other than 0 each piece of work
 //! is held, by a coin of the seed, until something waits for it or a little time has gone by, so that a program that
 //! reads results without waiting gets stale ones here too.
+//!
+//! A grid with programmatic stream serialisation may start before the grid in front of it has ended, once that one's
+//! blocks let it; it starts then, or under other seeds by a coin only at the end. Its own end counts as such when the
+//! grid in front has ended too.
 
 use super::config;
 use super::table::lock;
-use crate::machine::StreamTag;
+use crate::machine::{Signal, StreamTag};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// How long held work waits for somebody to want it. Programs may poll memory that the device writes, so it must start
@@ -112,11 +116,55 @@ impl Completion {
     }
 }
 
+/// A grid's part in programmatic dependent launch.
+#[derive(Default)]
+pub struct Grid {
+    /// Its dependents may start.
+    pub triggered: Signal,
+    /// It has ended.
+    pub ended: Signal,
+}
+
+/// The grid that work may start behind before it has ended, and its end.
+struct Ahead {
+    grid: Arc<Grid>,
+    done: Arc<Completion>,
+}
+
 struct Work {
     tag: StreamTag,
-    run: Box<dyn FnOnce() + Send>,
+    /// Runs it; behind this grid, if that has not ended.
+    run: Box<dyn FnOnce(Option<Arc<Grid>>) + Send>,
     waits: Vec<Arc<Completion>>,
     done: Arc<Completion>,
+    grid: Option<Arc<Grid>>,
+    ahead: Option<Ahead>,
+}
+
+impl Work {
+    fn carry_out(self, late: bool) {
+        for wait in &self.waits {
+            wait.block();
+        }
+        let mut behind = None;
+        if let Some(ahead) = &self.ahead {
+            if late {
+                ahead.done.block();
+            }
+            ahead.grid.triggered.wait();
+            behind = Some(ahead.grid.clone());
+        }
+        let run = self.run;
+        tagged(self.tag, || run(behind));
+        if let Some(grid) = &self.grid {
+            grid.triggered.open();
+            grid.ended.open();
+        }
+        if let Some(ahead) = &self.ahead {
+            ahead.done.block();
+        }
+        self.done.finish();
+    }
 }
 
 #[derive(Default)]
@@ -124,7 +172,13 @@ struct Inner {
     pending: VecDeque<Work>,
     /// The last work submitted, which the next one follows.
     last: Option<Arc<Completion>>,
+    /// The grid that was submitted last, if that was the last work.
+    last_grid: Option<Arc<Grid>>,
     worker: bool,
+    /// Pieces of work under way.
+    running: usize,
+    /// Threads beside the worker that run a grid that started early.
+    helpers: usize,
     submitted: u64,
     /// What is over once the last work is.
     clock: Clock,
@@ -186,6 +240,46 @@ impl Queue {
         run: impl FnOnce() + Send + 'static,
     ) -> Arc<Completion> {
         let mut inner = lock(&self.inner);
+        let (tag, done) = self.number(&mut inner, &waits);
+        waits.extend(inner.last.replace(done.clone()));
+        waits.retain(|wait| wait.ended().is_none());
+        inner.last_grid = None;
+        if at_once && waits.is_empty() && inner.pending.is_empty() {
+            drop(inner);
+            tagged(tag, run);
+            done.finish();
+            return done;
+        }
+        let run = Box::new(move |_: Option<Arc<Grid>>| run());
+        self.push(inner, Work { tag, run, waits, done: done.clone(), grid: None, ahead: None });
+        done
+    }
+
+    /// Queues a grid; with `early` it may start before the grid in front of it has ended.
+    pub fn submit_grid(
+        self: &Arc<Self>,
+        mut waits: Vec<Arc<Completion>>,
+        early: bool,
+        grid: Arc<Grid>,
+        run: impl FnOnce(Option<Arc<Grid>>) + Send + 'static,
+    ) -> Arc<Completion> {
+        let mut inner = lock(&self.inner);
+        let (tag, done) = self.number(&mut inner, &waits);
+        let before = inner.last.replace(done.clone()).filter(|last| last.ended().is_none());
+        let ahead = match (inner.last_grid.replace(grid.clone()), before) {
+            (Some(grid), Some(done)) if early => Some(Ahead { grid, done }),
+            (_, before) => {
+                waits.extend(before);
+                None
+            }
+        };
+        waits.retain(|wait| wait.ended().is_none());
+        self.push(inner, Work { tag, run: Box::new(run), waits, done: done.clone(), grid: Some(grid), ahead });
+        done
+    }
+
+    /// The place and the end of a new piece of work.
+    fn number(self: &Arc<Self>, inner: &mut Inner, waits: &[Arc<Completion>]) -> (StreamTag, Arc<Completion>) {
         inner.submitted += 1;
         let number = inner.submitted;
         if let Some(host) = &*lock(&HOST) {
@@ -194,16 +288,12 @@ impl Queue {
         waits.iter().for_each(|wait| join(&mut inner.clock, &wait.clock));
         let tag = StreamTag { stream: self.id, number, after: inner.clock.clone() };
         Arc::make_mut(&mut inner.clock).insert(self.id, number);
-        let done = Completion::new(self, number, inner.clock.clone());
-        waits.extend(inner.last.replace(done.clone()));
-        waits.retain(|wait| wait.ended().is_none());
-        if at_once && waits.is_empty() && inner.pending.is_empty() {
-            drop(inner);
-            tagged(tag, run);
-            done.finish();
-            return done;
-        }
-        inner.pending.push_back(Work { tag, run: Box::new(run), waits, done: done.clone() });
+        (tag, Completion::new(self, number, inner.clock.clone()))
+    }
+
+    fn push(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner>, work: Work) {
+        inner.pending.push_back(work);
+        self.start_early(&mut inner);
         if !inner.worker {
             inner.worker = true;
             let queue = self.clone();
@@ -212,11 +302,47 @@ impl Queue {
                 // No thread to be had: this one does the work.
                 drop(inner);
                 self.clone().work();
-                return done;
+                return;
             }
         }
         self.signal.notify_all();
-        done
+    }
+
+    /// Gives the next work a thread of its own if it may start before the work under way has ended. Without a thread it
+    /// starts late, which is legal too.
+    fn start_early(self: &Arc<Self>, inner: &mut Inner) {
+        if inner.running == 0 || inner.helpers > 0 || inner.pending.front().is_none_or(|work| work.ahead.is_none()) {
+            return;
+        }
+        let queue = self.clone();
+        let name = format!("virtual-gpu stream {} ahead", self.id);
+        inner.helpers += 1;
+        let helper = move || {
+            let mut inner = lock(&queue.inner);
+            if inner.pending.front().is_some_and(|work| work.ahead.is_some())
+                && let Some(work) = inner.pending.pop_front()
+            {
+                inner = queue.run_one(inner, work);
+            }
+            inner.helpers -= 1;
+            // Work may have come while this thread was still counted.
+            queue.start_early(&mut inner);
+        };
+        if std::thread::Builder::new().name(name).spawn(helper).is_err() {
+            inner.helpers -= 1;
+        }
+    }
+
+    fn run_one<'q>(self: &'q Arc<Self>, mut inner: MutexGuard<'q, Inner>, work: Work) -> MutexGuard<'q, Inner> {
+        let seed = config::read(|config| config.schedule.seed);
+        let late = is_held(seed ^ 1 << 32, self.id, work.done.number) && seed != 0;
+        inner.running += 1;
+        self.start_early(&mut inner);
+        drop(inner);
+        work.carry_out(late);
+        let mut inner = lock(&self.inner);
+        inner.running -= 1;
+        inner
     }
 
     /// The worker: runs queued work in order and leaves when there has been none for a while.
@@ -243,13 +369,7 @@ impl Queue {
                     inner = self.signal.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
                 }
             }
-            drop(inner);
-            for wait in &work.waits {
-                wait.block();
-            }
-            tagged(work.tag, work.run);
-            work.done.finish();
-            inner = lock(&self.inner);
+            inner = self.run_one(inner, work);
         }
     }
 }

@@ -26,6 +26,8 @@ pub struct Cta {
     pub cluster_barrier: Barrier,
     /// Threads that have not exited.
     pub live: u32,
+    /// It let the dependent grids start, as far as it is concerned.
+    pub triggered: bool,
     /// Mbarriers, asynchronous operations and race shadow.
     pub objects: super::objects::Objects,
 }
@@ -106,6 +108,7 @@ pub fn start(launch: &Launch<'_>, index: u64, spare: &mut Spare) -> Cluster {
             barriers: Default::default(),
             cluster_barrier: Barrier::default(),
             live: threads,
+            triggered: false,
             objects: Default::default(),
         });
         for w in 0..threads.div_ceil(32) {
@@ -284,7 +287,10 @@ pub fn run(launch: &Launch<'_>, cluster: &mut Cluster, worker: &mut Worker, stop
         if !left {
             return match super::objects::at_exit(launch, cluster) {
                 Some(fault) => Outcome::Fault(fault),
-                None => Outcome::Done,
+                None => {
+                    cluster.ctas.iter_mut().for_each(|cta| launch.block_triggers(cta));
+                    Outcome::Done
+                }
             };
         }
         any |= progress;
@@ -333,6 +339,10 @@ fn waiting_table(launch: &Launch<'_>, cluster: &Cluster) -> String {
             let meta = &launch.code.meta[f.pc as usize];
             let what = match f.wait {
                 Wait::No | Wait::Retry => "polls at".to_string(),
+                Wait::Registers(need) => {
+                    let free = cta.objects.registers.free;
+                    format!("waits for {need} registers a thread more, of which the block has {free}, at")
+                }
                 Wait::Lanes(need) => format!("waits for lanes {need:#010x} at"),
                 Wait::WarpBarrier(need) => format!("waits in bar.warp.sync for lanes {need:#010x} at"),
                 Wait::Barrier { id, .. } => {

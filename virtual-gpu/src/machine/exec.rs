@@ -53,6 +53,8 @@ pub enum Wait {
     },
     /// The cluster barrier to leave the generation.
     ClusterBarrier(u32),
+    /// The block to have this many free registers for each thread of the warp.
+    Registers(u32),
     /// Something that the instruction itself finds out when it runs again.
     Retry,
 }
@@ -402,6 +404,13 @@ impl<'c> Cx<'c> {
         match f.wait {
             Wait::No => true,
             Wait::Retry => {
+                self.warp.fragments[k].wait = Wait::No;
+                true
+            }
+            Wait::Registers(need) => {
+                if self.ctas[self.warp.cta].objects.registers.free < need {
+                    return false;
+                }
                 self.warp.fragments[k].wait = Wait::No;
                 true
             }

@@ -2,6 +2,7 @@
 
 use super::cluster::{self, Cluster};
 use super::counters::Counters;
+use super::dependents::Dependence;
 use super::exec::{Arena, Worker};
 use super::fault::{Fault, FaultKind};
 use super::memory::{AllocationKind, Memory, MemoryError, RangeCache};
@@ -212,6 +213,9 @@ pub struct Launch<'l> {
     pub(super) published: super::races::Published,
     pub(super) printed: Mutex<Vec<u8>>,
     pub(super) notes: Mutex<Vec<String>>,
+    pub(super) dependence: Dependence<'l>,
+    /// Blocks that let the dependent grids start.
+    triggered: AtomicU64,
     ticks: AtomicU64,
 }
 
@@ -222,6 +226,25 @@ impl Launch<'_> {
     /// A clock that advances with every reading.
     pub(super) fn ticks(&self) -> u64 {
         self.ticks.fetch_add(40, Ordering::Relaxed)
+    }
+
+    /// A remark, once.
+    pub(super) fn note(&self, text: &str) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if !notes.iter().any(|n| n == text) {
+            notes.push(text.to_string());
+        }
+    }
+
+    /// A block executed `griddepcontrol.launch_dependents`, or ended.
+    pub(super) fn block_triggers(&self, cta: &mut super::cluster::Cta) {
+        let blocks: u64 = self.config.grid.iter().map(|g| u64::from(*g)).product();
+        if !std::mem::replace(&mut cta.triggered, true)
+            && self.triggered.fetch_add(1, Ordering::AcqRel) + 1 == blocks
+            && let Some(dependents) = self.dependence.dependents
+        {
+            dependents.open();
+        }
     }
 
     /// Thread index of a lane.
@@ -293,6 +316,19 @@ pub fn launch(
     checks: &Checks,
     schedule: Schedule,
 ) -> Result<LaunchReport, Fault> {
+    launch_dependent(module, entry, config, params, checks, schedule, Dependence::default())
+}
+
+/// As [`launch`], for a grid that others depend on or that depends on another.
+pub fn launch_dependent(
+    module: &Module,
+    entry: usize,
+    config: &LaunchConfig,
+    params: &[u8],
+    checks: &Checks,
+    schedule: Schedule,
+    dependence: Dependence<'_>,
+) -> Result<LaunchReport, Fault> {
     let program = &*module.program;
     let (Some(entry_info), Some(entry_code)) = (program.entries().get(entry), program.code.entries.get(entry)) else {
         return Err(Fault::new(FaultKind::InvalidValue, format!("the module has no kernel number {entry}")));
@@ -320,6 +356,8 @@ pub fn launch(
         published: Default::default(),
         printed: Mutex::new(Vec::new()),
         notes: Mutex::new(Vec::new()),
+        dependence,
+        triggered: AtomicU64::new(0),
         ticks: AtomicU64::new(1 << 20),
     };
     let blocks: u64 = config.grid.iter().map(|g| u64::from(*g)).product();
@@ -463,6 +501,13 @@ fn work(
             }
             cluster::Outcome::Parked { progress } => {
                 if progress {
+                    q.last_progress = Instant::now();
+                }
+                if !progress && let Some(grid) = launch.dependence.prerequisite.filter(|grid| !grid.is_open()) {
+                    // It may wait for the grid before it, for as long as that takes.
+                    drop(q);
+                    grid.wait_for(Duration::from_millis(2));
+                    q = lock();
                     q.last_progress = Instant::now();
                 }
                 let idle = q.last_progress.elapsed();

@@ -64,6 +64,8 @@ pub struct Objects {
     pub races: Option<Box<super::races::RaceState>>,
     /// Groups of `wgmma` that each warp committed.
     pub matrix_groups: Vec<u32>,
+    /// Registers that `setmaxnreg` moves.
+    pub registers: super::registers::Registers,
     /// Transfers of the cluster; those of rank 0 serve.
     pub transfers: Vec<Transfer>,
     /// Transfers of the cluster that have global memory to write, and to read; those of rank 0 serve.
@@ -333,7 +335,7 @@ pub(super) fn complete_bytes(cta: &mut Cta, at: u32, bytes: u32, what: &str) -> 
 }
 
 /// Largest transaction count of a phase (PTX ISA, "Tracking asynchronous operations by the mbarrier object").
-pub const MOST_BYTES: i64 = (1 << 20) - 1;
+const MOST_BYTES: i64 = (1 << 20) - 1;
 
 /// Whether transfers complete as soon as they are issued.
 pub(super) fn eager(launch: &Launch<'_>) -> bool {
@@ -462,6 +464,15 @@ pub(super) fn at_exit(launch: &Launch<'_>, cluster: &mut Cluster) -> Option<Box<
     let unsent = unsent.map(|t| t.what.clone());
     if let Err(fault) = complete_where(launch, &mut cluster.ctas, |_| true) {
         return Some(fault);
+    }
+    if launch.checks.convergence
+        && let Some(group) = cluster.ctas.iter().find_map(|c| c.objects.registers.uneven())
+    {
+        return Some(Box::new(Fault::checked(
+            FaultKind::IllegalInstruction,
+            "convergence",
+            format!("kernel {}\n  not all warps of warpgroup {group} executed the same setmaxnreg", launch.entry.name),
+        )));
     }
     if let Some(what) = unread {
         return fault(&what, "the block ended while this transfer into its shared memory was in flight");

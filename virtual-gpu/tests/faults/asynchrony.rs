@@ -353,7 +353,7 @@ const BULK: &[Case] = &[
         "a transaction count beyond its range",
         "asynchrony",
         "setp.eq.u32 %p1, %r1, 0; @%p1 mbarrier.init.shared.b64 [bar], 1; fence.proxy.async; bar.sync 0; @%p1 mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [bar], 1048575; @%p1 mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [bar], 1;",
-        "leaves its range",
+        "up to 1048575 are possible",
         "setp.eq.u32 %p1, %r1, 0; @%p1 mbarrier.init.shared.b64 [bar], 1; fence.proxy.async; bar.sync 0; @%p1 mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [bar], 1048575; @%p1 mbarrier.complete_tx.relaxed.cta.shared::cta.b64 [bar], 1048575;",
     ).hopper(),
     case(
@@ -395,7 +395,7 @@ const BULK: &[Case] = &[
         "a state of another phase",
         "asynchrony",
         "mbarrier.init.shared.b64 [s], 1; mbarrier.arrive.shared.b64 %rd6, [s]; add.u64 %rd6, %rd6, 7; mbarrier.test_wait.shared.b64 %p1, [s], %rd6;",
-        "not one it returned",
+        "not of its current phase or the one before",
         "mbarrier.init.shared.b64 [s], 1; mbarrier.arrive.shared.b64 %rd6, [s]; mbarrier.test_wait.shared.b64 %p1, [s], %rd6;",
     ).threads(1),
     case(

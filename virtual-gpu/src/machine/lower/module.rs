@@ -115,6 +115,14 @@ impl<'a> ModuleCx<'a> {
         for (k, f) in self.ast.functions.iter().enumerate() {
             match self.symbols.get(f.name).copied() {
                 Some(Symbol::Function(old)) if self.ast.functions[old].defined && f.defined => {
+                    // Of weak definitions one stays.
+                    if f.linkage == Linkage::Weak {
+                        continue;
+                    }
+                    if self.ast.functions[old].linkage == Linkage::Weak {
+                        self.symbols.insert(f.name, Symbol::Function(k));
+                        continue;
+                    }
                     return Err(self.error(
                         LoadErrorKind::Link,
                         f.pos,

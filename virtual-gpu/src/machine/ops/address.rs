@@ -95,6 +95,18 @@ pub enum PlaceKind {
     Param,
 }
 
+impl PlaceKind {
+    /// The place some bytes further on.
+    pub fn add(self, bytes: u32) -> PlaceKind {
+        match self {
+            PlaceKind::Global(at) => PlaceKind::Global(at + u64::from(bytes)),
+            PlaceKind::Shared(block, at) => PlaceKind::Shared(block, at + bytes),
+            PlaceKind::Local(at) => PlaceKind::Local(at + bytes),
+            PlaceKind::Param => PlaceKind::Param,
+        }
+    }
+}
+
 /// Finds the bytes that a lane accesses, or reports why it may not. Bytes that an asynchronous operation is going to
 /// write must not be touched.
 pub fn resolve(

@@ -1,5 +1,5 @@
-//! Asynchronous copies: `cp.async`, `cp.async.bulk`, `cp.reduce.async.bulk` and their groups, with `st.async`,
-//! `red.async`, `griddepcontrol` and `setmaxnreg`.
+//! Asynchronous copies: `cp.async`, `cp.async.bulk`, `cp.reduce.async.bulk` and their groups, with `st.async`
+//! and `red.async`.
 
 use super::address::{self, Access, PlaceKind, Where};
 use super::mem::take_hints;
@@ -298,11 +298,6 @@ unsafe fn bulk_groups(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     Flow::Next
 }
 
-unsafe fn no_op(cx: &mut Cx<'_>, _: &Instr, _: u32) -> Flow {
-    cx.progress = true;
-    Flow::Next
-}
-
 /// `st.async` and `red.async`: `list`: address, mbarrier, then the values; element bytes in `x` bits 0 to 4, count in
 /// 5 to 8, reduction code from bit 9 plus one.
 unsafe fn remote(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
@@ -367,17 +362,6 @@ pub fn full_address<'a>(lw: &mut Lower<'_, 'a>, o: &Operand<'a>) -> Decoded<Opnd
 
 /// Decodes `cp`.
 pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
-    match f.ins.root {
-        "griddepcontrol" => {
-            if f.one_of(&["launch_dependents", "wait"]).is_none() {
-                return lw.refuse("names no action");
-            }
-            lw.emit(MInst::new(OpPair::same(no_op)));
-            return Ok(());
-        }
-        "setmaxnreg" => return setmaxnreg(lw, f),
-        _ => {}
-    }
     let reduce = f.flag("reduce");
     let is_reduce = reduce || f.ins.modifiers.first() == Some(&"reduce");
     if !f.flag("async") {
@@ -460,20 +444,6 @@ fn group_count<'a>(lw: &mut Lower<'_, 'a>, f: &Form<'_, 'a>) -> Decoded<i64> {
         Operand::Int(n) if (0..1 << 30).contains(&n) => Ok(n),
         _ => lw.refuse("the number of groups is a constant"),
     }
-}
-
-fn setmaxnreg<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
-    if f.one_of(&["inc", "dec"]).is_none() || !f.flag("sync") || !f.flag("aligned") {
-        return lw.refuse("is .inc or .dec, .sync.aligned");
-    }
-    f.ty(lw)?;
-    f.arity(lw, 1..=1)?;
-    match f.operands()[0] {
-        Operand::Int(n) if (24..=256).contains(&n) && n % 8 == 0 => {}
-        _ => return lw.refuse("the register count is a multiple of 8 from 24 to 256"),
-    }
-    lw.emit(MInst::new(OpPair::same(no_op)));
-    Ok(())
 }
 
 fn reduction(lw: &Lower<'_, '_>, f: &mut Form<'_, '_>) -> Decoded<u32> {

@@ -44,7 +44,7 @@ pub fn check_tf32(cx: &mut Cx<'_>, raw: &[u32], lane: impl Fn(usize) -> Option<u
 
 /// Widens the values of a register over all lanes to f32, in order.
 #[inline(always)]
-fn widen(raw: &[u32; 32], ty: Ty, out: &mut [f32]) {
+pub fn widen(raw: &[u32; 32], ty: Ty, out: &mut [f32]) {
     match ty {
         Ty::F16 => {
             for l in 0..32 {
@@ -204,7 +204,7 @@ pub fn truncated_sum(terms: &[f64], c: f32) -> f32 {
 }
 
 /// Integer elements of a register in lane order.
-fn widen_int(raw: &[u32; 32], ty: Ty, out: &mut Vec<i32>) {
+pub fn widen_int(raw: &[u32; 32], ty: Ty, out: &mut Vec<i32>) {
     for v in raw {
         match ty {
             Ty::S8 => (0..4).for_each(|e| out.push(i32::from((v >> (8 * e)) as i8))),
@@ -249,10 +249,12 @@ unsafe fn mma_int(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             b[at..at + width].copy_from_slice(&block[col * width..(col + 1) * width]);
         }
     }
+    // All is read before anything is written: D may take C's registers in another order.
+    let mut results = [[0i32; 32]; 4];
     for r in 0..rows {
         for odd in 0..2 {
             let c = cx.lanes::<i32>(cx.listed(i, at_c + 2 * r + odd));
-            let out = std::array::from_fn(|l| {
+            results[2 * r + odd] = std::array::from_fn(|l| {
                 let (row, col) = (8 * r + l / 4, 2 * (l % 4) + odd);
                 let (x, y) = (&a[row * depth..(row + 1) * depth], &b[col * depth..(col + 1) * depth]);
                 let dot = |f: fn(i32, i32) -> i32| x.iter().zip(y).map(|(x, y)| i64::from(f(*x, *y))).sum::<i64>();
@@ -263,9 +265,11 @@ unsafe fn mma_int(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
                 } + i64::from(c[l]);
                 if i.x >> 11 & 1 != 0 { sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32 } else { sum as i32 }
             });
-            let d = cx.listed(i, 2 * r + odd);
-            cx.put(d, &out, m);
         }
+    }
+    for (v, out) in results.iter().enumerate().take(2 * rows) {
+        let d = cx.listed(i, v);
+        cx.put(d, out, m);
     }
     cx.worker.traffic.tensor += 1;
     cx.worker.traffic.tensor_macs += (64 * rows * depth) as u64;
@@ -561,6 +565,9 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
 }
 
 fn mma<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
+    if let Some(variant) = f.one_of(&["sp", "sp::ordered_metadata"]) {
+        return super::mma_sparse::decode(lw, f, variant != "sp");
+    }
     f.flag("sync");
     f.flag("aligned");
     let Some((m, n, k)) = f.find(shape) else { return lw.refuse("names no shape") };

@@ -10,18 +10,24 @@ pub(super) mod copy;
 pub(super) mod cvt;
 pub(super) mod float;
 pub(super) mod freedom;
+pub(super) mod grid;
 pub(super) mod half;
 pub(super) mod int;
 pub(super) mod logic;
 pub(super) mod mbarrier;
 pub(super) mod mem;
 pub(super) mod mma;
+pub(super) mod mma_sparse;
 pub(super) mod mov;
 pub(super) mod softfloat;
+pub(super) mod sparse;
 pub(super) mod special;
+pub(super) mod tensormap;
 pub(super) mod tma;
 pub(super) mod warp;
 pub(super) mod wgmma;
+pub(super) mod wgmma_sparse;
+pub(super) mod wmma;
 
 use super::lower::{Decoded, Form, Lower};
 
@@ -54,8 +60,11 @@ const FAMILIES: &[(&[&str], Decoder)] = &[
     (&["shfl", "vote", "match", "redux", "activemask", "elect"], warp::decode),
     (&["bar", "barrier", "membar", "fence"], barrier::decode),
     (&["mbarrier"], mbarrier::decode),
-    (&["cp", "griddepcontrol", "setmaxnreg"], copy::decode),
+    (&["cp"], copy::decode),
+    (&["griddepcontrol", "setmaxnreg"], grid::decode),
     (&["wgmma"], wgmma::decode),
+    (&["wmma"], wmma::decode),
+    (&["tensormap"], tensormap::decode),
     (&["mma", "ldmatrix", "stmatrix", "movmatrix"], mma::decode),
 ];
 

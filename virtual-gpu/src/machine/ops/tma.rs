@@ -52,7 +52,13 @@ fn read_map(cx: &mut Cx<'_>, i: &Instr, l: usize) -> Result<TensorMap, Flow> {
     // SAFETY: resolved for 128 bytes.
     unsafe { std::ptr::copy_nonoverlapping(place.pointer, bytes.as_mut_ptr(), 128) };
     match TensorMap::from_bytes(&bytes) {
-        Some(map) => Ok(map),
+        Some(map) => match map.flaw() {
+            None => Ok(map),
+            Some(flaw) => {
+                let text = format!("the tensor map at {at:#x} is not valid: {flaw}");
+                Err(cx.fail(FaultKind::IllegalInstruction, Some("limits"), Some(l), &text))
+            }
+        },
         None => {
             let text = format!("the 128 bytes at {at:#x} are no tensor map");
             Err(cx.fail(FaultKind::IllegalInstruction, None, Some(l), &text))

@@ -8,6 +8,7 @@ use super::address::{self, PlaceKind};
 use super::cvt::f8_value;
 use super::half::{b2f, f2h, h2f};
 use super::mma::{check_tf32, matrix, shape, truncated_sum, whole_warp};
+use super::sparse::Layout;
 use crate::machine::accumulators;
 use crate::machine::exec::{Cx, Flow, Instr, Wait};
 use crate::machine::fault::FaultKind;
@@ -16,17 +17,19 @@ use crate::machine::lower::{Decoded, Form, Lower, MInst, Opnd, TaintRule, Width}
 use crate::machine::{races, taint};
 use crate::ptx::{Operand, Ty};
 
-const TYPES: [Ty; 8] = [Ty::F16, Ty::BF16, Ty::TF32, Ty::E4M3, Ty::E5M2, Ty::S8, Ty::U8, Ty::B1];
+pub const TYPES: [Ty; 8] = [Ty::F16, Ty::BF16, Ty::TF32, Ty::E4M3, Ty::E5M2, Ty::S8, Ty::U8, Ty::B1];
 
 /// Types of A and B in `x` bits 0 to 2 and 3 to 5; bit 6 D is f16; 7 A in registers; 8 −A; 9 −B; 10 A transposed;
 /// 11 B transposed; 12 satfinite; N from bit 16.
-const D_HALF: u32 = 1 << 6;
+pub const D_HALF: u32 = 1 << 6;
 const A_REGISTERS: u32 = 1 << 7;
 const NEGATE_A: u32 = 1 << 8;
 const NEGATE_B: u32 = 1 << 9;
 const TRANS_A: u32 = 1 << 10;
 const TRANS_B: u32 = 1 << 11;
-const SATURATE: u32 = 1 << 12;
+pub const SATURATE: u32 = 1 << 12;
+/// The threads that give the metadata of a sparse A.
+pub const SELECTOR: u32 = 1 << 13;
 
 /// A matrix in shared memory.
 struct Descriptor {
@@ -56,7 +59,9 @@ impl Descriptor {
     /// Address of the 16-byte chunk `chunk` along K of row `row`, K contiguous.
     fn k_major(&self, row: u32, chunk: u32) -> u32 {
         let at = self.start + row % 8 * self.span + row / 8 * self.stride;
-        self.swizzle(if self.span == 16 { at + chunk * self.leading } else { at + chunk * 16 })
+        // Past the swizzle's span (the deep operand of a sparse product) the next block begins.
+        let (block, inside) = (chunk * 16 / self.span, chunk * 16 % self.span);
+        self.swizzle(at + block * self.leading + inside)
     }
 
     /// Address of the 16-byte chunk of eight rows from `row` on at depth `k`, rows contiguous.
@@ -156,24 +161,17 @@ fn gather<const K: usize>(
     Ok(())
 }
 
-/// `list`: D (also read), then A's registers; `a` and `b` descriptors, `c` the scale-d predicate.
-#[inline(always)]
-unsafe fn run<const K: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
-    if let Err(flow) = whole_warp(cx, m) {
-        return flow;
-    }
-    let (ta, tb) = (TYPES[(i.x & 7) as usize], TYPES[(i.x >> 3 & 7) as usize]);
-    let n = (i.x >> 16) as usize;
-    let keep = cx.mask_of(i.c) & 1 != 0;
-    let integer = matches!(ta, Ty::S8 | Ty::U8 | Ty::B1);
-    let half = i.x & D_HALF != 0;
-    let registers = if half { n / 4 } else { n / 2 };
+/// The registers of a product, accumulators first, must not be in use elsewhere.
+pub fn begin(cx: &mut Cx<'_>, i: &Instr, registers: usize, depth: usize) -> Result<(), Flow> {
     let fragments = if i.x & A_REGISTERS != 0 { 4 } else { 0 };
     // Products of one shape hand accumulators on without a fence.
-    let shape = i.x & D_HALF | (n as u32) << 16 | (K as u32) << 7;
-    if let Err(flow) = accumulators::issue(cx, i, registers, fragments, shape) {
-        return flow;
-    }
+    let shape = i.x & (D_HALF | 0xffff << 16) | (depth as u32) << 7;
+    accumulators::issue(cx, i, registers, fragments, shape)
+}
+
+/// The warp's 16 rows of A, from registers behind D's or from shared memory.
+#[inline(always)]
+pub fn read_a<const K: usize>(cx: &mut Cx<'_>, i: &Instr, ta: Ty, registers: usize) -> Result<[[f32; K]; 16], Flow> {
     let mut a = [[0f32; K]; 16];
     if i.x & A_REGISTERS != 0 {
         let count = K * ta.bits() as usize / 64;
@@ -181,6 +179,9 @@ unsafe fn run<const K: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         let mut wide = [0f32; 128];
         for r in 0..count {
             let raw = cx.lanes::<u32>(cx.listed(i, registers + r));
+            if ta == Ty::TF32 {
+                check_tf32(cx, &raw, Some)?;
+            }
             if ta == Ty::TF32
                 && let Err(flow) = check_tf32(cx, &raw, Some)
             {
@@ -197,21 +198,49 @@ unsafe fn run<const K: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     } else {
         let d = Descriptor::new(cx.lane(i.a, 0));
         let first = 16 * (cx.warp.index % 4);
-        if let Err(flow) = gather::<K>(cx, &d, ta, first, 16, i.x & TRANS_A != 0, &mut a) {
-            return flow;
-        }
-    }
-    let d = Descriptor::new(cx.lane(i.b, 0));
-    let mut b = [[0f32; K]; 256];
-    if let Err(flow) = gather::<K>(cx, &d, tb, 0, n as u32, i.x & TRANS_B != 0, &mut b[..n]) {
-        return flow;
+        gather::<K>(cx, &d, ta, first, 16, i.x & TRANS_A != 0, &mut a)?;
     }
     if i.x & NEGATE_A != 0 {
         a.iter_mut().flatten().for_each(|v| *v = -*v);
     }
+    Ok(a)
+}
+
+/// The columns of B.
+#[inline(always)]
+pub fn read_b<const K: usize>(cx: &mut Cx<'_>, i: &Instr, tb: Ty, n: usize) -> Result<[[f32; K]; 256], Flow> {
+    let d = Descriptor::new(cx.lane(i.b, 0));
+    let mut b = [[0f32; K]; 256];
+    gather::<K>(cx, &d, tb, 0, n as u32, i.x & TRANS_B != 0, &mut b[..n])?;
     if i.x & NEGATE_B != 0 {
         b[..n].iter_mut().flatten().for_each(|v| *v = -*v);
     }
+    Ok(b)
+}
+
+/// `list`: D (also read), then A's registers; `a` and `b` descriptors, `c` the scale-d predicate.
+#[inline(always)]
+unsafe fn run<const K: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
+    if let Err(flow) = whole_warp(cx, m) {
+        return flow;
+    }
+    let (ta, tb) = (TYPES[(i.x & 7) as usize], TYPES[(i.x >> 3 & 7) as usize]);
+    let n = (i.x >> 16) as usize;
+    let keep = cx.mask_of(i.c) & 1 != 0;
+    let integer = matches!(ta, Ty::S8 | Ty::U8 | Ty::B1);
+    let half = i.x & D_HALF != 0;
+    let registers = if half { n / 4 } else { n / 2 };
+    if let Err(flow) = begin(cx, i, registers, K) {
+        return flow;
+    }
+    let a = match read_a::<K>(cx, i, ta, registers) {
+        Ok(a) => a,
+        Err(flow) => return flow,
+    };
+    let b = match read_b::<K>(cx, i, tb, n) {
+        Ok(b) => b,
+        Err(flow) => return flow,
+    };
     let truncate = cx.launch.seed & 1 != 0 && !half && !integer;
     for block in 0..n / 8 {
         let mut bt = [[0f32; 8]; K];
@@ -272,22 +301,25 @@ unsafe fn run<const K: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     cx.worker.traffic.tensor += 1;
     cx.worker.traffic.tensor_macs += (16 * n * K) as u64;
     cx.progress = true;
-    if cx.tainted {
-        // A fragment's element reaches a whole row; without scale-d what was in D does not count.
-        let from_a = (0..fragments).any(|k| taint::of(cx, cx.listed(i, registers + k)) != 0);
-        for k in 0..registers {
-            let d = cx.listed(i, k);
-            let t = if from_a {
-                m
-            } else if keep {
-                taint::of(cx, d)
-            } else {
-                0
-            };
-            taint::set(cx, d, m, t);
-        }
-    }
+    carry_taint(cx, i, registers, keep);
     Flow::Next
+}
+
+/// Accumulators depend on A's registers, and on what they held where it is added to.
+pub fn carry_taint(cx: &mut Cx<'_>, i: &Instr, registers: usize, keep: bool) {
+    if !cx.tainted {
+        return;
+    }
+    let mut all = 0;
+    for k in registers..i.count as usize {
+        let s = cx.listed(i, k);
+        all |= taint::of(cx, s);
+    }
+    for k in 0..registers {
+        let d = cx.listed(i, k);
+        let old = if keep { taint::of(cx, d) } else { 0 };
+        taint::set(cx, d, u32::MAX, if all != 0 { u32::MAX } else { old });
+    }
 }
 
 fn integer_block<const K: usize>(
@@ -381,6 +413,7 @@ fn multiply<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let Some((64, n, k)) = f.find(shape) else { return lw.refuse("names no shape with M = 64") };
     let [dt, at, bt] = f.types[..] else { return lw.refuse("names three types") };
     let satfinite = f.flag("satfinite");
+    let sparse = f.flag("sp");
     if at == Ty::B1 && !(f.flag("and") && f.flag("popc")) {
         return lw.refuse("a binary product is .and.popc");
     }
@@ -399,7 +432,7 @@ fn multiply<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let integer = int8(at) || at == Ty::B1;
     let columns =
         n.is_multiple_of(8) && (8..=256).contains(&n) && (!integer || matches!(n, 8 | 16 | 24) || n.is_multiple_of(16));
-    if !legal || !columns || k * at.bits() != 256 {
+    if !legal || !columns || k * at.bits() != if sparse { 512 } else { 256 } || (sparse && at == Ty::B1) {
         return lw.refuse("this combination of shape and types does not exist");
     }
     let mut x = ca | cb << 3 | n << 16 | if half { D_HALF } else { 0 } | if satfinite { SATURATE } else { 0 };
@@ -410,6 +443,9 @@ fn multiply<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let defs = matrix(lw, &ops[0], if half { Ty::B32 } else { dt }, registers, true)?;
     let in_registers = matches!(ops[1], Operand::Vector(_));
     let mut i = MInst::new(match k {
+        16 if sparse => op_versions!(super::wgmma_sparse::run::<16, 8>),
+        32 if sparse => op_versions!(super::wgmma_sparse::run::<32, 16>),
+        _ if sparse => op_versions!(super::wgmma_sparse::run::<64, 32>),
         8 => op_versions!(run::<8>),
         16 => op_versions!(run::<16>),
         32 => op_versions!(run::<32>),
@@ -423,13 +459,29 @@ fn multiply<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
         i = i.a(lw.src(&ops[1], Ty::B64)?);
     }
     i = i.b(lw.src(&ops[2], Ty::B64)?);
-    let scale = match &ops[3] {
+    // The metadata and its selector stand before the scales.
+    let mut behind = &ops[3..];
+    if sparse {
+        let [meta, Operand::Int(selector), rest @ ..] = behind else {
+            return lw.refuse("a sparse product names metadata and a constant selector");
+        };
+        let valid = u32::try_from(*selector).ok().filter(|s| Layout::new(at, k, *s, false).is_some());
+        match valid {
+            Some(1) => x |= SELECTOR,
+            Some(_) => {}
+            None => return lw.refuse(format!("the sparsity selector {selector} names no threads of this shape")),
+        }
+        i = i.e_source(lw.src(meta, Ty::B32)?);
+        behind = rest;
+    }
+    let [scale, constants @ ..] = behind else { return lw.refuse("has too few operands") };
+    let scale = match scale {
         Operand::Int(v) => lw.constant(Width::P, u64::from(*v != 0)),
         o => lw.src(o, Ty::Pred)?,
     };
     let rest: Vec<i64> =
-        ops[4..].iter().filter_map(|o| if let Operand::Int(v) = o { Some(*v) } else { None }).collect();
-    if rest.len() != ops.len() - 4 {
+        constants.iter().filter_map(|o| if let Operand::Int(v) = o { Some(*v) } else { None }).collect();
+    if rest.len() != constants.len() {
         return lw.refuse("scales and transpositions are constants");
     }
     let wide = at.bits() == 16;
