@@ -387,6 +387,7 @@ fn work(
         counts: vec![(0, 0); n],
         generation: 0,
         traffic: Default::default(),
+        patterns: Default::default(),
         random: launch.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
     };
     let lock = || queue.lock().unwrap_or_else(PoisonError::into_inner);

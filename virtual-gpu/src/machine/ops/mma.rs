@@ -1,12 +1,11 @@
 //! Warp matrix instructions: `mma.sync`, `ldmatrix`, `stmatrix`, `movmatrix`.
 //!
-//! With E elements in a 32-bit register, register r of a warp's A operand, taken over the lanes in order, is the
-//! row-major 8 × 4E block at rows 8(r mod 2) and columns 4E(r div 2); register r of B is the same of Bᵀ; and
-//! accumulator registers 2r and 2r+1, interleaved, are the 8 × 8 block at rows 8r. So fragments need no shuffling.
+//! `fragment` has the layout of operands.
 
-use super::address::{self, Access, Where};
-use super::cvt::f8_value;
-use super::half::{b2f, f2h, h2f};
+use super::address::{self, Access, SHARED_WINDOW, Where};
+use super::float::canon;
+use super::fragment::{self, Columns, Sums, Widened};
+use super::half::{f2h, h2f};
 use super::softfloat::{self as soft, Round};
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
@@ -28,129 +27,99 @@ pub fn whole_warp(cx: &mut Cx<'_>, m: u32) -> Result<(), Flow> {
     Err(cx.fail(FaultKind::LaunchFailed, Some("convergence"), None, &text))
 }
 
-/// Widens the values of a register over all lanes to f32, in order.
+/// m16n8kK on floats, K = 4·E·`BLOCKS`. `list`: D, A, B, C; types of A and B in `x` bits 0 to 3 and 4 to 7; bit 8: D is
+/// f16; bit 9: C is.
 #[inline(always)]
-fn widen(raw: &[u32; 32], ty: Ty, out: &mut [f32]) {
-    match ty {
-        Ty::F16 => {
-            for l in 0..32 {
-                out[2 * l] = h2f(raw[l] as u16);
-                out[2 * l + 1] = h2f((raw[l] >> 16) as u16);
-            }
-        }
-        Ty::BF16 => {
-            for l in 0..32 {
-                out[2 * l] = b2f(raw[l] as u16);
-                out[2 * l + 1] = b2f((raw[l] >> 16) as u16);
-            }
-        }
-        Ty::TF32 => {
-            for l in 0..32 {
-                out[l] = f32::from_bits(raw[l] & 0xffff_e000);
-            }
-        }
-        ty => {
-            for l in 0..32 {
-                for e in 0..4 {
-                    out[4 * l + e] = f8_value((raw[l] >> (8 * e)) as u8, ty == Ty::E5M2) as f32;
-                }
-            }
-        }
-    }
-}
-
-/// m16n8kK on floats. `list`: D, A, B, C; types of A and B in `x` bits 0 to 3 and 4 to 7; bit 8: D is f16; bit 9: C is.
-#[inline(always)]
-unsafe fn mma_float<const K: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
+unsafe fn mma_float<const BLOCKS: usize, const E: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     if let Err(flow) = whole_warp(cx, m) {
         return flow;
     }
     let (ta, tb) = (TYPES[(i.x & 15) as usize % 11], TYPES[(i.x >> 4 & 15) as usize % 11]);
-    let elements = 32 / ta.bits().clamp(8, 32) as usize;
-    let blocks = K / (4 * elements);
     let (d_half, c_half) = (i.x >> 8 & 1 != 0, i.x >> 9 & 1 != 0);
-    let nd = if d_half { 2 } else { 4 };
-    let (at_a, at_b) = (nd, nd + 2 * blocks);
-    let at_c = at_b + blocks;
-    let width = 4 * elements;
-    let mut a = [[0f32; K]; 16];
-    let mut b = [[0f32; 8]; K];
-    let mut block = [0f32; 128];
-    for r in 0..2 * blocks {
-        widen(&cx.lanes::<u32>(cx.listed(i, at_a + r)), ta, &mut block);
-        for row in 0..8 {
-            let to = &mut a[row + 8 * (r & 1)][width * (r >> 1)..width * (r >> 1) + width];
-            to.copy_from_slice(&block[row * width..row * width + width]);
-        }
+    let at_a = if d_half { 2 } else { 4 };
+    let at_b = at_a + 2 * BLOCKS;
+    let at_c = at_b + BLOCKS;
+    let list = cx.list(i);
+    let mut a = [[[0f32; 32]; E]; 4];
+    for (r, a) in a[..2 * BLOCKS].iter_mut().enumerate() {
+        fragment::widen(cx.lanes_ref(list[at_a + r]), ta, a);
     }
-    for r in 0..blocks {
-        widen(&cx.lanes::<u32>(cx.listed(i, at_b + r)), tb, &mut block);
-        for col in 0..8 {
-            for k in 0..width {
-                b[r * width + k][col] = block[col * width + k];
-            }
-        }
+    let mut b = [[[0f32; 32]; E]; BLOCKS];
+    for (r, b) in b.iter_mut().enumerate() {
+        fragment::widen(cx.lanes_ref(list[at_b + r]), tb, b);
     }
-    let mut acc = [[0f32; 8]; 16];
-    for r in 0..2 {
-        if c_half {
-            let c = cx.lanes::<u32>(cx.listed(i, at_c + r));
-            for l in 0..32 {
-                acc[8 * r + l / 4][2 * (l % 4)] = h2f(c[l] as u16);
-                acc[8 * r + l / 4][2 * (l % 4) + 1] = h2f((c[l] >> 16) as u16);
-            }
-        } else {
-            let (x, y) = (cx.lanes::<f32>(cx.listed(i, at_c + 2 * r)), cx.lanes::<f32>(cx.listed(i, at_c + 2 * r + 1)));
-            for l in 0..32 {
-                acc[8 * r + l / 4][2 * (l % 4)] = x[l];
-                acc[8 * r + l / 4][2 * (l % 4) + 1] = y[l];
-            }
-        }
-    }
+    let mut columns = fragment::NO_COLUMNS;
+    fragment::columns(&b, &mut columns);
+    let a = &a[..2 * BLOCKS];
+    let mut acc: Sums = load_sums(cx, &list[at_c..], c_half);
     if cx.launch.seed & 1 != 0 && !d_half {
-        truncated::<K>(&a, &b, &mut acc);
+        truncated(a, &columns, 8, &mut acc);
     } else {
-        for k in 0..K {
-            for row in 0..16 {
-                for col in 0..8 {
-                    acc[row][col] = a[row][k].mul_add(b[k][col], acc[row][col]);
-                }
-            }
-        }
+        fragment::product(a, &columns, &mut acc);
     }
-    for r in 0..2 {
-        let mut even = [0f32; 32];
-        let mut odd = [0f32; 32];
-        for l in 0..32 {
-            even[l] = acc[8 * r + l / 4][2 * (l % 4)];
-            odd[l] = acc[8 * r + l / 4][2 * (l % 4) + 1];
-        }
-        if d_half {
-            let d = cx.listed(i, r);
-            let out = std::array::from_fn(|l| u32::from(f2h(even[l])) | u32::from(f2h(odd[l])) << 16);
-            cx.put::<u32>(d, &out, m);
-        } else {
-            let (d, e) = (cx.listed(i, 2 * r), cx.listed(i, 2 * r + 1));
-            cx.put(d, &even, m);
-            cx.put(e, &odd, m);
-        }
-    }
+    store_sums(cx, list, d_half, &acc, m);
     let t = &mut cx.worker.traffic;
     t.tensor += 1;
-    t.tensor_macs += 128 * K as u64;
+    t.tensor_macs += (128 * 4 * E * BLOCKS) as u64;
     Flow::Next
 }
 
-/// Sums as tensor cores do (Fasi, Higham, Mikaitis, Pranesh 2021): products are added in groups in fixed point aligned
-/// to the largest exponent, and cut off towards zero.
-fn truncated<const K: usize>(a: &[[f32; K]; 16], b: &[[f32; 8]; K], acc: &mut [[f32; 8]; 16]) {
-    for (row, out) in acc.iter_mut().enumerate() {
-        for (col, c) in out.iter_mut().enumerate() {
-            for group in (0..K).step_by(8) {
-                let terms: [f64; 8] = std::array::from_fn(|k| {
-                    if group + k < K { f64::from(a[row][group + k]) * f64::from(b[group + k][col]) } else { 0.0 }
-                });
-                *c = truncated_sum(&terms, *c);
+/// Accumulators from the operand list: two registers of pairs of f16, or four of f32.
+#[inline(always)]
+pub fn load_sums(cx: &Cx<'_>, list: &[u32], half: bool) -> Sums {
+    let mut acc = [[0f32; 32]; 4];
+    if !half {
+        for (sums, c) in acc.iter_mut().zip(list) {
+            *sums = cx.lanes(*c);
+        }
+        return acc;
+    }
+    for r in 0..2 {
+        let c = cx.lanes::<u32>(list[r]);
+        for l in 0..32 {
+            acc[2 * r][l] = h2f(c[l] as u16);
+            acc[2 * r + 1][l] = h2f((c[l] >> 16) as u16);
+        }
+    }
+    acc
+}
+
+/// Writes accumulators to the operand list.
+#[inline(always)]
+pub fn store_sums(cx: &mut Cx<'_>, list: &[u32], half: bool, acc: &Sums, m: u32) {
+    if !half {
+        for (sums, d) in acc.iter().zip(list) {
+            let mut out = *sums;
+            for v in &mut out {
+                *v = canon(*v);
+            }
+            cx.put(*d, &out, m);
+        }
+        return;
+    }
+    for r in 0..2 {
+        let mut out = [0u32; 32];
+        for l in 0..32 {
+            out[l] = u32::from(f2h(acc[2 * r][l])) | u32::from(f2h(acc[2 * r + 1][l])) << 16;
+        }
+        cx.put(list[r], &out, m);
+    }
+}
+
+/// Sums as tensor cores do (Fasi, Higham, Mikaitis, Pranesh 2021): products are added in groups of `size` in fixed point
+/// aligned to the largest exponent, and cut off towards zero.
+pub fn truncated<const E: usize>(a: &[Widened<E>], b: &Columns, size: usize, acc: &mut Sums) {
+    let depth = 2 * E * a.len();
+    let mut terms = Vec::with_capacity(size);
+    for (k, sums) in acc.iter_mut().enumerate() {
+        for (l, sum) in sums.iter_mut().enumerate() {
+            for group in (0..depth).step_by(size) {
+                terms.clear();
+                terms.extend((group..depth.min(group + size)).map(|at| {
+                    let (block, j, e) = (at / (4 * E), at / E % 4, at % E);
+                    f64::from(a[2 * block + k / 2][e][l & !3 | j]) * f64::from(b[at][k & 1][l & 3])
+                }));
+                *sum = truncated_sum(&terms, *sum);
             }
         }
     }
@@ -169,20 +138,8 @@ pub fn truncated_sum(terms: &[f64], c: f32) -> f32 {
     soft::convert(sum, soft::F32, Round::Zero) as f32
 }
 
-/// Integer elements of a register in lane order.
-fn widen_int(raw: &[u32; 32], ty: Ty, out: &mut Vec<i32>) {
-    for v in raw {
-        match ty {
-            Ty::S8 => (0..4).for_each(|e| out.push(i32::from((v >> (8 * e)) as i8))),
-            Ty::U8 => (0..4).for_each(|e| out.push((v >> (8 * e) & 0xff) as i32)),
-            Ty::S4 => (0..8).for_each(|e| out.push((v << (28 - 4 * e)) as i32 >> 28)),
-            Ty::U4 => (0..8).for_each(|e| out.push((v >> (4 * e) & 15) as i32)),
-            _ => (0..32).for_each(|e| out.push((v >> e & 1) as i32)),
-        }
-    }
-}
-
 /// Integer shapes: K in bits 16 to 25 of `x`, bit 10: M is 8, bit 11 satfinite, bit 12 xor, 13 and (of bits).
+#[inline(always)]
 unsafe fn mma_int(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     if let Err(flow) = whole_warp(cx, m) {
         return flow;
@@ -190,52 +147,42 @@ unsafe fn mma_int(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     let (ta, tb) = (TYPES[(i.x & 15) as usize % 11], TYPES[(i.x >> 4 & 15) as usize % 11]);
     let depth = (i.x >> 16 & 0x3ff) as usize;
     let rows = if i.x >> 10 & 1 != 0 { 1 } else { 2 };
-    let elements = 32 / ta.bits() as usize;
-    let width = 4 * elements;
-    let blocks = depth / width;
+    let blocks = depth * ta.bits() as usize / 128;
     let (at_a, at_b) = (2 * rows, 2 * rows + rows * blocks);
     let at_c = at_b + blocks;
-    let mut a = vec![0i32; 8 * rows * depth];
-    let mut b = vec![0i32; 8 * depth];
-    let mut block = Vec::with_capacity(32 * elements);
-    for r in 0..rows * blocks {
-        block.clear();
-        widen_int(&cx.lanes::<u32>(cx.listed(i, at_a + r)), ta, &mut block);
-        let (half, part) = (r % rows, r / rows);
-        for row in 0..8 {
-            let at = (row + 8 * half) * depth + width * part;
-            a[at..at + width].copy_from_slice(&block[row * width..(row + 1) * width]);
-        }
+    let mut b = [[0u32; 32]; 2];
+    for (r, b) in b[..blocks].iter_mut().enumerate() {
+        *b = cx.lanes(cx.listed(i, at_b + r));
     }
-    for r in 0..blocks {
-        block.clear();
-        widen_int(&cx.lanes::<u32>(cx.listed(i, at_b + r)), tb, &mut block);
-        for col in 0..8 {
-            let at = col * depth + width * r;
-            b[at..at + width].copy_from_slice(&block[col * width..(col + 1) * width]);
-        }
-    }
+    let mut results = [[0i32; 32]; 4];
     for r in 0..rows {
-        for odd in 0..2 {
-            let c = cx.lanes::<i32>(cx.listed(i, at_c + 2 * r + odd));
-            let out = std::array::from_fn(|l| {
-                let (row, col) = (8 * r + l / 4, 2 * (l % 4) + odd);
-                let (x, y) = (&a[row * depth..(row + 1) * depth], &b[col * depth..(col + 1) * depth]);
-                let dot = |f: fn(i32, i32) -> i32| x.iter().zip(y).map(|(x, y)| i64::from(f(*x, *y))).sum::<i64>();
-                let sum = match i.x >> 12 & 3 {
-                    0 => dot(|x, y| x * y),
-                    1 => dot(|x, y| x ^ y),
-                    _ => dot(|x, y| x & y),
-                } + i64::from(c[l]);
-                if i.x >> 11 & 1 != 0 { sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32 } else { sum as i32 }
-            });
-            let d = cx.listed(i, 2 * r + odd);
-            cx.put(d, &out, m);
+        let mut a = [[0u32; 32]; 2];
+        for (block, a) in a[..blocks].iter_mut().enumerate() {
+            *a = cx.lanes(cx.listed(i, at_a + rows * block + r));
         }
+        let sums = fragment::integer_product(&a[..blocks], &b[..blocks], ta, tb, i.x >> 12 & 1 != 0);
+        for (odd, sums) in sums.iter().enumerate() {
+            let c = cx.lanes::<i32>(cx.listed(i, at_c + 2 * r + odd));
+            results[2 * r + odd] = add_sums(&c, sums, i.x >> 11 & 1 != 0);
+        }
+    }
+    for (k, out) in results[..2 * rows].iter().enumerate() {
+        let d = cx.listed(i, k);
+        cx.put(d, out, m);
     }
     cx.worker.traffic.tensor += 1;
     cx.worker.traffic.tensor_macs += (64 * rows * depth) as u64;
     Flow::Next
+}
+
+/// `c + sums`, saturating or wrapping.
+#[inline(always)]
+pub fn add_sums(c: &[i32; 32], sums: &[i32; 32], saturate: bool) -> [i32; 32] {
+    let mut out = [0i32; 32];
+    for l in 0..32 {
+        out[l] = if saturate { c[l].saturating_add(sums[l]) } else { c[l].wrapping_add(sums[l]) };
+    }
+    out
 }
 
 /// Doubles: K in bits 16 to 25 of `x`, bit 10: M is 8; rounding in bits 26 to 28.
@@ -352,13 +299,66 @@ unsafe fn mma_quads(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     Flow::Next
 }
 
+/// Offsets in the own block's shared memory of the rows of matrices, where all are plain bytes in bounds and no check
+/// watches them; a copy in flight is no obstacle as long as it writes elsewhere.
+#[inline(always)]
+fn plain_rows(cx: &mut Cx<'_>, i: &Instr, count: usize, space: Where) -> Option<[u32; 32]> {
+    let checks = cx.launch.checks;
+    if checks.uninitialised || checks.races {
+        return None;
+    }
+    let mut rows = [0u32; 32];
+    let (mut last, mut bits) = (0, 0);
+    for l in 0..8 * count {
+        let at = lane_address(cx, i, l);
+        let at = if space == Where::Generic { at ^ SHARED_WINDOW } else { at };
+        last = last.max(at);
+        bits |= at;
+        rows[l] = at as u32;
+    }
+    let objects = &cx.ctas[cx.warp.cta].objects;
+    let fits = matches!(space, Where::Generic | Where::Shared | Where::Cluster)
+        && bits & 15 == 0
+        && last + 16 <= u64::from(cx.ctas[cx.warp.cta].shared_len);
+    let quiet = objects.in_flight == 0 || (0..8 * count).all(|l| !objects.flying_words(rows[l]));
+    (fits && quiet).then_some(rows)
+}
+
 /// `ldmatrix`: `x` bits 0 to 2 the number of matrices, bit 3 transposed, bits 8 and up the space, bit 16 wide address.
+#[inline(always)]
 unsafe fn ldmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     if let Err(flow) = whole_warp(cx, m) {
         return flow;
     }
     let count = (i.x & 7) as usize;
     let space = Where::from_bits(i.x >> 8 & 15);
+    if let Some(rows) = plain_rows(cx, i, count, space) {
+        let base = cx.ctas[cx.warp.cta].shared.base();
+        let list = cx.list(i);
+        for (j, rows) in rows.chunks_exact(8).take(count).enumerate() {
+            let mut words = [[0u32; 4]; 8];
+            for (row, words) in words.iter_mut().enumerate() {
+                // SAFETY: the row lies in the block's shared memory.
+                *words = unsafe { base.wrapping_add(rows[row] as usize).cast::<[u32; 4]>().read_unaligned() };
+            }
+            let mut out = [0u32; 32];
+            for l in 0..32 {
+                let half = |row: usize, col: usize| words[row][col / 2] >> (16 * (col & 1)) & 0xffff;
+                out[l] = if i.x & 8 == 0 {
+                    words[l / 4][l % 4]
+                } else {
+                    half(2 * (l % 4), l / 4) | half(2 * (l % 4) + 1, l / 4) << 16
+                };
+            }
+            cx.put(list[j], &out, m);
+            if cx.tainted {
+                taint::set(cx, list[j], m, 0);
+            }
+        }
+        cx.worker.traffic.shared_requests += count as u64;
+        cx.worker.traffic.shared_passes += count as u64;
+        return Flow::Next;
+    }
     let mut matrices = [[0u16; 64]; 4];
     let mut uninitialised = [0u32; 4];
     for (j, matrix) in matrices.iter_mut().enumerate().take(count) {
@@ -505,7 +505,7 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
                 return lw.refuse(format!("has {} registers, expected {count}", list.len()));
             }
             let i = if load {
-                MInst::new(OpPair::same(ldmatrix)).list(&list, &[])
+                MInst::new(op_versions!(ldmatrix)).list(&list, &[])
             } else {
                 MInst::new(OpPair::same(stmatrix)).list(&[], &list)
             };
@@ -566,12 +566,14 @@ fn mma<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
             (OpPair::same(mma_double), [(dt, 2 * rows), (at, rows * k / 4), (bt, k / 4), (ct, 2 * rows)])
         }
         (Ty::F16 | Ty::BF16 | Ty::TF32 | Ty::E4M3 | Ty::E5M2, (16, 8, k)) => {
-            let (legal, op) = match (at, k) {
-                (Ty::TF32, 4) => (true, op_versions!(mma_float::<4>)),
-                (_, 8) => (at.bits() > 8, op_versions!(mma_float::<8>)),
-                (_, 16) => (at != Ty::TF32, op_versions!(mma_float::<16>)),
-                (_, 32) => (at.bits() == 8, op_versions!(mma_float::<32>)),
-                _ => return lw.refuse("this shape does not exist"),
+            let (legal, op) = match (at.bits(), k) {
+                (8, 16) => (true, op_versions!(mma_float::<1, 4>)),
+                (8, 32) => (true, op_versions!(mma_float::<2, 4>)),
+                (16, 8) => (true, op_versions!(mma_float::<1, 2>)),
+                (16, 16) => (true, op_versions!(mma_float::<2, 2>)),
+                (32, 4) => (true, op_versions!(mma_float::<1, 1>)),
+                (32, 8) => (true, op_versions!(mma_float::<2, 1>)),
+                _ => (false, op_versions!(mma_float::<1, 1>)),
             };
             let same = at == bt || (at.bits() == 8 && bt.bits() == 8 && cb < 5);
             let accumulators =
@@ -602,7 +604,7 @@ fn mma<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
                 None => 0,
             };
             let blocks = k * at.bits() / 128;
-            (OpPair::same(mma_int), [(dt, 2 * rows), (Ty::B32, rows * blocks), (Ty::B32, blocks), (ct, 2 * rows)])
+            (op_versions!(mma_int), [(dt, 2 * rows), (Ty::B32, rows * blocks), (Ty::B32, blocks), (ct, 2 * rows)])
         }
         _ => return lw.refuse("this combination of shape and types does not exist"),
     };

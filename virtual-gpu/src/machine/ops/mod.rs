@@ -9,6 +9,7 @@ pub(super) mod control;
 pub(super) mod copy;
 pub(super) mod cvt;
 pub(super) mod float;
+pub(super) mod fragment;
 pub(super) mod half;
 pub(super) mod int;
 pub(super) mod logic;
@@ -21,6 +22,8 @@ pub(super) mod special;
 pub(super) mod tma;
 pub(super) mod warp;
 pub(super) mod wgmma;
+
+pub(super) use mem::Patterns;
 
 use super::lower::{Decoded, Form, Lower};
 

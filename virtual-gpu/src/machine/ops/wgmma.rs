@@ -5,9 +5,8 @@
 //! swizzled like TMA's.
 
 use super::address::{self, PlaceKind};
-use super::cvt::f8_value;
-use super::half::{b2f, f2h, h2f};
-use super::mma::{matrix, shape, truncated_sum, whole_warp};
+use super::fragment::{self, Widened};
+use super::mma::{add_sums, load_sums, matrix, shape, store_sums, truncated, whole_warp};
 use crate::machine::exec::{Cx, Flow, Instr, Wait};
 use crate::machine::fault::FaultKind;
 use crate::machine::lanes::{OpPair, op_versions};
@@ -67,7 +66,7 @@ impl Descriptor {
 }
 
 /// Sixteen bytes of the block's shared memory.
-fn chunk(cx: &mut Cx<'_>, at: u32) -> Result<[u8; 16], Flow> {
+fn chunk(cx: &mut Cx<'_>, at: u32) -> Result<[u32; 4], Flow> {
     let own = cx.warp.cta;
     if at + 16 > cx.ctas[own].shared_len {
         let text = format!(
@@ -87,199 +86,155 @@ fn chunk(cx: &mut Cx<'_>, at: u32) -> Result<[u8; 16], Flow> {
     }
     let p = cx.ctas[own].shared.base().wrapping_add(at as usize);
     // SAFETY: within the block's shared memory.
-    Ok(unsafe { p.cast::<[u8; 16]>().read_unaligned() })
+    Ok(unsafe { p.cast::<[u32; 4]>().read_unaligned() })
 }
 
-/// Elements of a chunk as f32 (integers are exact).
+/// Part `part` of eight rows from `row` on as a register: lane 4·row + j has bytes 4j to 4j + 3 of the row's chunk of 16
+/// bytes. Rows that are contiguous in memory (`transposed`, 16-bit elements) are turned.
 #[inline(always)]
-fn elements(bytes: &[u8; 16], ty: Ty, out: &mut [f32]) -> usize {
-    let half = |k: usize| u16::from_le_bytes([bytes[2 * k], bytes[2 * k + 1]]);
-    match ty {
-        Ty::F16 => (0..8).for_each(|k| out[k] = h2f(half(k))),
-        Ty::BF16 => (0..8).for_each(|k| out[k] = b2f(half(k))),
-        Ty::TF32 => (0..4).for_each(|k| {
-            let word = u32::from(half(2 * k)) | u32::from(half(2 * k + 1)) << 16;
-            out[k] = f32::from_bits(word & 0xffff_e000);
-        }),
-        Ty::E4M3 | Ty::E5M2 => (0..16).for_each(|k| out[k] = f8_value(bytes[k], ty == Ty::E5M2) as f32),
-        Ty::S8 => (0..16).for_each(|k| out[k] = f32::from(bytes[k] as i8)),
-        Ty::U8 => (0..16).for_each(|k| out[k] = f32::from(bytes[k])),
-        _ => (0..128).for_each(|k| out[k] = f32::from(bytes[k / 8] >> (k % 8) & 1)),
+fn eight_rows(cx: &mut Cx<'_>, d: &Descriptor, row: u32, part: u32, transposed: bool) -> Result<[u32; 32], Flow> {
+    let mut at = [0u32; 8];
+    for (k, at) in at.iter_mut().enumerate() {
+        let k = k as u32;
+        *at = if transposed { d.row_major(row, 8 * part + k) } else { d.k_major(row + k, part) };
     }
-    128 / ty.bits() as usize
-}
-
-/// K elements of each of `rows` rows from `first` on.
-fn gather<const K: usize>(
-    cx: &mut Cx<'_>,
-    d: &Descriptor,
-    ty: Ty,
-    first: u32,
-    rows: u32,
-    transposed: bool,
-    out: &mut [[f32; K]],
-) -> Result<(), Flow> {
-    let mut part = [0f32; 128];
+    let mut out = [[0u32; 4]; 8];
+    let cta = &mut cx.ctas[cx.warp.cta];
+    let last = at.iter().fold(0, |m, a| m.max(*a));
+    if last + 16 > cta.shared_len || cta.objects.in_flight != 0 && at.iter().any(|a| cta.objects.flying(*a, 16))
+        || cx.launch.checks.uninitialised
+    {
+        for (words, at) in out.iter_mut().zip(at) {
+            *words = chunk(cx, at)?;
+        }
+    } else {
+        let base = cta.shared.base();
+        for (words, at) in out.iter_mut().zip(at) {
+            // SAFETY: within the block's shared memory.
+            *words = unsafe { base.wrapping_add(at as usize).cast::<[u32; 4]>().read_unaligned() };
+        }
+    }
     if transposed {
-        for k in 0..K as u32 {
-            for r in (0..rows).step_by(8) {
-                let bytes = chunk(cx, d.row_major(first + r, k))?;
-                elements(&bytes, ty, &mut part);
-                for e in 0..8 {
-                    out[r as usize + e][k as usize] = part[e];
-                }
+        let rows = out;
+        for (row, words) in out.iter_mut().enumerate() {
+            for (j, word) in words.iter_mut().enumerate() {
+                let half = |k: usize| rows[k][row / 2] >> (16 * (row & 1)) & 0xffff;
+                *word = half(2 * j) | half(2 * j + 1) << 16;
             }
         }
-        return Ok(());
     }
-    let per = 128 / ty.bits() as usize;
-    for r in 0..rows {
-        for c in 0..(K / per) as u32 {
-            let bytes = chunk(cx, d.k_major(first + r, c))?;
-            elements(&bytes, ty, &mut part);
-            out[r as usize][c as usize * per..(c as usize + 1) * per].copy_from_slice(&part[..per]);
-        }
-    }
-    Ok(())
+    let mut lanes = [0u32; 32];
+    lanes.copy_from_slice(out.as_flattened());
+    Ok(lanes)
 }
 
-/// `list`: D (also read), then A's registers; `a` and `b` descriptors, `c` the scale-d predicate.
+/// A's four registers: the warp's 16 rows of 32 bytes.
 #[inline(always)]
-unsafe fn run<const K: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
+fn load_a(cx: &mut Cx<'_>, i: &Instr, registers: usize) -> Result<[[u32; 32]; 4], Flow> {
+    let mut a = [[0u32; 32]; 4];
+    if i.x & A_REGISTERS != 0 {
+        for (r, a) in a.iter_mut().enumerate() {
+            *a = cx.lanes(cx.listed(i, registers + r));
+        }
+        return Ok(a);
+    }
+    let d = Descriptor::new(cx.lane(i.a, 0));
+    let first = 16 * (cx.warp.index % 4);
+    for (r, a) in a.iter_mut().enumerate() {
+        *a = eight_rows(cx, &d, first + 8 * (r as u32 & 1), r as u32 / 2, i.x & TRANS_A != 0)?;
+    }
+    Ok(a)
+}
+
+/// Floats, E to a word. `list`: D (also read), then A's registers; `a` and `b` descriptors, `c` the scale-d predicate.
+#[inline(always)]
+unsafe fn floats<const E: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     if let Err(flow) = whole_warp(cx, m) {
         return flow;
     }
     let (ta, tb) = (TYPES[(i.x & 7) as usize], TYPES[(i.x >> 3 & 7) as usize]);
     let n = (i.x >> 16) as usize;
     let keep = cx.mask_of(i.c) & 1 != 0;
-    let integer = matches!(ta, Ty::S8 | Ty::U8 | Ty::B1);
     let half = i.x & D_HALF != 0;
     let registers = if half { n / 4 } else { n / 2 };
-    let mut a = [[0f32; K]; 16];
-    if i.x & A_REGISTERS != 0 {
-        let count = K * ta.bits() as usize / 64;
-        let per = 32 / ta.bits() as usize;
-        let mut wide = [0f32; 128];
-        for r in 0..count {
-            let raw = cx.lanes::<u32>(cx.listed(i, registers + r));
-            for l in 0..32 {
-                let mut bytes = [0u8; 16];
-                bytes[..4].copy_from_slice(&raw[l].to_le_bytes());
-                elements(&bytes, ta, &mut wide);
-                let at = (r >> 1) * 4 * per + (l % 4) * per;
-                a[l / 4 + 8 * (r & 1)][at..at + per].copy_from_slice(&wide[..per]);
-            }
-        }
-    } else {
-        let d = Descriptor::new(cx.lane(i.a, 0));
-        let first = 16 * (cx.warp.index % 4);
-        if let Err(flow) = gather::<K>(cx, &d, ta, first, 16, i.x & TRANS_A != 0, &mut a) {
-            return flow;
-        }
+    let raw = match load_a(cx, i, registers) {
+        Ok(a) => a,
+        Err(flow) => return flow,
+    };
+    let mut a: [Widened<E>; 4] = [[[0.0; 32]; E]; 4];
+    for (a, raw) in a.iter_mut().zip(&raw) {
+        fragment::widen(raw, ta, a);
+    }
+    // The sign of a product is the same wherever it is changed.
+    if (i.x & NEGATE_A != 0) != (i.x & NEGATE_B != 0) {
+        a.iter_mut().flatten().flatten().for_each(|v| *v = -*v);
     }
     let d = Descriptor::new(cx.lane(i.b, 0));
-    let mut b = [[0f32; K]; 256];
-    if let Err(flow) = gather::<K>(cx, &d, tb, 0, n as u32, i.x & TRANS_B != 0, &mut b[..n]) {
-        return flow;
-    }
-    if i.x & NEGATE_A != 0 {
-        a.iter_mut().flatten().for_each(|v| *v = -*v);
-    }
-    if i.x & NEGATE_B != 0 {
-        b[..n].iter_mut().flatten().for_each(|v| *v = -*v);
-    }
-    let truncate = cx.launch.seed & 1 != 0 && !half && !integer;
+    let truncate = cx.launch.seed & 1 != 0 && !half;
+    let list = cx.list(i);
+    let mut b: [Widened<E>; 2] = [[[0.0; 32]; E]; 2];
+    let mut columns = fragment::NO_COLUMNS;
     for block in 0..n / 8 {
-        let mut bt = [[0f32; 8]; K];
-        for (c, row) in b[8 * block..8 * block + 8].iter().enumerate() {
-            for k in 0..K {
-                bt[k][c] = row[k];
+        for (part, b) in b.iter_mut().enumerate() {
+            match eight_rows(cx, &d, 8 * block as u32, part as u32, i.x & TRANS_B != 0) {
+                Ok(raw) => fragment::widen(&raw, tb, b),
+                Err(flow) => return flow,
             }
         }
-        if integer {
-            integer_block::<K>(cx, i, m, block, keep, &a, &bt);
-            continue;
-        }
-        let mut acc = [[0f32; 8]; 16];
-        if keep {
-            for r in 0..2 {
-                for e in 0..2 {
-                    for l in 0..32 {
-                        acc[8 * r + l / 4][2 * (l % 4) + e] = if half {
-                            h2f((cx.lane::<u32>(cx.listed(i, 2 * block + r), l) >> (16 * e)) as u16)
-                        } else {
-                            cx.lane::<f32>(cx.listed(i, 4 * block + 2 * r + e), l)
-                        };
-                    }
-                }
-            }
-        }
+        fragment::columns(&b, &mut columns);
+        let at = if half { 2 * block } else { 4 * block };
+        let mut acc = if keep { load_sums(cx, &list[at..], half) } else { [[0.0; 32]; 4] };
         if truncate {
-            for (row, out) in acc.iter_mut().enumerate() {
-                for (col, c) in out.iter_mut().enumerate() {
-                    let terms: [f64; K] = std::array::from_fn(|k| f64::from(a[row][k]) * f64::from(bt[k][col]));
-                    *c = truncated_sum(&terms, *c);
-                }
-            }
+            truncated(&a, &columns, 8 * E, &mut acc);
         } else {
-            for k in 0..K {
-                for row in 0..16 {
-                    for col in 0..8 {
-                        acc[row][col] = a[row][k].mul_add(bt[k][col], acc[row][col]);
-                    }
-                }
-            }
+            fragment::product(&a, &columns, &mut acc);
         }
-        for r in 0..2 {
-            let at = |e: usize| -> [f32; 32] { std::array::from_fn(|l| acc[8 * r + l / 4][2 * (l % 4) + e]) };
-            if half {
-                let (even, odd) = (at(0), at(1));
-                let out = std::array::from_fn(|l| u32::from(f2h(even[l])) | u32::from(f2h(odd[l])) << 16);
-                let d = cx.listed(i, 2 * block + r);
-                cx.put::<u32>(d, &out, m);
-            } else {
-                for e in 0..2 {
-                    let d = cx.listed(i, 4 * block + 2 * r + e);
-                    cx.put(d, &at(e), m);
-                }
-            }
-        }
+        store_sums(cx, &list[at..], half, &acc, m);
     }
-    cx.worker.traffic.tensor += 1;
-    cx.worker.traffic.tensor_macs += (16 * n * K) as u64;
-    cx.progress = true;
-    track_accumulators(cx, i, registers);
+    finish(cx, i, registers, 8 * E);
     Flow::Next
 }
 
-fn integer_block<const K: usize>(
-    cx: &mut Cx<'_>,
-    i: &Instr,
-    m: u32,
-    block: usize,
-    keep: bool,
-    a: &[[f32; K]; 16],
-    bt: &[[f32; 8]; K],
-) {
-    let bits = TYPES[(i.x & 7) as usize] == Ty::B1;
-    for r in 0..2 {
-        for e in 0..2 {
-            let d = cx.listed(i, 4 * block + 2 * r + e);
-            let old = cx.lanes::<i32>(d);
-            let out = std::array::from_fn(|l| {
-                let (row, col) = (8 * r + l / 4, 2 * (l % 4) + e);
-                // Products of bytes are exact in f32, and so are ands of bits.
-                let sum = (0..K).fold(0i64, |s, k| s + (a[row][k] * bt[k][col]) as i64);
-                let sum = sum + if keep { i64::from(old[l]) } else { 0 };
-                if i.x & SATURATE != 0 && !bits {
-                    sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
-                } else {
-                    sum as i32
-                }
-            });
-            cx.put(d, &out, m);
+/// Integers, operands as for `floats`.
+#[inline(always)]
+unsafe fn integers(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
+    if let Err(flow) = whole_warp(cx, m) {
+        return flow;
+    }
+    let (ta, tb) = (TYPES[(i.x & 7) as usize], TYPES[(i.x >> 3 & 7) as usize]);
+    let n = (i.x >> 16) as usize;
+    let keep = cx.mask_of(i.c) & 1 != 0;
+    let a = match load_a(cx, i, n / 2) {
+        Ok(a) => a,
+        Err(flow) => return flow,
+    };
+    let d = Descriptor::new(cx.lane(i.b, 0));
+    for block in 0..n / 8 {
+        let mut b = [[0u32; 32]; 2];
+        for (part, b) in b.iter_mut().enumerate() {
+            *b = match eight_rows(cx, &d, 8 * block as u32, part as u32, false) {
+                Ok(raw) => raw,
+                Err(flow) => return flow,
+            };
+        }
+        for r in 0..2 {
+            let sums = fragment::integer_product(&[a[r], a[r + 2]], &b, ta, tb, false);
+            for (odd, sums) in sums.iter().enumerate() {
+                let d = cx.listed(i, 4 * block + 2 * r + odd);
+                let c = if keep { cx.lanes::<i32>(d) } else { [0; 32] };
+                cx.put(d, &add_sums(&c, sums, i.x & SATURATE != 0), m);
+            }
         }
     }
+    finish(cx, i, n / 2, 256 / ta.bits() as usize);
+    Flow::Next
+}
+
+fn finish(cx: &mut Cx<'_>, i: &Instr, registers: usize, depth: usize) {
+    cx.worker.traffic.tensor += 1;
+    cx.worker.traffic.tensor_macs += (16 * (i.x >> 16) as usize * depth) as u64;
+    cx.progress = true;
+    track_accumulators(cx, i, registers);
 }
 
 /// Remembers the accumulators until the group is waited for.
@@ -387,10 +342,10 @@ fn multiply<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let defs = matrix(lw, &ops[0], if half { Ty::B32 } else { dt }, registers, true)?;
     let in_registers = matches!(ops[1], Operand::Vector(_));
     let mut i = MInst::new(match k {
-        8 => op_versions!(run::<8>),
-        16 => op_versions!(run::<16>),
-        32 => op_versions!(run::<32>),
-        _ => op_versions!(run::<256>),
+        _ if integer => op_versions!(integers),
+        8 => op_versions!(floats::<1>),
+        16 => op_versions!(floats::<2>),
+        _ => op_versions!(floats::<4>),
     });
     let mut uses: Vec<Opnd> = Vec::new();
     if in_registers {

@@ -12,6 +12,8 @@ use super::address::Where;
 use crate::machine::lanes::{OpPair, op_versions, un};
 use crate::machine::lower::{Address, Decoded, Form, Lower, MInst, Opnd, TaintRule, Width};
 use crate::ptx::{Operand, Ty};
+pub use pattern::Patterns;
+
 use load::{ld_any, ld_global, ld_param, ld_shared};
 use param::{load_function_param, param_variable, store_function_param};
 use store::{st_any, st_global, st_shared};
