@@ -176,6 +176,8 @@ pub struct Worker {
     pub generation: u64,
     /// Traffic counters.
     pub traffic: super::counters::Traffic,
+    /// Room for matrix operands.
+    pub scratch: Option<Box<super::ops::Scratch>>,
     /// Traffic of address patterns that instructions used last.
     pub patterns: super::ops::Patterns,
     /// State of the generator that picks schedules.

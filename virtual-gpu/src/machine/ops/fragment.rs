@@ -10,15 +10,27 @@ use super::half::{b2f, h2f};
 use crate::machine::lanes::wide_vectors;
 use crate::ptx::Ty;
 
-/// The lanes of a register, widened; one array for each of the E elements in a lane.
-pub type Widened<const E: usize> = [[f32; 32]; E];
+/// The lanes of registers, widened: for each register one array for each of the E elements in a lane.
+pub type Widened = [[f32; 32]];
 /// Accumulators of 16 × 8 elements.
 pub type Sums = [[f32; 32]; 4];
 /// For each k in order: the even and the odd columns of B.
 pub type Columns = [[[f32; 4]; 2]; 32];
 
-/// Columns before they are filled.
-pub const NO_COLUMNS: Columns = [[[0.0; 4]; 2]; 32];
+/// Room for widened operands, kept by a worker so that it is not cleared for every product.
+pub struct Scratch {
+    /// Up to four registers of four elements.
+    pub a: [[f32; 32]; 16],
+    /// Up to two registers.
+    pub b: [[f32; 32]; 8],
+    pub columns: Columns,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Scratch { a: [[0.0; 32]; 16], b: [[0.0; 32]; 8], columns: [[[0.0; 4]; 2]; 32] }
+    }
+}
 
 /// Widens an 8-bit float; branch-free, so that it vectorises.
 #[inline(always)]
@@ -34,19 +46,19 @@ fn f8(bits: u8, e5m2: bool) -> f32 {
     f32::from_bits(v | u32::from(bits & 0x80) << 24)
 }
 
-/// Widens a register of a float type with E elements.
+/// Widens a register of a float type with E elements into E arrays.
 #[inline(always)]
-pub fn widen<const E: usize>(raw: &[u32; 32], ty: Ty, out: &mut Widened<E>) {
+pub fn widen<const E: usize>(raw: &[u32; 32], ty: Ty, out: &mut Widened) {
     #[cfg(target_arch = "x86_64")]
     if wide_vectors() {
         // SAFETY: the machine has AVX-512.
-        return unsafe { widen_wide(raw, ty, out) };
+        return unsafe { widen_wide::<E>(raw, ty, out) };
     }
-    widen_portable(raw, ty, out);
+    widen_portable::<E>(raw, ty, out);
 }
 
 #[inline(always)]
-fn widen_portable<const E: usize>(raw: &[u32; 32], ty: Ty, out: &mut Widened<E>) {
+fn widen_portable<const E: usize>(raw: &[u32; 32], ty: Ty, out: &mut Widened) {
     // Plain loops: closures that are not inlined lose the vector extensions of their caller.
     macro_rules! each {
         ($v:ident => $f:expr) => {
@@ -69,10 +81,10 @@ fn widen_portable<const E: usize>(raw: &[u32; 32], ty: Ty, out: &mut Widened<E>)
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
-fn widen_wide<const E: usize>(raw: &[u32; 32], ty: Ty, out: &mut Widened<E>) {
+fn widen_wide<const E: usize>(raw: &[u32; 32], ty: Ty, out: &mut Widened) {
     use std::arch::x86_64::*;
     if E == 4 {
-        return widen_portable(raw, ty, out);
+        return widen_portable::<E>(raw, ty, out);
     }
     let cut = _mm512_set1_epi32(0xffff_e000_u32 as i32);
     let high = _mm512_set1_epi32(0xffff_0000_u32 as i32);
@@ -96,13 +108,13 @@ fn widen_wide<const E: usize>(raw: &[u32; 32], ty: Ty, out: &mut Widened<E>) {
 
 /// The columns of B by k, from its registers.
 #[inline(always)]
-pub fn columns<const E: usize>(b: &[Widened<E>], out: &mut Columns) {
+pub fn columns<const E: usize>(b: &Widened, out: &mut Columns) {
     #[cfg(target_arch = "x86_64")]
     if wide_vectors() {
         // SAFETY: the machine has AVX-512.
-        return unsafe { columns_wide(b, out) };
+        return unsafe { columns_wide::<E>(b, out) };
     }
-    for (r, register) in b.iter().enumerate() {
+    for (r, register) in b.chunks_exact(E).enumerate() {
         for j in 0..4 {
             for (e, lanes) in register.iter().enumerate() {
                 for col in 0..8 {
@@ -115,12 +127,12 @@ pub fn columns<const E: usize>(b: &[Widened<E>], out: &mut Columns) {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn columns_wide<const E: usize>(b: &[Widened<E>], out: &mut Columns) {
+fn columns_wide<const E: usize>(b: &Widened, out: &mut Columns) {
     use std::arch::x86_64::*;
     // Lanes 4·col + j for two j: even columns, odd columns.
     let first = _mm512_setr_epi32(0, 8, 16, 24, 4, 12, 20, 28, 1, 9, 17, 25, 5, 13, 21, 29);
     let second = _mm512_add_epi32(first, _mm512_set1_epi32(2));
-    for (r, register) in b.iter().enumerate() {
+    for (r, register) in b.chunks_exact(E).enumerate() {
         for (e, lanes) in register.iter().enumerate() {
             // SAFETY: the halves of 32 values, and columns of 8 values each.
             unsafe {
@@ -141,22 +153,25 @@ fn columns_wide<const E: usize>(b: &[Widened<E>], out: &mut Columns) {
 
 /// `acc += A·B`, the products of an element added in the order of k, each sum rounded once.
 #[inline(always)]
-pub fn product<const E: usize>(a: &[Widened<E>], b: &Columns, acc: &mut Sums) {
+pub fn product<const E: usize>(a: &Widened, b: &Columns, acc: &mut Sums) {
     #[cfg(target_arch = "x86_64")]
     if wide_vectors() {
         // SAFETY: the machine has AVX-512.
-        return unsafe { product_wide(a, b, acc) };
+        return unsafe {
+            let to = acc.each_mut().map(|sums| sums.as_mut_ptr());
+            product_wide::<E, false>(a, b, to.map(|p| p.cast_const()), to)
+        };
     }
-    product_portable(a, b, acc);
+    product_portable::<E>(a, b, acc);
 }
 
-fn product_portable<const E: usize>(a: &[Widened<E>], b: &Columns, acc: &mut Sums) {
-    for (block, pair) in a.chunks_exact(2).enumerate() {
+fn product_portable<const E: usize>(a: &Widened, b: &Columns, acc: &mut Sums) {
+    for (block, pair) in a.chunks_exact(2 * E).enumerate() {
         for j in 0..4 {
             for e in 0..E {
                 let columns = &b[(4 * block + j) * E + e];
                 for (k, sums) in acc.iter_mut().enumerate() {
-                    let (rows, columns) = (&pair[k / 2][e], &columns[k & 1]);
+                    let (rows, columns) = (&pair[k / 2 * E + e], &columns[k & 1]);
                     for (l, sum) in sums.iter_mut().enumerate() {
                         *sum = multiply_add(rows[l & !3 | j], columns[l & 3], *sum);
                     }
@@ -181,18 +196,27 @@ pub fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
     f64::from_bits(if inexact { odd } else { bits }) as f32
 }
 
+/// As `product`, from the registers at `c` to those at `d`, NaNs made canonical if `CANON`.
+///
+/// # Safety
+/// Each of `c` and `d` is a register of 32 floats, and the machine has AVX-512.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn product_wide<const E: usize>(a: &[Widened<E>], b: &Columns, acc: &mut Sums) {
+pub unsafe fn product_wide<const E: usize, const CANON: bool>(
+    a: &Widened,
+    b: &Columns,
+    c: [*const f32; 4],
+    d: [*mut f32; 4],
+) {
     use std::arch::x86_64::*;
     // SAFETY: every load and store covers one half of an array of 32 values, or four of the columns'.
     unsafe {
-        let half = |v: &[f32; 32], h: usize| _mm512_loadu_ps(v.as_ptr().add(16 * h));
+        let half = |v: *const f32, h: usize| _mm512_loadu_ps(v.add(16 * h));
         let mut sums = [[_mm512_setzero_ps(); 2]; 4];
-        for (sums, acc) in sums.iter_mut().zip(&*acc) {
-            *sums = [half(acc, 0), half(acc, 1)];
+        for (sums, c) in sums.iter_mut().zip(c) {
+            *sums = [half(c, 0), half(c, 1)];
         }
-        for (block, pair) in a.chunks_exact(2).enumerate() {
+        for (block, pair) in a.chunks_exact(2 * E).enumerate() {
             macro_rules! step {
                 ($j:literal, $all:literal) => {
                     for e in 0..E {
@@ -201,7 +225,7 @@ fn product_wide<const E: usize>(a: &[Widened<E>], b: &Columns, acc: &mut Sums) {
                         let odd = _mm512_broadcast_f32x4(_mm_loadu_ps(columns[1].as_ptr()));
                         for rows in 0..2 {
                             for h in 0..2 {
-                                let v = _mm512_permute_ps::<$all>(half(&pair[rows][e], h));
+                                let v = _mm512_permute_ps::<$all>(half(pair[rows * E + e].as_ptr(), h));
                                 sums[2 * rows][h] = _mm512_fmadd_ps(v, even, sums[2 * rows][h]);
                                 sums[2 * rows + 1][h] = _mm512_fmadd_ps(v, odd, sums[2 * rows + 1][h]);
                             }
@@ -214,9 +238,13 @@ fn product_wide<const E: usize>(a: &[Widened<E>], b: &Columns, acc: &mut Sums) {
             step!(2, 0xaa);
             step!(3, 0xff);
         }
-        for (out, sums) in acc.iter_mut().zip(&sums) {
-            _mm512_storeu_ps(out.as_mut_ptr(), sums[0]);
-            _mm512_storeu_ps(out.as_mut_ptr().add(16), sums[1]);
+        let nan = _mm512_castsi512_ps(_mm512_set1_epi32(0x7fff_ffff));
+        for (d, sums) in d.into_iter().zip(sums) {
+            for (h, v) in sums.into_iter().enumerate() {
+                let bad = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+                let v = if CANON { _mm512_mask_mov_ps(v, bad, nan) } else { v };
+                _mm512_storeu_ps(d.add(16 * h), v);
+            }
         }
     }
 }
@@ -306,15 +334,16 @@ mod tests {
         }
         let mut state = 2;
         for _ in 0..50 {
-            let a: [Widened<2>; 4] = std::array::from_fn(|_| {
-                std::array::from_fn(|_| std::array::from_fn(|_| b2f((value(&mut state).to_bits() >> 16) as u16)))
-            });
-            let mut b = NO_COLUMNS;
-            columns(&a[..2], &mut b);
+            let mut a = [[0f32; 32]; 8];
+            for v in a.iter_mut().flatten() {
+                *v = b2f((value(&mut state).to_bits() >> 16) as u16);
+            }
+            let mut b = Scratch::default().columns;
+            columns::<2>(&a[..4], &mut b);
             let start: Sums = std::array::from_fn(|_| std::array::from_fn(|_| value(&mut state)));
             let (mut x, mut y) = (start, start);
-            product(&a, &b, &mut x);
-            product_portable(&a, &b, &mut y);
+            product::<2>(&a, &b, &mut x);
+            product_portable::<2>(&a, &b, &mut y);
             let same = |(x, y): (&f32, &f32)| x.to_bits() == y.to_bits() || (x.is_nan() && y.is_nan());
             assert!(x.iter().flatten().zip(y.iter().flatten()).all(same));
         }

@@ -4,11 +4,13 @@
 
 use super::address::{self, Access, SHARED_WINDOW, Where};
 use super::float::canon;
-use super::fragment::{self, Columns, Sums, Widened};
+use super::fragment::{self, Columns, Scratch, Sums, Widened};
 use super::half::{f2h, h2f};
 use super::softfloat::{self as soft, Round};
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
+#[cfg(target_arch = "x86_64")]
+use crate::machine::lanes::wide_vectors;
 use crate::machine::lanes::{OpPair, op_versions};
 use crate::machine::lower::{Decoded, Form, Lower, MInst, TaintRule};
 use crate::machine::taint;
@@ -40,28 +42,49 @@ unsafe fn mma_float<const BLOCKS: usize, const E: usize>(cx: &mut Cx<'_>, i: &In
     let at_b = at_a + 2 * BLOCKS;
     let at_c = at_b + BLOCKS;
     let list = cx.list(i);
-    let mut a = [[[0f32; 32]; E]; 4];
-    for (r, a) in a[..2 * BLOCKS].iter_mut().enumerate() {
-        fragment::widen(cx.lanes_ref(list[at_a + r]), ta, a);
+    let mut scratch = cx.worker.scratch.take().unwrap_or_default();
+    for (r, a) in scratch.a.chunks_exact_mut(E).take(2 * BLOCKS).enumerate() {
+        fragment::widen::<E>(cx.lanes_ref(list[at_a + r]), ta, a);
     }
-    let mut b = [[[0f32; 32]; E]; BLOCKS];
-    for (r, b) in b.iter_mut().enumerate() {
-        fragment::widen(cx.lanes_ref(list[at_b + r]), tb, b);
+    for (r, b) in scratch.b.chunks_exact_mut(E).take(BLOCKS).enumerate() {
+        fragment::widen::<E>(cx.lanes_ref(list[at_b + r]), tb, b);
     }
-    let mut columns = fragment::NO_COLUMNS;
-    fragment::columns(&b, &mut columns);
-    let a = &a[..2 * BLOCKS];
-    let mut acc: Sums = load_sums(cx, &list[at_c..], c_half);
-    if cx.launch.seed & 1 != 0 && !d_half {
-        truncated(a, &columns, 8, &mut acc);
-    } else {
-        fragment::product(a, &columns, &mut acc);
-    }
-    store_sums(cx, list, d_half, &acc, m);
+    fragment::columns::<E>(&scratch.b[..BLOCKS * E], &mut scratch.columns);
+    let truncate = cx.launch.seed & 1 != 0;
+    multiply::<E>(cx, &scratch, BLOCKS, [&list[at_c..], list], [c_half, d_half], truncate.then_some(8));
+    cx.worker.scratch = Some(scratch);
     let t = &mut cx.worker.traffic;
     t.tensor += 1;
     t.tensor_macs += (128 * 4 * E * BLOCKS) as u64;
     Flow::Next
+}
+
+/// Multiplies what `scratch` holds of `blocks` blocks, from accumulators in the registers of the first list to those of
+/// the second; each may be of f16. Sums of f32 are cut off in groups of `truncate`.
+#[inline(always)]
+pub fn multiply<const E: usize>(
+    cx: &mut Cx<'_>,
+    scratch: &Scratch,
+    blocks: usize,
+    [c, d]: [&[u32]; 2],
+    [c_half, d_half]: [bool; 2],
+    truncate: Option<usize>,
+) {
+    let (a, columns) = (&scratch.a[..2 * blocks * E], &scratch.columns);
+    let truncate = truncate.filter(|_| !d_half);
+    #[cfg(target_arch = "x86_64")]
+    if !c_half && !d_half && truncate.is_none() && wide_vectors() {
+        let from = [c[0], c[1], c[2], c[3]].map(|c| cx.slot(c).cast::<f32>().cast_const());
+        let to = [d[0], d[1], d[2], d[3]].map(|d| cx.slot(d).cast::<f32>());
+        // SAFETY: the decoder gives registers of 32 bits, and destinations lie in the arena.
+        return unsafe { fragment::product_wide::<E, true>(a, columns, from, to) };
+    }
+    let mut acc = load_sums(cx, c, c_half);
+    match truncate {
+        Some(size) => truncated::<E>(a, columns, size, &mut acc),
+        None => fragment::product::<E>(a, columns, &mut acc),
+    }
+    store_sums(cx, d, d_half, &acc, u32::MAX);
 }
 
 /// Accumulators from the operand list: two registers of pairs of f16, or four of f32.
@@ -108,8 +131,8 @@ pub fn store_sums(cx: &mut Cx<'_>, list: &[u32], half: bool, acc: &Sums, m: u32)
 
 /// Sums as tensor cores do (Fasi, Higham, Mikaitis, Pranesh 2021): products are added in groups of `size` in fixed point
 /// aligned to the largest exponent, and cut off towards zero.
-pub fn truncated<const E: usize>(a: &[Widened<E>], b: &Columns, size: usize, acc: &mut Sums) {
-    let depth = 2 * E * a.len();
+pub fn truncated<const E: usize>(a: &Widened, b: &Columns, size: usize, acc: &mut Sums) {
+    let depth = 2 * a.len();
     let mut terms = Vec::with_capacity(size);
     for (k, sums) in acc.iter_mut().enumerate() {
         for (l, sum) in sums.iter_mut().enumerate() {
@@ -117,7 +140,7 @@ pub fn truncated<const E: usize>(a: &[Widened<E>], b: &Columns, size: usize, acc
                 terms.clear();
                 terms.extend((group..depth.min(group + size)).map(|at| {
                     let (block, j, e) = (at / (4 * E), at / E % 4, at % E);
-                    f64::from(a[2 * block + k / 2][e][l & !3 | j]) * f64::from(b[at][k & 1][l & 3])
+                    f64::from(a[(2 * block + k / 2) * E + e][l & !3 | j]) * f64::from(b[at][k & 1][l & 3])
                 }));
                 *sum = truncated_sum(&terms, *sum);
             }

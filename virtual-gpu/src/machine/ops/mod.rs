@@ -23,6 +23,7 @@ pub(super) mod tma;
 pub(super) mod warp;
 pub(super) mod wgmma;
 
+pub(super) use fragment::Scratch;
 pub(super) use mem::Patterns;
 
 use super::lower::{Decoded, Form, Lower};

@@ -5,8 +5,8 @@
 //! swizzled like TMA's.
 
 use super::address::{self, PlaceKind};
-use super::fragment::{self, Widened};
-use super::mma::{add_sums, load_sums, matrix, shape, store_sums, truncated, whole_warp};
+use super::fragment;
+use super::mma::{add_sums, matrix, multiply, shape, whole_warp};
 use crate::machine::exec::{Cx, Flow, Instr, Wait};
 use crate::machine::fault::FaultKind;
 use crate::machine::lanes::{OpPair, op_versions};
@@ -161,36 +161,33 @@ unsafe fn floats<const E: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         Ok(a) => a,
         Err(flow) => return flow,
     };
-    let mut a: [Widened<E>; 4] = [[[0.0; 32]; E]; 4];
-    for (a, raw) in a.iter_mut().zip(&raw) {
-        fragment::widen(raw, ta, a);
+    let mut scratch = cx.worker.scratch.take().unwrap_or_default();
+    for (a, raw) in scratch.a.chunks_exact_mut(E).zip(&raw) {
+        fragment::widen::<E>(raw, ta, a);
     }
     // The sign of a product is the same wherever it is changed.
     if (i.x & NEGATE_A != 0) != (i.x & NEGATE_B != 0) {
-        a.iter_mut().flatten().flatten().for_each(|v| *v = -*v);
+        scratch.a[..4 * E].as_flattened_mut().iter_mut().for_each(|v| *v = -*v);
     }
     let d = Descriptor::new(cx.lane(i.b, 0));
-    let truncate = cx.launch.seed & 1 != 0 && !half;
+    let truncate = cx.launch.seed & 1 != 0;
     let list = cx.list(i);
-    let mut b: [Widened<E>; 2] = [[[0.0; 32]; E]; 2];
-    let mut columns = fragment::NO_COLUMNS;
     for block in 0..n / 8 {
-        for (part, b) in b.iter_mut().enumerate() {
+        for (part, b) in scratch.b.chunks_exact_mut(E).take(2).enumerate() {
             match eight_rows(cx, &d, 8 * block as u32, part as u32, i.x & TRANS_B != 0) {
-                Ok(raw) => fragment::widen(&raw, tb, b),
+                Ok(raw) => fragment::widen::<E>(&raw, tb, b),
                 Err(flow) => return flow,
             }
         }
-        fragment::columns(&b, &mut columns);
-        let at = if half { 2 * block } else { 4 * block };
-        let mut acc = if keep { load_sums(cx, &list[at..], half) } else { [[0.0; 32]; 4] };
-        if truncate {
-            truncated(&a, &columns, 8 * E, &mut acc);
-        } else {
-            fragment::product(&a, &columns, &mut acc);
+        fragment::columns::<E>(&scratch.b[..2 * E], &mut scratch.columns);
+        let sums = &list[if half { 2 * block } else { 4 * block }..];
+        if !keep {
+            let count = if half { 2 } else { 4 };
+            sums[..count].iter().for_each(|d| cx.put(*d, &[0u32; 32], m));
         }
-        store_sums(cx, &list[at..], half, &acc, m);
+        multiply::<E>(cx, &scratch, 2, [sums, sums], [half, half], truncate.then_some(8 * E));
     }
+    cx.worker.scratch = Some(scratch);
     finish(cx, i, registers, 8 * E);
     Flow::Next
 }
@@ -295,7 +292,7 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
         return lw.refuse("is .sync.aligned");
     }
     let (x, imm) = match what {
-        Some("mma_async") => return multiply(lw, f),
+        Some("mma_async") => return mma_async(lw, f),
         Some("fence") => (0, 0),
         Some("commit_group") => (1, 0),
         Some(_) => match ops {
@@ -308,7 +305,7 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     Ok(())
 }
 
-fn multiply<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
+fn mma_async<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let ops = f.operands();
     let Some((64, n, k)) = f.find(shape) else { return lw.refuse("names no shape with M = 64") };
     let [dt, at, bt] = f.types[..] else { return lw.refuse("names three types") };

@@ -4,6 +4,7 @@ use super::pattern::{Element, Pattern, addresses, bounds, count_banks, count_sec
 use super::{NON_COHERENT, SIGNED, STRONG, WIDTH_SHIFT};
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
+use crate::machine::objects::Objects;
 use crate::machine::ops::address::{self, Access, PlaceKind, Where};
 use crate::machine::{races, taint};
 
@@ -124,7 +125,7 @@ pub(super) unsafe fn ld_shared<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
     if bits & (bytes - 1) != 0
         || high + bytes > u64::from(cta.shared_len)
         || i.x & STRONG != 0
-        || cta.objects.in_flight != 0
+        || cta.objects.in_flight != 0 && flying(&cta.objects, &addr, m)
     {
         // SAFETY: the same operands.
         return unsafe { ld_any(cx, i, m) };
@@ -184,6 +185,12 @@ pub(super) unsafe fn ld_shared<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
     }
     // SAFETY: passed on.
     unsafe { finish_load(cx, i, m, &out, bad) }
+}
+
+/// Whether an asynchronous copy is going to write 16 bytes around an address.
+#[inline(always)]
+fn flying(objects: &Objects, addr: &[u64; 32], m: u32) -> bool {
+    (0..32).any(|l| m >> l & 1 != 0 && objects.flying_words(addr[l] as u32 & !15))
 }
 
 /// Any load: lane by lane.

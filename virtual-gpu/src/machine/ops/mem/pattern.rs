@@ -175,22 +175,22 @@ pub(super) fn global_lookup(cx: &mut Cx<'_>, at: u64, bytes: u64) -> bool {
 /// Address patterns that instructions used last, and the traffic that was counted for them. Sectors depend on the
 /// distances between the lanes and the first address's place in its sector, bank conflicts on the distances alone.
 pub struct Patterns {
-    entries: Box<[Known; 64]>,
+    /// By instruction: one more than the place of its entry; 0 for none.
+    places: Vec<u32>,
+    entries: Vec<Known>,
 }
 
-#[derive(Clone, Copy)]
 struct Known {
-    pc: u32,
     mask: u32,
     low: u32,
     value: u32,
     distances: [u32; 32],
 }
 
-impl Default for Patterns {
-    fn default() -> Self {
-        let none = Known { pc: u32::MAX, mask: 0, low: 0, value: 0, distances: [0; 32] };
-        Patterns { entries: Box::new([none; 64]) }
+impl Patterns {
+    /// For a program of this many instructions.
+    pub fn new(instructions: usize) -> Patterns {
+        Patterns { places: vec![0; instructions], entries: Vec::new() }
     }
 }
 
@@ -205,17 +205,27 @@ fn known(cx: &mut Cx<'_>, addr: &[u64; 32], mask: u32, low: u64, count: impl FnO
         distances[l] = d as u32;
         far |= d >> 32;
     }
-    let entry = &mut cx.worker.patterns.entries[cx.pc as usize % 64];
-    let mut off = (entry.pc ^ cx.pc) | (entry.mask ^ mask) | (entry.low ^ low as u32);
-    for l in 0..32 {
-        off |= distances[l] ^ entry.distances[l];
-    }
-    if off == 0 && far == 0 {
-        return u64::from(entry.value);
+    let patterns = &mut cx.worker.patterns;
+    let place = patterns.places[cx.pc as usize] as usize;
+    if let Some(entry) = patterns.entries.get(place.wrapping_sub(1)) {
+        let mut off = (entry.mask ^ mask) | (entry.low ^ low as u32) | far as u32;
+        for l in 0..32 {
+            off |= distances[l] ^ entry.distances[l];
+        }
+        if off == 0 {
+            return u64::from(entry.value);
+        }
     }
     let value = count();
     if far == 0 {
-        *entry = Known { pc: cx.pc, mask, low: low as u32, value: value as u32, distances };
+        let entry = Known { mask, low: low as u32, value: value as u32, distances };
+        match patterns.entries.get_mut(place.wrapping_sub(1)) {
+            Some(old) => *old = entry,
+            None => {
+                patterns.entries.push(entry);
+                patterns.places[cx.pc as usize] = patterns.entries.len() as u32;
+            }
+        }
     }
     value
 }
