@@ -14,7 +14,7 @@ macro_rules! vectorized {
         $vis fn $name<A: $crate::device::cpu::Real $(, const $flag: bool)?>($($arg: $ty),*) $(-> $out)? {
             #[inline(always)]
             fn body<A: $crate::device::cpu::Real $(, const $flag: bool)?>($($arg: $ty),*) $(-> $out)? $body
-            $crate::device::cpu::vectorize(
+            $crate::device::cpu::vectorize_wide(
                 #[inline(always)]
                 || body::<A $(, $flag)?>($($arg),*),
             )

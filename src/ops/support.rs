@@ -60,9 +60,13 @@ pub(crate) fn map_number<const N: usize, F: Map<N>>(
 /// As [`map`] with `first` and then the `N` − 1 of `rest`, written into `first` where nothing else holds its storage.
 pub(crate) fn map_owned<const N: usize, F: Map<N>>(f: F, first: Tensor, rest: &[&Tensor]) -> Result<Tensor> {
     if !may_overwrite(&first, rest) {
-        return map(f, std::array::from_fn(|i| if i == 0 { &first } else { rest[i - 1] }));
+        return map(f, preceded(&first, rest));
     }
     overwrite(first, rest, &|out, shape, rest| elementwise::map_in_place::<N, F>(f, out, shape, rest))
+}
+
+fn preceded<'a, const N: usize>(first: &'a Tensor, rest: &[&'a Tensor]) -> [&'a Tensor; N] {
+    std::array::from_fn(|i| if i == 0 { first } else { rest[i - 1] })
 }
 
 /// Whether a result computed from these may take the place of the first.

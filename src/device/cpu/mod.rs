@@ -16,6 +16,6 @@ pub use math::Real;
 pub use memory::{CpuMemory, cached_bytes, clear_cache, set_cache_limit};
 pub use parallel::{GRAIN, for_each_chunk, for_each_index, map_parts, map_ranges, threads};
 pub use rows::{larger, largest, sums};
-pub use simd::vectorize;
+pub use simd::{vectorize, vectorize_wide};
 pub use tiles::{TileAt, TileMut, for_each_tile};
 pub use vector::{Vector, WithSimd, dispatch};

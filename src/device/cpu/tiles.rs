@@ -70,24 +70,33 @@ pub fn for_each_tile<T: Send, const N: usize>(
     for out in &outs {
         assert_eq!(Some(out.len()), size, "an output of {batch}x{rows}x{cols}");
     }
-    let [tall, wide] = tile.map(|t| t.max(1));
+    let bases = outs.map(|out| Base(out.as_mut_ptr()));
+    visit([batch, rows, cols], tile, parallel, &|at| f(at, cut(&bases, at, rows, cols)));
+}
+
+/// The tile of every output at one place.
+fn cut<'a, T, const N: usize>(bases: &[Base<T>; N], at: TileAt, rows: usize, cols: usize) -> [TileMut<'a, T>; N] {
+    bases.map(|base| TileMut {
+        // SAFETY: `visit` gives a batch < batch, a row < rows and a column < cols, so the first element lies inside the
+        // slice of batch·rows·cols elements that for_each_tile checked, and so does the rest of the tile, cut to the
+        // matrix.
+        first: unsafe { base.0.add((at.batch * rows + at.row) * cols + at.col) },
+        stride: cols,
+        rows: at.rows,
+        cols: at.cols,
+        owner: PhantomData,
+    })
+}
+
+/// Calls `f` for the place of every tile. Compiled once, whatever the tiles are of and for.
+fn visit([batch, rows, cols]: [usize; 3], [tall, wide]: [usize; 2], parallel: bool, f: &(dyn Fn(TileAt) + Sync)) {
+    let (tall, wide) = (tall.max(1), wide.max(1));
     let (down, across) = (rows.div_ceil(tall), cols.div_ceil(wide));
     let count = batch * down * across;
-    let bases = outs.map(|out| Base(out.as_mut_ptr()));
     let run = |index: usize| {
-        let (b, rest) = (index / (down * across), index % (down * across));
+        let (batch, rest) = (index / (down * across), index % (down * across));
         let (row, col) = (rest / across * tall, rest % across * wide);
-        let at = TileAt { batch: b, row, col, rows: tall.min(rows - row), cols: wide.min(cols - col) };
-        let tiles = bases.map(|base| TileMut {
-            // SAFETY: b < batch, row < rows and col < cols, so the first element lies inside the slice of
-            // batch·rows·cols elements checked above, and so does the rest of the tile, cut to the matrix.
-            first: unsafe { base.0.add((b * rows + row) * cols + col) },
-            stride: cols,
-            rows: at.rows,
-            cols: at.cols,
-            owner: PhantomData,
-        });
-        f(at, tiles);
+        f(TileAt { batch, row, col, rows: tall.min(rows - row), cols: wide.min(cols - col) });
     };
     if parallel && count > 1 {
         for_each_index(count, run);

@@ -8,8 +8,9 @@ use pulp::Simd;
 pub use pulp::WithSimd;
 use std::sync::OnceLock;
 
-/// Runs a kernel compiled for the widest vector instructions of this processor.
-#[inline]
+/// Runs a kernel compiled for the widest vector instructions of this processor. Not inlined: see
+/// [`vectorize`](super::vectorize).
+#[inline(never)]
 pub fn dispatch<K: WithSimd>(kernel: K) -> K::Output {
     static ARCH: OnceLock<pulp::Arch> = OnceLock::new();
     ARCH.get_or_init(pulp::Arch::new).dispatch(kernel)

@@ -1,6 +1,6 @@
 //! The softmax of one tile of scores (keys × queries): every query is a lane.
 
-use crate::device::cpu::{Real, larger, vectorize};
+use crate::device::cpu::{Real, larger, vectorize_wide};
 
 /// Runs the body with `$n` bound to a constant number of lanes: loops over them then unroll to whole registers.
 macro_rules! with_lanes {
@@ -51,7 +51,7 @@ impl<A: Real> Running<A> {
     /// Takes a tile in: scores become exponentials below the new maximum, `out` (rows of queries) is rescaled to it.
     pub(super) fn take(&mut self, scores: &mut [A], out: &mut [A]) {
         let nr = self.max.len();
-        vectorize(
+        vectorize_wide(
             #[inline(always)]
             || {
                 with_lanes!(nr, N => online::<A, N>(scores, &mut self.max, &mut self.sum, &mut self.factor));
@@ -115,7 +115,7 @@ pub(super) fn probabilities<A: Real>(scores: &mut [A], lse: &[A]) {
         }
     }
     let nr = lse.len();
-    vectorize(
+    vectorize_wide(
         #[inline(always)]
         || with_lanes!(nr, N => lanes::<A, N>(scores, lse)),
     );
@@ -133,7 +133,7 @@ pub(super) fn score_gradient<A: Real>(p: &[A], delta: &[A], dp: &mut [A]) {
         }
     }
     let nr = delta.len();
-    vectorize(
+    vectorize_wide(
         #[inline(always)]
         || with_lanes!(nr, N => lanes::<A, N>(p, delta, dp)),
     );

@@ -140,17 +140,18 @@ impl<A: Vector> WithSimd for Products<'_, A> {
                     3.. => 3,
                     _ => 1,
                 };
-                match (r, q) {
-                    (4, 6) if wide => self.tile::<S, 4, 6>(simd, row, col),
-                    (4, 3) if wide => self.tile::<S, 4, 3>(simd, row, col),
-                    (4, 1) if wide => self.tile::<S, 4, 1>(simd, row, col),
-                    (2, 6) if wide => self.tile::<S, 2, 6>(simd, row, col),
-                    (2, 3) => self.tile::<S, 2, 3>(simd, row, col),
-                    (2, 1) => self.tile::<S, 2, 1>(simd, row, col),
-                    (1, 6) if wide => self.tile::<S, 1, 6>(simd, row, col),
-                    (1, 3) => self.tile::<S, 1, 3>(simd, row, col),
-                    (1, 1) => self.tile::<S, 1, 1>(simd, row, col),
-                    _ => unreachable!("no tile of {r} channels by {q} taps"),
+                // A constant condition, so that tiles too large for the registers are not even compiled.
+                if const { S::REGISTER_COUNT >= 32 } {
+                    match (r, q) {
+                        (4, 6) => self.tile::<S, 4, 6>(simd, row, col),
+                        (4, 3) => self.tile::<S, 4, 3>(simd, row, col),
+                        (4, 1) => self.tile::<S, 4, 1>(simd, row, col),
+                        (2, 6) => self.tile::<S, 2, 6>(simd, row, col),
+                        (1, 6) => self.tile::<S, 1, 6>(simd, row, col),
+                        _ => self.small_tile(simd, (r, q), row, col),
+                    }
+                } else {
+                    self.small_tile(simd, (r, q), row, col);
                 }
                 col += q;
             }
@@ -160,6 +161,18 @@ impl<A: Vector> WithSimd for Products<'_, A> {
 }
 
 impl<A: Vector> Products<'_, A> {
+    /// The tiles that sixteen registers hold.
+    #[inline(always)]
+    fn small_tile<S: Simd>(&mut self, simd: S, (r, q): (usize, usize), row: usize, col: usize) {
+        match (r, q) {
+            (2, 3) => self.tile::<S, 2, 3>(simd, row, col),
+            (2, 1) => self.tile::<S, 2, 1>(simd, row, col),
+            (1, 3) => self.tile::<S, 1, 3>(simd, row, col),
+            (1, 1) => self.tile::<S, 1, 1>(simd, row, col),
+            _ => unreachable!("no tile of {r} channels by {q} taps"),
+        }
+    }
+
     /// Adds the inner products of `R` channels with `Q` taps, over the block's images.
     #[inline(always)]
     fn tile<S: Simd, const R: usize, const Q: usize>(&mut self, simd: S, row: usize, col: usize) {

@@ -14,18 +14,23 @@ const CHUNK: usize = 1 << 15;
 pub(super) type Apply<'a, const N: usize, A> = &'a (dyn Fn([&[A]; N], &mut [A]) + Sync);
 
 /// The loop over a block, to be made an [`Apply`] of. Generic in what it computes only, so that dtypes which share an
-/// accumulator and the ways of walking memory share its code: it is most of the family's compile time.
+/// accumulator and the ways of walking memory share its code: it is most of the family's compile time (which is also why it
+/// fills its arrays by loops: `array::map` and `from_fn` are compiled anew for each closure).
 pub(super) fn apply<const N: usize, F: Map<N>, A: Real>(f: F, x: [&[A]; N], out: &mut [A]) {
     let n = out.len();
-    let x: [&[A]; N] = x.map(|x| &x[..n]);
+    let mut rows: [&[A]; N] = [&[]; N];
+    for i in 0..N {
+        rows[i] = &x[i][..n];
+    }
     vectorize(
         #[inline(always)]
         || {
             for j in 0..n {
-                out[j] = f.eval(std::array::from_fn(
-                    #[inline(always)]
-                    |i| x[i][j],
-                ));
+                let mut x = [A::ZERO; N];
+                for i in 0..N {
+                    x[i] = rows[i][j];
+                }
+                out[j] = f.eval(x);
             }
         },
     );

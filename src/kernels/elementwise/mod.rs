@@ -51,6 +51,17 @@ macro_rules! blocks {
 }
 
 impl<const N: usize> Blocks<'_, N> {
+    fn apply(&self, inputs: [View<'_>; N], out: &mut Buffer) -> Result<()> {
+        let host = check(self.name, &inputs, out)?;
+        self.map(&inputs.map(Some), *inputs[0].layout(), host, out)
+    }
+
+    fn apply_in_place(&self, out: &mut Buffer, shape: Shape, rest: &[View<'_>]) -> Result<()> {
+        let host = check_in_place(self.name, N, out, shape, rest)?;
+        let views = std::array::from_fn(|i| i.checked_sub(1).map(|i| rest[i]));
+        self.map(&views, Layout::contiguous(shape), host, out)
+    }
+
     /// out = f(views), `None` being the output's own earlier value.
     fn map(&self, views: &[Option<View<'_>>; N], whole: Layout, host: bool, out: &mut Buffer) -> Result<()> {
         let dtype = out.dtype();
@@ -67,8 +78,11 @@ impl<const N: usize> Blocks<'_, N> {
         }
     }
 
-    fn sum(&self, views: &[View<'_>; N], scale: f64, host: bool, out: &mut Buffer) -> Result<()> {
-        let dtype = out.dtype();
+    fn sum(&self, views: [View<'_>; N], scale: f64, out: &mut Buffer) -> Result<()> {
+        if out.len() != 1 {
+            return Err(Error::argument(self.name, format!("a sum has one output, not {}", out.len())));
+        }
+        let (dtype, host, views) = (out.dtype(), check_inputs(self.name, &views, out)?, &views);
         match out.memory_mut() {
             Memory::Cpu(_) if host => {
                 let sum = match dtype {
@@ -90,26 +104,19 @@ impl<const N: usize> Blocks<'_, N> {
 /// `out[i] = f(inputs[0][i], …)` for float inputs of one dtype. The inputs have one shape (broadcast by strides
 /// beforehand); `out` is contiguous, of that many elements and of the same dtype.
 pub fn map<const N: usize, F: Map<N>>(f: F, inputs: [View<'_>; N], out: &mut Buffer) -> Result<()> {
-    let host = check(F::NAME, &inputs, out)?;
-    blocks!(f: F<N>).map(&inputs.map(Some), *inputs[0].layout(), host, out)
+    blocks!(f: F<N>).apply(inputs, out)
 }
 
 /// `out[i] = f(out[i], rest[0][i], …)`: the first input, contiguous and of `shape`, is overwritten by the result.
 /// `rest` are the `N` − 1 others, as for [`map`].
 pub fn map_in_place<const N: usize, F: Map<N>>(f: F, out: &mut Buffer, shape: Shape, rest: &[View<'_>]) -> Result<()> {
-    let host = check_in_place(F::NAME, N, out, shape, rest)?;
-    let views = std::array::from_fn(|i| i.checked_sub(1).map(|i| rest[i]));
-    blocks!(f: F<N>).map(&views, Layout::contiguous(shape), host, out)
+    blocks!(f: F<N>).apply_in_place(out, shape, rest)
 }
 
 /// `out[0] = scale · Σ f(inputs[0][i], …)`: the sum of a map that is never stored. Terms are f32 (f64 for f64), their
 /// sum is kept in f64, in an order that depends on the count of elements only.
 pub fn map_sum<const N: usize, F: Map<N>>(f: F, inputs: [View<'_>; N], scale: f64, out: &mut Buffer) -> Result<()> {
-    if out.len() != 1 {
-        return Err(Error::argument(F::NAME, format!("a sum has one output, not {}", out.len())));
-    }
-    let host = check_inputs(F::NAME, &inputs, out)?;
-    blocks!(f: F<N>).sum(&inputs, scale, host, out)
+    blocks!(f: F<N>).sum(inputs, scale, out)
 }
 
 fn check_in_place(op: &'static str, n: usize, out: &Buffer, shape: Shape, rest: &[View<'_>]) -> Result<bool> {

@@ -120,10 +120,16 @@ pub fn any_tile<A: Vector, S: Simd>(
     b: impl Iterator<Item = impl Columns<A>>,
     out: &mut [A; MAX_MR * MAX_NR],
 ) {
+    // A constant condition, so that tiles too tall for the registers are not even compiled.
+    if const { S::REGISTER_COUNT >= 32 } {
+        match (mr, v) {
+            (8, 3) => return tile::<A, S, 8, 3>(simd, a.chunks_exact(8), b, out),
+            (8, 2) => return tile::<A, S, 8, 2>(simd, a.chunks_exact(8), b, out),
+            (8, 1) => return tile::<A, S, 8, 1>(simd, a.chunks_exact(8), b, out),
+            _ => {}
+        }
+    }
     match (mr, v) {
-        (8, 3) if S::REGISTER_COUNT >= 32 => tile::<A, S, 8, 3>(simd, a.chunks_exact(8), b, out),
-        (8, 2) if S::REGISTER_COUNT >= 32 => tile::<A, S, 8, 2>(simd, a.chunks_exact(8), b, out),
-        (8, 1) if S::REGISTER_COUNT >= 32 => tile::<A, S, 8, 1>(simd, a.chunks_exact(8), b, out),
         (4, 3) => tile::<A, S, 4, 3>(simd, a.chunks_exact(4), b, out),
         (4, 2) => tile::<A, S, 4, 2>(simd, a.chunks_exact(4), b, out),
         (4, 1) => tile::<A, S, 4, 1>(simd, a.chunks_exact(4), b, out),
@@ -146,13 +152,19 @@ pub fn full_tile<A: Vector, S: Simd>(
     b: impl Iterator<Item = impl Columns<A>>,
     out: &mut [A; MAX_MR * MAX_NR],
 ) {
-    match v {
-        3 if S::REGISTER_COUNT >= 32 => tile::<A, S, 8, 3>(simd, a, b, out),
-        2 if S::REGISTER_COUNT >= 32 => tile::<A, S, 8, 2>(simd, a, b, out),
-        1 if S::REGISTER_COUNT >= 32 => tile::<A, S, 8, 1>(simd, a, b, out),
-        3 => tile::<A, S, 4, 3>(simd, a, b, out),
-        2 => tile::<A, S, 4, 2>(simd, a, b, out),
-        1 => tile::<A, S, 4, 1>(simd, a, b, out),
-        _ => unreachable!("no register tile of {v} registers"),
+    if const { S::REGISTER_COUNT >= 32 } {
+        match v {
+            3 => tile::<A, S, 8, 3>(simd, a, b, out),
+            2 => tile::<A, S, 8, 2>(simd, a, b, out),
+            1 => tile::<A, S, 8, 1>(simd, a, b, out),
+            _ => unreachable!("no register tile of {v} registers"),
+        }
+    } else {
+        match v {
+            3 => tile::<A, S, 4, 3>(simd, a, b, out),
+            2 => tile::<A, S, 4, 2>(simd, a, b, out),
+            1 => tile::<A, S, 4, 1>(simd, a, b, out),
+            _ => unreachable!("no register tile of {v} registers"),
+        }
     }
 }

@@ -171,7 +171,11 @@ fn run<A: Real, R: Rule<N>, const N: usize>(rule: R, p: &mut [A], g: &[A], state
         #[inline(always)]
         || {
             for j in 0..n {
-                let (new, s) = rule.step(p[j], g[j], std::array::from_fn(|i| state[i][j]));
+                let mut old = [A::ZERO; N];
+                for i in 0..N {
+                    old[i] = state[i][j];
+                }
+                let (new, s) = rule.step(p[j], g[j], old);
                 p[j] = new;
                 for i in 0..N {
                     state[i][j] = s[i];

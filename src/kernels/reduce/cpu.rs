@@ -6,11 +6,10 @@
 //! 5 between lanes, 17 between blocks; in columns 64 in a lane and 32 between lanes; then the tree.
 
 use super::fold::{Fold, Number, Operand, Scratch};
+use super::loops::{LANES, Loops, Rows};
 use super::plan::{COLUMNS, GROUP, Odometer, Order, Plan, ROWS};
 use crate::Result;
-use crate::device::cpu::{BLOCK, GRAIN, for_each_chunk, vectorize};
-
-const LANES: usize = 32;
+use crate::device::cpu::{BLOCK, GRAIN, for_each_chunk};
 
 /// An input as its accumulator type, whatever its dtype: the walks are compiled once per accumulator.
 pub(crate) struct Source<'a, A> {
@@ -36,9 +35,19 @@ pub(super) fn reduce<A: Number, F: Fold<A>>(
     out: &mut [A],
     finish: Finish<'_, A>,
 ) -> Result<()> {
+    walk(plan, source, &Loops::of(fold), out, finish)
+}
+
+fn walk<A: Number>(
+    plan: &Plan,
+    source: &Source<'_, A>,
+    fold: &Loops<'_, A>,
+    out: &mut [A],
+    finish: Finish<'_, A>,
+) -> Result<()> {
     if plan.reduced.numel() == 0 {
         for (i, o) in out.iter_mut().enumerate() {
-            *o = finish(i, F::EMPTY);
+            *o = finish(i, fold.empty);
         }
         return Ok(());
     }
@@ -46,22 +55,22 @@ pub(super) fn reduce<A: Number, F: Fold<A>>(
         Order::Rows { part } => rows(plan, part, source, fold, out, finish),
         Order::Columns { part } => {
             // Shifts differ from column to column, so that rows cannot be grouped.
-            let part = if fold.shifts().is_some() { ROWS } else { part };
+            let part = if fold.shifts.is_some() { ROWS } else { part };
             columns(plan, part, source, fold, out, finish)
         }
     }
 }
 
-fn rows<A: Number, F: Fold<A>>(
+fn rows<A: Number>(
     plan: &Plan,
     part: usize,
     source: &Source<'_, A>,
-    fold: &F,
+    fold: &Loops<'_, A>,
     out: &mut [A],
     finish: Finish<'_, A>,
 ) -> Result<()> {
     let length = plan.reduced.numel();
-    let shift = |i: usize| fold.shifts().map_or(A::ZERO, |s| s[i]);
+    let shift = |i: usize| fold.shifts.map_or(A::ZERO, |s| s[i]);
     let parts = length.div_ceil(part);
     if parts == 1 {
         let group = (GRAIN / length).max(1);
@@ -70,7 +79,7 @@ fn rows<A: Number, F: Fold<A>>(
             let mut start = Odometer::new(&plan.kept, chunk * group);
             for (i, o) in out.iter_mut().enumerate() {
                 let i = chunk * group + i;
-                *o = finish(i, fold_part::<A, F>(plan, source, start.at, 0..length, shift(i), &mut block));
+                *o = finish(i, fold_part(plan, source, fold, start.at, 0..length, shift(i), &mut block));
                 start.advance(1);
             }
         });
@@ -82,19 +91,20 @@ fn rows<A: Number, F: Fold<A>>(
         let (i, p) = (job / parts, job % parts);
         let range = p * part..length.min((p + 1) * part);
         let start = Odometer::new(&plan.kept, i).at;
-        partial[0] = fold_part::<A, F>(plan, source, start, range, shift(i), &mut block);
+        partial[0] = fold_part(plan, source, fold, start, range, shift(i), &mut block);
     });
     for ((i, o), partial) in out.iter_mut().enumerate().zip(partial.get_mut().chunks_mut(parts)) {
-        combine::<A, F>(partial, 1);
+        combine(fold, partial, 1);
         *o = finish(i, partial[0]);
     }
     Ok(())
 }
 
 /// Folds the elements `range` of the reduced axes, for the output whose first element is at `start`.
-fn fold_part<A: Number, F: Fold<A>>(
+fn fold_part<A: Number>(
     plan: &Plan,
     source: &Source<'_, A>,
+    fold: &Loops<'_, A>,
     start: usize,
     range: std::ops::Range<usize>,
     shift: A,
@@ -104,7 +114,7 @@ fn fold_part<A: Number, F: Fold<A>>(
     let (run, step) = (plan.reduced.dims().last().copied().unwrap_or(1), plan.reduced.strides().last().copied());
     // Long runs of accumulators are read where they lie.
     let in_place = source.direct.filter(|_| step == Some(1) && (run >= LANES || run == plan.reduced.numel()));
-    let (mut lanes, mut held, mut total) = ([F::EMPTY; LANES], 0, F::EMPTY);
+    let (mut lanes, mut held, mut total) = ([fold.empty; LANES], 0, fold.empty);
     let mut left = range.len();
     while left > 0 {
         let n = walk.run().0.min(left).min(BLOCK);
@@ -128,13 +138,15 @@ fn fold_part<A: Number, F: Fold<A>>(
         };
         left -= x.len();
         if range.len() < LANES {
-            total = x.iter().fold(total, |acc, &x| F::step(acc, x, shift));
+            total = (fold.few)(total, x, shift);
             continue;
         }
-        step_lanes::<A, F>(&mut lanes, x, shift);
+        (fold.lanes)(&mut lanes, x, shift);
         held += x.len();
         if held >= BLOCK || left == 0 {
-            total = F::merge(total, merge_lanes::<A, F>(std::mem::replace(&mut lanes, [F::EMPTY; LANES])));
+            let block = fold.merge_lanes(&mut lanes);
+            (fold.merge)(std::slice::from_mut(&mut total), &[block]);
+            lanes = [fold.empty; LANES];
             held = 0;
         }
     }
@@ -149,53 +161,11 @@ pub(super) fn load_run<T: Operand>(all: &[T], at: usize, step: usize, to: &mut [
     }
 }
 
-/// Folds neighbouring numbers in one.
-pub(super) fn fold_run<A: Number, F: Fold<A>>(x: &[A], shift: A) -> A {
-    if x.len() < LANES {
-        return x.iter().fold(F::EMPTY, |acc, &x| F::step(acc, x, shift));
-    }
-    let mut lanes = [F::EMPTY; LANES];
-    step_lanes::<A, F>(&mut lanes, x, shift);
-    merge_lanes::<A, F>(lanes)
-}
-
-/// Folds neighbouring numbers into interleaved lanes.
-fn step_lanes<A: Number, F: Fold<A>>(lanes: &mut [A; LANES], x: &[A], shift: A) {
-    vectorize(
-        #[inline(always)]
-        || {
-            // In registers, not through the reference.
-            let mut local = *lanes;
-            let mut chunks = x.chunks_exact(LANES);
-            for c in &mut chunks {
-                for l in 0..LANES {
-                    local[l] = F::step(local[l], c[l], shift);
-                }
-            }
-            for (l, &x) in local.iter_mut().zip(chunks.remainder()) {
-                *l = F::step(*l, x, shift);
-            }
-            *lanes = local;
-        },
-    )
-}
-
-fn merge_lanes<A: Number, F: Fold<A>>(mut lanes: [A; LANES]) -> A {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for l in 0..half {
-            lanes[l] = F::merge(lanes[l], lanes[l + half]);
-        }
-        half /= 2;
-    }
-    lanes[0]
-}
-
-fn columns<A: Number, F: Fold<A>>(
+fn columns<A: Number>(
     plan: &Plan,
     part: usize,
     source: &Source<'_, A>,
-    fold: &F,
+    fold: &Loops<'_, A>,
     out: &mut [A],
     finish: Finish<'_, A>,
 ) -> Result<()> {
@@ -204,7 +174,8 @@ fn columns<A: Number, F: Fold<A>>(
     let parts = length.div_ceil(part);
     let fold_block = |first: usize, rows: std::ops::Range<usize>, acc: &mut [A]| {
         let start = Odometer::new(&plan.kept, first).at;
-        fold_columns::<A, F>(plan, source, start, rows, fold.shifts().map(|s| &s[first..first + acc.len()]), acc);
+        let shifts = fold.shifts.map(|s| &s[first..first + acc.len()]);
+        fold_columns(plan, source, fold, start, rows, shifts, acc);
     };
     if parts == 1 {
         // Whole runs of columns where they are narrow, blocks of one run where they are wide.
@@ -228,7 +199,7 @@ fn columns<A: Number, F: Fold<A>>(
         for_each_chunk(acc, COLUMNS, |block, acc| fold_block(run * width + block * COLUMNS, rows.clone(), acc));
     });
     let partial = partial.get_mut();
-    for_each_chunk(partial, parts * width, |_, partial| combine::<A, F>(partial, width));
+    for_each_chunk(partial, parts * width, |_, partial| combine(fold, partial, width));
     for (run, out) in out.chunks_mut(width).enumerate() {
         for (j, o) in out.iter_mut().enumerate() {
             *o = finish(run * width + j, partial[run * parts * width + j]);
@@ -238,9 +209,10 @@ fn columns<A: Number, F: Fold<A>>(
 }
 
 /// Folds `rows` of neighbouring columns from `start` on into one accumulator each.
-fn fold_columns<A: Number, F: Fold<A>>(
+fn fold_columns<A: Number>(
     plan: &Plan,
     source: &Source<'_, A>,
+    fold: &Loops<'_, A>,
     start: usize,
     rows: std::ops::Range<usize>,
     shifts: Option<&[A]>,
@@ -248,49 +220,38 @@ fn fold_columns<A: Number, F: Fold<A>>(
 ) {
     let width = acc.len();
     if plan.groups() && shifts.is_none() {
-        return fold_dense::<A, F>(source, start + rows.start * width, rows.len() * width, acc);
+        return fold_dense(source, fold, start + rows.start * width, rows.len() * width, acc);
     }
     let step = plan.kept.strides().last().copied().unwrap_or(1);
-    acc.fill(F::EMPTY);
+    acc.fill(fold.empty);
     let mut walk = Odometer::new(&plan.reduced, rows.start);
+    let mut left = rows.len();
     match source.direct.filter(|_| step == 1) {
-        Some(all) => vectorize(
-            #[inline(always)]
-            || {
-                for _ in rows {
-                    let at = start + walk.at;
-                    step_columns::<A, F>(acc, &all[at..at + width], shifts);
-                    walk.advance(1);
-                }
-            },
-        ),
+        Some(all) => {
+            while left > 0 {
+                let (run, stride) = walk.run();
+                let count = run.min(left);
+                (fold.columns)(acc, Rows { all: &all[start + walk.at..], stride, count }, shifts);
+                walk.advance(count);
+                left -= count;
+            }
+        }
         None => {
             let mut block = [A::ZERO; COLUMNS];
-            for _ in rows {
+            for _ in 0..left {
                 (source.load)(start + walk.at, step, &mut block[..width]);
                 walk.advance(1);
-                vectorize(
-                    #[inline(always)]
-                    || step_columns::<A, F>(acc, &block[..width], shifts),
-                );
+                (fold.columns)(acc, Rows { all: &block, stride: 0, count: 1 }, shifts);
             }
         }
     }
 }
 
-#[inline(always)]
-fn step_columns<A: Number, F: Fold<A>>(acc: &mut [A], x: &[A], shifts: Option<&[A]>) {
-    match shifts {
-        None => acc.iter_mut().zip(x).for_each(|(a, &x)| *a = F::step(*a, x, A::ZERO)),
-        Some(s) => acc.iter_mut().zip(x).zip(s).for_each(|((a, &x), &s)| *a = F::step(*a, x, s)),
-    }
-}
-
 /// Folds a dense matrix of narrow rows, several rows side by side.
-fn fold_dense<A: Number, F: Fold<A>>(source: &Source<'_, A>, start: usize, length: usize, acc: &mut [A]) {
+fn fold_dense<A: Number>(source: &Source<'_, A>, fold: &Loops<'_, A>, start: usize, length: usize, acc: &mut [A]) {
     let width = acc.len();
     let group = GROUP / width * width;
-    let mut lanes = [F::EMPTY; GROUP];
+    let mut lanes = [fold.empty; GROUP];
     let mut block = [A::ZERO; BLOCK];
     let whole = BLOCK / group * group;
     for from in (0..length).step_by(whole) {
@@ -302,32 +263,23 @@ fn fold_dense<A: Number, F: Fold<A>>(source: &Source<'_, A>, start: usize, lengt
                 &block[..n]
             }
         };
-        vectorize(
-            #[inline(always)]
-            || {
-                for x in x.chunks(group) {
-                    step_columns::<A, F>(&mut lanes[..x.len()], x, None);
-                }
-            },
-        );
+        (fold.columns)(&mut lanes[..group], Rows { all: x, stride: group, count: n / group }, None);
+        let rest = &x[n / group * group..];
+        (fold.columns)(&mut lanes[..rest.len()], Rows { all: rest, stride: 0, count: 1 }, None);
     }
     acc.copy_from_slice(&lanes[..width]);
     for lanes in lanes[width..group].chunks_exact(width) {
-        for (a, &l) in acc.iter_mut().zip(lanes) {
-            *a = F::merge(*a, l);
-        }
+        (fold.merge)(acc, lanes);
     }
 }
 
 /// Merges the rows of `partial` into the first, as a balanced tree.
-fn combine<A: Number, F: Fold<A>>(partial: &mut [A], width: usize) {
+fn combine<A: Number>(fold: &Loops<'_, A>, partial: &mut [A], width: usize) {
     let mut rows = partial.len() / width;
     while rows > 1 {
         let half = rows.div_ceil(2);
         let (low, high) = partial[..rows * width].split_at_mut(half * width);
-        for (a, &b) in low.iter_mut().zip(&*high) {
-            *a = F::merge(*a, b);
-        }
+        (fold.merge)(low, high);
         rows = half;
     }
 }

@@ -2,8 +2,9 @@
 //! only where it beats the best so far; columns compare side by side.
 
 use super::Extreme;
-use super::cpu::{fold_run, load_run};
+use super::cpu::load_run;
 use super::fold::{Fold, Largest, Number, Operand, Smallest};
+use super::loops::Loops;
 use super::plan::{COLUMNS, Odometer};
 use crate::device::View;
 use crate::device::cpu::{BLOCK, GRAIN, for_each_chunk, map_parts, vectorize};
@@ -36,12 +37,13 @@ pub(super) fn along<T: Operand>(
     indices: &mut [i64],
 ) -> Result<()> {
     match which {
-        Extreme::Max => find::<T, Largest>(axis, input, values, indices),
-        Extreme::Min => find::<T, Smallest>(axis, input, values, indices),
+        Extreme::Max => find(&Largest, axis, input, values, indices),
+        Extreme::Min => find(&Smallest, axis, input, values, indices),
     }
 }
 
 fn find<T: Operand, F: Better<T::Acc>>(
+    fold: &F,
     axis: usize,
     input: View<'_>,
     values: &mut [T],
@@ -83,11 +85,12 @@ fn find<T: Operand, F: Better<T::Acc>>(
         return Ok(());
     }
     let group = (GRAIN / n.max(1)).max(1);
+    let loops = Loops::of(fold);
     for_each_chunk(indices, group, |chunk, indices| {
         let mut block = [T::Acc::ZERO; BLOCK];
         let mut start = Odometer::new(&kept, chunk * group);
         for i in indices {
-            *i = row::<T, F>(all, start.at, step, n, &mut block) as i64;
+            *i = row(all, &loops, F::better, start.at, step, n, &mut block) as i64;
             start.advance(1);
         }
     });
@@ -101,8 +104,10 @@ fn find<T: Operand, F: Better<T::Acc>>(
     Ok(())
 }
 
-fn row<T: Operand, F: Better<T::Acc>>(
+fn row<T: Operand>(
     all: &[T],
+    loops: &Loops<'_, T::Acc>,
+    better: fn(T::Acc, T::Acc) -> bool,
     start: usize,
     step: usize,
     n: usize,
@@ -120,8 +125,8 @@ fn row<T: Operand, F: Better<T::Acc>>(
                 &block[..len]
             }
         };
-        let top = fold_run::<T::Acc, F>(x, T::Acc::ZERO);
-        if best.is_none_or(|(best, _)| F::better(top, best)) {
+        let top = loops.run(x, T::Acc::ZERO);
+        if best.is_none_or(|(best, _)| better(top, best)) {
             let place = x.iter().position(|&v| v == top || (v.is_nan() && top.is_nan())).unwrap_or(0);
             best = Some((top, from + place));
         }

@@ -6,6 +6,7 @@
 mod cpu;
 mod extreme;
 mod fold;
+mod loops;
 mod plan;
 mod scan;
 
