@@ -1,268 +1,474 @@
-//! Instruction forms against scalar references, on edge values and random ones.
+//! Integer arithmetic, logic, shifts and bit fields, against wide integers and loops over bits.
 
+use super::harness::{Draw, Row, class_of, cross, cut, mask, number};
 use std::sync::Arc;
-use virtual_gpu::machine::*;
-use virtual_gpu::model::DeviceModel;
 
-/// Applies an instruction to each triple of operands; `wide` says which operands and whether the result have 64 bits.
-fn apply(instruction: &str, triples: &[[u64; 3]], wide: [bool; 4]) -> Vec<u64> {
-    let reg = |k: usize| if wide[k] { format!("%rd{}", 10 + k) } else { format!("%r{}", 10 + k) };
-    let op = instruction.replace("$d", &reg(3)).replace("$a", &reg(0)).replace("$b", &reg(1)).replace("$c", &reg(2));
-    let mut body = String::new();
-    for k in 0..3 {
-        let ty = if wide[k] { "u64" } else { "u32" };
-        body += &format!("ld.global.{ty} {}, [%rd3+{}];\n", reg(k), 8 * k);
-    }
-    body += &format!("{op}\n");
-    body += &if wide[3] {
-        "st.global.u64 [%rd6], %rd13;\n".to_string()
-    } else {
-        "cvt.u64.u32 %rd13, %r13; st.global.u64 [%rd6], %rd13;\n".to_string()
-    };
-    let text = format!(
-        ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 p, .param .u64 q, .param .u32 n)\n{{\n\
-         .reg .pred %p<8>;\n.reg .b16 %h<16>;\n.reg .b32 %r<32>;\n.reg .b64 %rd<32>;\nld.param.u64 %rd1, [p];\n\
-         ld.param.u64 %rd4, [q];\nld.param.u32 %r3, [n];\nmov.u32 %r1, %tid.x;\nmov.u32 %r2, %ctaid.x;\n\
-         mad.lo.u32 %r1, %r2, 128, %r1;\nsetp.ge.u32 %p7, %r1, %r3;\n@%p7 ret;\nmul.wide.u32 %rd2, %r1, 24;\n\
-         add.u64 %rd3, %rd1, %rd2;\nmul.wide.u32 %rd5, %r1, 8;\nadd.u64 %rd6, %rd4, %rd5;\n{body}ret;\n}}\n"
-    );
-    let model = DeviceModel::A100;
-    let options = LoadOptions { driver_version: 12080, max_ptx: (8, 7) };
-    let program = Program::load(&text, &model, &options).unwrap_or_else(|e| panic!("{e}\n{op}"));
-    let memory = Arc::new(Memory::new(&model));
-    let module = Module::instantiate(Arc::new(program), memory.clone()).expect("the module has room");
-    let input: Vec<u8> = triples.iter().flatten().flat_map(|v| v.to_le_bytes()).collect();
-    let p = memory.alloc(input.len() as u64, AllocationKind::Device).expect("there is room");
-    let q = memory.alloc(8 * triples.len() as u64, AllocationKind::Device).expect("there is room");
-    memory.write(p, &input).expect("the allocation is live");
-    let mut params = p.to_le_bytes().to_vec();
-    params.extend(q.to_le_bytes());
-    params.extend((triples.len() as u32).to_le_bytes());
-    let grid = [triples.len().div_ceil(128) as u32, 1, 1];
-    let config = LaunchConfig { grid, block: [128, 1, 1], model, ..LaunchConfig::default() };
-    launch(&module, 0, &config, &params, &Checks::default(), Schedule::default()).unwrap_or_else(|e| panic!("{e}"));
-    let mut out = vec![0u8; 8 * triples.len()];
-    memory.read(q, &mut out, true).unwrap_or_else(|e| panic!("{e}"));
-    out.chunks_exact(8).map(|c| c.iter().rev().fold(0, |v, b| v << 8 | u64::from(*b))).collect()
+fn edges(bits: u32) -> Vec<u64> {
+    let top = 1u64 << (bits - 1);
+    let mut v = vec![0, 1, 2, 3, 7, 15, 31, 32, 33, 63, 64, 65, 127, 128, 255, top - 1, top, top + 1, mask(bits), mask(bits) - 1];
+    v.iter_mut().for_each(|v| *v &= mask(bits));
+    v
 }
 
-fn triples(wide: bool) -> Vec<[u64; 3]> {
-    let edges: &[u64] = if wide {
-        &[0, 1, 2, 31, 63, 64, 0x7fff_ffff, 0xffff_ffff, 1 << 32, i64::MAX as u64, 1 << 63, u64::MAX, u64::MAX - 1]
-    } else {
-        &[0, 1, 2, 7, 31, 32, 33, 255, 0x7fff, 0xffff, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 0xffff_fffe]
-    };
+pub fn values(bits: u32) -> Arc<Vec<[u64; 4]>> {
+    let mut draw = Draw(u64::from(bits));
+    cross(&edges(bits), 200, move || draw.next() & mask(bits))
+}
+
+/// 64-bit operands, and small ones for positions and lengths.
+fn mixed(bits: u32) -> Arc<Vec<[u64; 4]>> {
+    let mut draw = Draw(u64::from(bits) + 1);
+    let wide = edges(bits);
+    let small = [0u64, 1, 5, 8, 31, 32, 33, 63, 64, 65, 127, 255, 256, 0xffff_ffff];
     let mut out = Vec::new();
-    for a in edges {
-        for b in edges {
-            out.push([*a, *b, edges[(out.len() * 7) % edges.len()]]);
+    for a in &wide {
+        for b in small {
+            out.push([*a, b, small[out.len() * 5 % small.len()], wide[out.len() * 3 % wide.len()]]);
         }
     }
-    let mut x = 0x1234_5678_9abc_def0u64;
-    for _ in 0..200 {
-        out.push(std::array::from_fn(|_| {
-            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            if wide { x ^ x >> 29 } else { x >> 32 }
+    for _ in 0..600 {
+        out.push([draw.next() & mask(bits), draw.next() % 70, draw.next() % 70, draw.next() & mask(bits)]);
+    }
+    Arc::new(out)
+}
+
+fn arithmetic() -> Vec<Row> {
+    let mut out = Vec::new();
+    for bits in [16, 32, 64] {
+        let inputs = values(bits);
+        let c = class_of(bits);
+        for (letter, signed) in [("u", false), ("s", true)] {
+            let ty = format!("{letter}{bits}");
+            let n = move |v: u64| number(v, bits, signed);
+            let limits = (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1);
+            type Two = fn(i128, i128) -> Option<i128>;
+            let table: &[(&str, Two)] = &[
+                ("add", |a, b| Some(a + b)),
+                ("sub", |a, b| Some(a - b)),
+                ("mul.lo", |a, b| Some(a.wrapping_mul(b))),
+                ("min", |a, b| Some(a.min(b))),
+                ("max", |a, b| Some(a.max(b))),
+                // What a division by zero gives is not defined; the most negative number by -1 wraps.
+                ("div", |a, b| (b != 0).then(|| a / b)),
+                ("rem", |a, b| (b != 0).then(|| a % b)),
+            ];
+            for (op, f) in table {
+                let f = *f;
+                out.push(Row::new(format!("{op}.{ty}"), "$d, $a, $b", &format!("{c}{c}>{c}"), &inputs, move |i, g| {
+                    f(n(i[0]), n(i[1])).is_none_or(|v| g[0] == cut(v, bits))
+                }));
+            }
+            let high = move |a: u64, b: u64| -> i128 {
+                // The high half of a product of 64-bit numbers, by parts of 32 bits.
+                if bits < 64 {
+                    return (n(a) * n(b)) >> bits;
+                }
+                let (al, ah, bl, bh) = (a & 0xffff_ffff, a >> 32, b & 0xffff_ffff, b >> 32);
+                let mid = (al * bl >> 32) + (ah * bl & 0xffff_ffff) + (al * bh & 0xffff_ffff);
+                let mut v = i128::from(ah * bh) + i128::from(ah * bl >> 32) + i128::from(al * bh >> 32) + i128::from(mid >> 32);
+                if signed {
+                    v -= if a >> 63 == 1 { i128::from(b) } else { 0 } + if b >> 63 == 1 { i128::from(a) } else { 0 };
+                }
+                i128::from(v as u64)
+            };
+            out.push(Row::new(format!("mul.hi.{ty}"), "$d, $a, $b", &format!("{c}{c}>{c}"), &inputs, move |i, g| {
+                g[0] == cut(high(i[0], i[1]), bits)
+            }));
+            out.push(Row::new(format!("mad.lo.{ty}"), "$d, $a, $b, $c", &format!("{c}{c}{c}>{c}"), &inputs, move |i, g| {
+                g[0] == cut(n(i[0]).wrapping_mul(n(i[1])).wrapping_add(n(i[2])), bits)
+            }));
+            out.push(Row::new(format!("mad.hi.{ty}"), "$d, $a, $b, $c", &format!("{c}{c}{c}>{c}"), &inputs, move |i, g| {
+                g[0] == cut(high(i[0], i[1]) + n(i[2]), bits)
+            }));
+            out.push(Row::new(format!("sad.{ty}"), "$d, $a, $b, $c", &format!("{c}{c}{c}>{c}"), &inputs, move |i, g| {
+                g[0] == cut((n(i[0]) - n(i[1])).abs() + n(i[2]), bits)
+            }));
+            if bits < 64 {
+                let w = class_of(2 * bits);
+                out.push(Row::new(format!("mul.wide.{ty}"), "$d, $a, $b", &format!("{c}{c}>{w}"), &inputs, move |i, g| {
+                    g[0] == cut(n(i[0]) * n(i[1]), 2 * bits)
+                }));
+                let sums = values(2 * bits);
+                out.push(Row::new(
+                    format!("mad.wide.{ty}"),
+                    "$d, $a, $b, $c",
+                    &format!("{c}{c}{w}>{w}"),
+                    &sums,
+                    move |i, g| g[0] == cut(n(i[0]) * n(i[1]) + number(i[2], 2 * bits, signed), 2 * bits),
+                ));
+            }
+            if bits == 32 {
+                for (part, shift) in [("lo", 0), ("hi", 16)] {
+                    let low = move |v: u64| number(v, 24, signed);
+                    out.push(Row::new(format!("mul24.{part}.{ty}"), "$d, $a, $b", "rr>r", &inputs, move |i, g| {
+                        g[0] == cut(low(i[0]) * low(i[1]) >> shift, 32)
+                    }));
+                    out.push(Row::new(format!("mad24.{part}.{ty}"), "$d, $a, $b, $c", "rrr>r", &inputs, move |i, g| {
+                        g[0] == cut((low(i[0]) * low(i[1]) >> shift) + n(i[2]), 32)
+                    }));
+                }
+            }
+            if !signed {
+                continue;
+            }
+            for (op, f) in [("abs", (|v| v.abs()) as fn(i128) -> i128), ("neg", |v| -v)] {
+                out.push(Row::new(format!("{op}.{ty}"), "$d, $a", &format!("{c}>{c}"), &inputs, move |i, g| {
+                    g[0] == cut(f(n(i[0])), bits)
+                }));
+            }
+            if bits == 32 {
+                let clamp = move |v: i128| cut(v.clamp(limits.0, limits.1), 32);
+                out.push(Row::new("add.sat.s32", "$d, $a, $b", "rr>r", &inputs, move |i, g| g[0] == clamp(n(i[0]) + n(i[1]))));
+                out.push(Row::new("sub.sat.s32", "$d, $a, $b", "rr>r", &inputs, move |i, g| g[0] == clamp(n(i[0]) - n(i[1]))));
+                out.push(Row::new("mad.hi.sat.s32", "$d, $a, $b, $c", "rrr>r", &inputs, move |i, g| {
+                    g[0] == clamp(high(i[0], i[1]) + n(i[2]))
+                }));
+                out.push(Row::new("mad24.hi.sat.s32", "$d, $a, $b, $c", "rrr>r", &inputs, move |i, g| {
+                    g[0] == clamp((number(i[0], 24, true) * number(i[1], 24, true) >> 16) + n(i[2]))
+                }));
+                out.push(Row::new("min.relu.s32", "$d, $a, $b", "rr>r", &inputs, move |i, g| {
+                    g[0] == cut(n(i[0]).min(n(i[1])).max(0), 32)
+                }));
+                out.push(Row::new("max.relu.s32", "$d, $a, $b", "rr>r", &inputs, move |i, g| {
+                    g[0] == cut(n(i[0]).max(n(i[1])).max(0), 32)
+                }));
+            }
+        }
+    }
+    out.extend(carries());
+    out.extend(products_of_bytes());
+    out.extend(pairs());
+    out
+}
+
+/// Chains through the carry flag: the second instruction of each shows it.
+fn carries() -> Vec<Row> {
+    let mut out = Vec::new();
+    for bits in [32, 64] {
+        let (inputs, c) = (values(bits), class_of(bits));
+        for letter in ["u", "s"] {
+            let ty = format!("{letter}{bits}");
+            let classes = format!("{c}{c}{c}{c}>{c}{c}");
+            let wide = move |low: u64, high: u64| u128::from(low & mask(bits)) | u128::from(high & mask(bits)) << bits;
+            let halves = move |v: u128| [v as u64 & mask(bits), (v >> bits) as u64 & mask(bits)];
+            // (b:a) ± (s:c).
+            for (first, second, sub) in [("add.cc", "addc", false), ("sub.cc", "subc", true)] {
+                let op = format!("{first}.{ty} $d, $a, $c; {second}.{ty}");
+                out.push(Row::new(op, "$e, $b, $s", &classes, &inputs, move |i, g| {
+                    let (x, y) = (wide(i[0], i[1]), wide(i[2], i[3]));
+                    g == halves(if sub { x.wrapping_sub(y) } else { x.wrapping_add(y) })
+                }));
+                // A third word gets the carry out of the second.
+                let op = format!("{first}.{ty} $d, $a, $c; {second}.cc.{ty} $d, $b, $s; {second}.{ty}");
+                out.push(Row::new(op, "$e, $a, 0", &classes, &inputs, move |i, g| {
+                    let (x, y) = (wide(i[0], i[1]), wide(i[2], i[3]));
+                    let full = 1u128.checked_shl(2 * bits).unwrap_or(0);
+                    let carry = match (sub, bits) {
+                        (true, _) => x < y,
+                        (false, 64) => x.checked_add(y).is_none(),
+                        _ => x + y >= full,
+                    };
+                    let a = i128::from(i[0] & mask(bits));
+                    let step = i128::from(carry);
+                    g[1] == cut(if sub { a - step } else { a + step }, bits)
+                }));
+            }
+            let signed = letter == "s";
+            // a × b + (s:c), low half then high half.
+            let op = format!("mad.lo.cc.{ty} $d, $a, $b, $c; madc.hi.{ty}");
+            out.push(Row::new(op, "$e, $a, $b, $s", &classes, &inputs, move |i, g| {
+                let product = if bits == 64 && !signed {
+                    u128::from(i[0]) * u128::from(i[1])
+                } else {
+                    (number(i[0], bits, signed) * number(i[1], bits, signed)) as u128
+                };
+                g == halves(product.wrapping_add(wide(i[2], i[3])))
+            }));
+            let op = format!("add.cc.{ty} $d, $a, $b; madc.lo.cc.{ty} $d, $a, $b, $c; madc.hi.cc.{ty}");
+            out.push(Row::new(op, "$e, $a, $b, $s", &classes, &inputs, move |i, g| {
+                let carry = u128::from(u128::from(i[0] & mask(bits)) + u128::from(i[1] & mask(bits)) > u128::from(mask(bits)));
+                let product = if bits == 64 && !signed {
+                    u128::from(i[0]) * u128::from(i[1])
+                } else {
+                    (number(i[0], bits, signed) * number(i[1], bits, signed)) as u128
+                };
+                g == halves(product.wrapping_add(wide(i[2], i[3])).wrapping_add(carry))
+            }));
+            let op = format!("mad.hi.cc.{ty} $d, $a, $b, $c; addc.{ty}");
+            out.push(Row::new(op, "$e, 0, 0", &classes, &inputs, move |i, g| {
+                let high = if bits == 64 && !signed {
+                    (u128::from(i[0]) * u128::from(i[1]) >> 64) as u64
+                } else {
+                    cut(number(i[0], bits, signed) * number(i[1], bits, signed) >> bits, bits)
+                };
+                let sum = u128::from(high) + u128::from(i[2] & mask(bits));
+                g == [sum as u64 & mask(bits), (sum >> bits) as u64]
+            }));
+            let op = format!("add.cc.{ty} $d, $a, $b; madc.lo.{ty}");
+            out.push(Row::new(op, "$e, $a, $b, $c", &classes, &inputs, move |i, g| {
+                let sum = u128::from(i[0] & mask(bits)) + u128::from(i[1] & mask(bits));
+                let carry = (sum >> bits) as u64;
+                g[1] == i[0].wrapping_mul(i[1]).wrapping_add(i[2]).wrapping_add(carry) & mask(bits)
+            }));
+        }
+    }
+    out
+}
+
+fn products_of_bytes() -> Vec<Row> {
+    let mut out = Vec::new();
+    let inputs = values(32);
+    for (sa, sb) in [(false, false), (false, true), (true, false), (true, true)] {
+        let ty = |s| if s { "s32" } else { "u32" };
+        out.push(Row::new(format!("dp4a.{}.{}", ty(sa), ty(sb)), "$d, $a, $b, $c", "rrr>r", &inputs, move |i, g| {
+            let sum: i128 = (0..4).map(|k| number(i[0] >> (8 * k), 8, sa) * number(i[1] >> (8 * k), 8, sb)).sum();
+            g[0] == cut(sum + i128::from(i[2]), 32)
+        }));
+        for (part, from) in [("lo", 0), ("hi", 16)] {
+            let op = format!("dp2a.{part}.{}.{}", ty(sa), ty(sb));
+            out.push(Row::new(op, "$d, $a, $b, $c", "rrr>r", &inputs, move |i, g| {
+                let sum: i128 =
+                    (0..2).map(|k| number(i[0] >> (16 * k), 16, sa) * number(i[1] >> (from + 8 * k), 8, sb)).sum();
+                g[0] == cut(sum + i128::from(i[2]), 32)
+            }));
+        }
+    }
+    out
+}
+
+/// Two 16-bit integers in a register.
+fn pairs() -> Vec<Row> {
+    let inputs = values(32);
+    let mut out = Vec::new();
+    type Two = fn(i128, i128) -> i128;
+    let table: &[(&str, bool, Two)] = &[
+        ("add.u16x2", false, |a, b| a + b),
+        ("add.s16x2", true, |a, b| a + b),
+        ("min.u16x2", false, i128::min),
+        ("max.u16x2", false, i128::max),
+        ("min.s16x2", true, i128::min),
+        ("max.s16x2", true, i128::max),
+        ("min.relu.s16x2", true, |a, b| a.min(b).max(0)),
+        ("max.relu.s16x2", true, |a, b| a.max(b).max(0)),
+    ];
+    for (op, signed, f) in table {
+        let (signed, f) = (*signed, *f);
+        out.push(Row::new(*op, "$d, $a, $b", "rr>r", &inputs, move |i, g| {
+            (0..2).all(|k| {
+                let n = |v: u64| number(v >> (16 * k), 16, signed);
+                g[0] >> (16 * k) & 0xffff == cut(f(n(i[0]), n(i[1])), 16)
+            })
         }));
     }
     out
 }
 
-type Row32 = (&'static str, fn(u32, u32, u32) -> u32);
-
-#[test]
-fn integers_of_32_bits() {
-    let rows: &[Row32] = &[
-        ("add.u32 $d, $a, $b;", |a, b, _| a.wrapping_add(b)),
-        ("add.sat.s32 $d, $a, $b;", |a, b, _| {
-            (i64::from(a as i32) + i64::from(b as i32)).clamp(-1 << 31, (1 << 31) - 1) as u32
-        }),
-        ("sub.sat.s32 $d, $a, $b;", |a, b, _| {
-            (i64::from(a as i32) - i64::from(b as i32)).clamp(-1 << 31, (1 << 31) - 1) as u32
-        }),
-        ("mul.lo.s32 $d, $a, $b;", |a, b, _| (i64::from(a as i32) * i64::from(b as i32)) as u32),
-        ("mul.hi.s32 $d, $a, $b;", |a, b, _| ((i64::from(a as i32) * i64::from(b as i32)) >> 32) as u32),
-        ("mul.hi.u32 $d, $a, $b;", |a, b, _| ((u64::from(a) * u64::from(b)) >> 32) as u32),
-        ("mad.lo.u32 $d, $a, $b, $c;", |a, b, c| (u64::from(a) * u64::from(b) + u64::from(c)) as u32),
-        ("mad.hi.sat.s32 $d, $a, $b, $c;", |a, b, c| {
-            (((i64::from(a as i32) * i64::from(b as i32)) >> 32) + i64::from(c as i32)).clamp(-1 << 31, (1 << 31) - 1)
-                as u32
-        }),
-        ("mul24.lo.s32 $d, $a, $b;", |a, b, _| {
-            let low = |v: u32| i64::from((v << 8) as i32 >> 8);
-            (low(a) * low(b)) as u32
-        }),
-        ("mul24.hi.u32 $d, $a, $b;", |a, b, _| ((u64::from(a & 0xff_ffff) * u64::from(b & 0xff_ffff)) >> 16) as u32),
-        ("sad.s32 $d, $a, $b, $c;", |a, b, c| {
-            c.wrapping_add((i64::from(a as i32) - i64::from(b as i32)).unsigned_abs() as u32)
-        }),
-        ("sad.u32 $d, $a, $b, $c;", |a, b, c| c.wrapping_add(a.abs_diff(b))),
-        ("min.s32 $d, $a, $b;", |a, b, _| (a as i32).min(b as i32) as u32),
-        ("max.u32 $d, $a, $b;", |a, b, _| if a > b { a } else { b }),
-        ("abs.s32 $d, $a;", |a, _, _| if a >> 31 == 1 { 0u32.wrapping_sub(a) } else { a }),
-        ("neg.s32 $d, $a;", |a, _, _| 0u32.wrapping_sub(a)),
-        ("and.b32 $d, $a, $b;", |a, b, _| a & b),
-        ("xor.b32 $d, $a, $b;", |a, b, _| a ^ b),
-        ("not.b32 $d, $a;", |a, _, _| !a),
-        ("cnot.b32 $d, $a;", |a, _, _| u32::from(a == 0)),
-        ("lop3.b32 $d, $a, $b, $c, 0x96;", |a, b, c| a ^ b ^ c),
-        ("lop3.b32 $d, $a, $b, $c, 0xe8;", |a, b, c| (a & b) | (a & c) | (b & c)),
-        ("lop3.b32 $d, $a, $b, $c, 0xca;", |a, b, c| (a & b) | (!a & c)),
-        ("shl.b32 $d, $a, $b;", |a, b, _| (u128::from(a) << b.min(64)) as u32),
-        ("shr.u32 $d, $a, $b;", |a, b, _| (u64::from(a) >> b.min(63)) as u32),
-        ("shr.s32 $d, $a, $b;", |a, b, _| (i64::from(a as i32) >> b.min(63)) as u32),
-        ("shf.l.wrap.b32 $d, $a, $b, $c;", |a, b, c| ((u64::from(b) << 32 | u64::from(a)) << (c % 32) >> 32) as u32),
-        ("shf.r.clamp.b32 $d, $a, $b, $c;", |a, b, c| ((u64::from(b) << 32 | u64::from(a)) >> c.min(32)) as u32),
-        ("popc.b32 $d, $a;", |a, _, _| (0..32).map(|k| a >> k & 1).sum()),
-        ("clz.b32 $d, $a;", |a, _, _| (0..32).take_while(|k| a >> (31 - k) & 1 == 0).count() as u32),
-        ("brev.b32 $d, $a;", |a, _, _| (0..32).fold(0, |v, k| v << 1 | (a >> k & 1))),
-        ("bfind.u32 $d, $a;", |a, _, _| (0..32).rev().find(|k| a >> k & 1 == 1).unwrap_or(u32::MAX)),
-        ("bfind.shiftamt.u32 $d, $a;", |a, _, _| (0..32).rev().find(|k| a >> k & 1 == 1).map_or(u32::MAX, |k| 31 - k)),
-        ("bfe.u32 $d, $a, $b, $c;", |a, b, c| {
-            let (pos, len) = (b & 255, c & 255);
-            (0..len.min(32)).fold(0, |v, k| v | if pos + k < 32 { a >> (pos + k) & 1 } else { 0 } << k)
-        }),
-        ("bfe.s32 $d, $a, $b, $c;", |a, b, c| {
-            let (pos, len) = (b & 255, c & 255);
-            let bit = |k: u32| if k < 32 { a >> k & 1 } else { a >> 31 };
-            if len == 0 {
-                return 0;
-            }
-            let sign = bit((pos + len - 1).min(31));
-            (0..32).fold(0, |v, k| v | if k < len && pos + k < 32 { bit(pos + k) } else { sign } << k)
-        }),
-        ("bfi.b32 $d, $a, $b, $c, 9;", |a, b, c| {
-            let pos = c & 255;
-            (0..32).fold(0, |v, k| v | if k >= pos && k < pos + 9 { a >> (k - pos) & 1 } else { b >> k & 1 } << k)
-        }),
-        ("prmt.b32 $d, $a, $b, $c;", |a, b, c| {
-            (0..4).fold(0, |v, k| {
-                let s = c >> (4 * k) & 15;
-                let byte = (u64::from(b) << 32 | u64::from(a)) >> (8 * (s & 7)) & 255;
-                let byte = if s & 8 != 0 { if byte & 128 != 0 { 255 } else { 0 } } else { byte };
-                v | (byte as u32) << (8 * k)
-            })
-        }),
-        ("dp4a.u32.s32 $d, $a, $b, $c;", |a, b, c| {
-            (0..4).fold(c, |s, k| {
-                let (x, y) = (i32::from((a >> (8 * k)) as u8), i32::from((b >> (8 * k)) as i8));
-                s.wrapping_add((x * y) as u32)
-            })
-        }),
-        ("dp2a.hi.s32.u32 $d, $a, $b, $c;", |a, b, c| {
-            (0..2).fold(c, |s, k| {
-                let (x, y) = (i32::from((a >> (16 * k)) as i16), i32::from((b >> (16 + 8 * k)) as u8));
-                s.wrapping_add((x * y) as u32)
-            })
-        }),
-        ("setp.lt.s32 %p1, $a, $b; selp.b32 $d, $a, $c, %p1;", |a, b, c| if (a as i32) < b as i32 { a } else { c }),
-        ("setp.hi.and.u32 %p1|%p2, $a, $b, %p7; selp.b32 $d, 1, 2, %p1;", |_, _, _| 2),
-        ("set.ge.u32.u32 $d, $a, $b;", |a, b, _| if a >= b { u32::MAX } else { 0 }),
-        ("slct.u32.s32 $d, $a, $b, $c;", |a, b, c| if c >> 31 == 0 { a } else { b }),
-        ("cvt.s32.s8 $d, $a;", |a, _, _| i32::from(a as i8) as u32),
-    ];
-    let input = triples(false);
-    for (text, reference) in rows {
-        let got = apply(text, &input, [false; 4]);
-        for (t, g) in input.iter().zip(got) {
-            let [a, b, c] = t.map(|v| v as u32);
-            assert_eq!(g as u32, reference(a, b, c), "{text} on {a:#x}, {b:#x}, {c:#x}");
-        }
-    }
+fn bit(v: u64, k: u64) -> u64 {
+    if k < 64 { v >> k & 1 } else { 0 }
 }
 
-/// Directed rounding of f32 results against the exact value in f64, and all 16-bit patterns through conversions.
-#[test]
-fn floats() {
-    let values: Vec<u32> = [
-        0.0f32,
-        -0.0,
-        1.0,
-        -1.0,
-        1.5,
-        0.1,
-        -0.3,
-        3.0e38,
-        -3.0e38,
-        1e-38,
-        1e-45,
-        -1e-45,
-        16_777_215.0,
-        1e10,
-        f32::INFINITY,
-    ]
-    .iter()
-    .map(|v| v.to_bits())
-    .collect();
-    let mut input = Vec::new();
-    for a in &values {
-        for b in &values {
-            input.push([u64::from(*a), u64::from(*b), 0]);
+fn logic() -> Vec<Row> {
+    let mut out = Vec::new();
+    for bits in [16, 32, 64] {
+        let (inputs, fields, c) = (values(bits), mixed(bits), class_of(bits));
+        let n = u64::from(bits);
+        type Two = fn(u64, u64) -> u64;
+        for (op, f) in [("and", (|a, b| a & b) as Two), ("or", |a, b| a | b), ("xor", |a, b| a ^ b)] {
+            out.push(Row::new(format!("{op}.b{bits}"), "$d, $a, $b", &format!("{c}{c}>{c}"), &inputs, move |i, g| {
+                g[0] == f(i[0], i[1]) & mask(bits)
+            }));
+        }
+        out.push(Row::new(format!("not.b{bits}"), "$d, $a", &format!("{c}>{c}"), &inputs, move |i, g| {
+            g[0] == !i[0] & mask(bits)
+        }));
+        out.push(Row::new(format!("cnot.b{bits}"), "$d, $a", &format!("{c}>{c}"), &inputs, move |i, g| {
+            g[0] == u64::from(i[0] & mask(bits) == 0)
+        }));
+        let classes = format!("{c}r>{c}");
+        out.push(Row::new(format!("shl.b{bits}"), "$d, $a, $b", &classes, &fields, move |i, g| {
+            (0..n).all(|k| bit(g[0], k) == if k >= i[1] { bit(i[0], k - i[1]) } else { 0 })
+        }));
+        for (ty, signed) in [("b", false), ("u", false), ("s", true)] {
+            out.push(Row::new(format!("shr.{ty}{bits}"), "$d, $a, $b", &classes, &fields, move |i, g| {
+                let fill = if signed { bit(i[0], n - 1) } else { 0 };
+                (0..n).all(|k| bit(g[0], k) == if k + i[1] < n { bit(i[0], k + i[1]) } else { fill })
+            }));
+        }
+        if bits == 16 {
+            continue;
+        }
+        let to_word = format!("{c}>r");
+        out.push(Row::new(format!("popc.b{bits}"), "$d, $a", &to_word, &inputs, move |i, g| {
+            g[0] == (0..n).map(|k| bit(i[0], k)).sum::<u64>()
+        }));
+        out.push(Row::new(format!("clz.b{bits}"), "$d, $a", &to_word, &inputs, move |i, g| {
+            g[0] == (0..n).rev().take_while(|k| bit(i[0], *k) == 0).count() as u64
+        }));
+        out.push(Row::new(format!("brev.b{bits}"), "$d, $a", &format!("{c}>{c}"), &inputs, move |i, g| {
+            (0..n).all(|k| bit(g[0], k) == bit(i[0], n - 1 - k))
+        }));
+        for (ty, signed) in [("u", false), ("s", true)] {
+            for amount in [false, true] {
+                let op = format!("bfind.{}{ty}{bits}", if amount { "shiftamt." } else { "" });
+                out.push(Row::new(op, "$d, $a", &to_word, &inputs, move |i, g| {
+                    let sign = if signed { bit(i[0], n - 1) } else { 0 };
+                    let found = (0..n).rev().find(|k| bit(i[0], *k) != sign);
+                    g[0] == found.map_or(0xffff_ffff, |k| if amount { n - 1 - k } else { k })
+                }));
+            }
+            out.push(Row::new(format!("bfe.{ty}{bits}"), "$d, $a, $b, $c", &format!("{c}rr>{c}"), &fields, move |i, g| {
+                let (pos, len) = (i[1] & 255, i[2] & 255);
+                let sign = if !signed || len == 0 { 0 } else { bit(i[0], (pos + len - 1).min(n - 1)) };
+                (0..n).all(|k| bit(g[0], k) == if k < len && pos + k < n { bit(i[0], pos + k) } else { sign })
+            }));
+        }
+        out.push(Row::new(format!("bfi.b{bits}"), "$d, $a, $s, $b, $c", &format!("{c}rr{c}>{c}"), &fields, move |i, g| {
+            let (pos, len) = (i[1] & 255, i[2] & 255);
+            (0..n).all(|k| bit(g[0], k) == if k >= pos && k < pos + len { bit(i[0], k - pos) } else { bit(i[3], k) })
+        }));
+    }
+    let (words, fields) = (values(32), mixed(32));
+    for table in 0..256u64 {
+        out.push(Row::new("lop3.b32", &format!("$d, $a, $b, $c, {table}"), "rrr>r", &words, move |i, g| {
+            (0..32).all(|k| bit(g[0], k) == bit(table, bit(i[0], k) << 2 | bit(i[1], k) << 1 | bit(i[2], k)))
+        }));
+    }
+    for (boolean, and) in [("and", true), ("or", false)] {
+        let op = format!("lop3.{boolean}.b32");
+        out.push(Row::new(op, "$d|$e, $a, $b, $c, 0x96, $s", "rrrp>rp", &words, move |i, g| {
+            let v = (i[0] ^ i[1] ^ i[2]) & mask(32);
+            let (p, q) = (v != 0, i[3] & mask(32) != 0);
+            g == [v, u64::from(if and { p && q } else { p || q })]
+        }));
+    }
+    for (direction, left) in [("l", true), ("r", false)] {
+        for (mode, wrap) in [("wrap", true), ("clamp", false)] {
+            out.push(Row::new(format!("shf.{direction}.{mode}.b32"), "$d, $a, $s, $b", "rrrr>r", &fields, move |i, g| {
+                let n = if wrap { i[1] & 31 } else { i[1].min(32) };
+                let both = i[0] | i[3] << 32;
+                (0..32u64).all(|k| {
+                    let from = if left { (k + 32).checked_sub(n) } else { Some(k + n) };
+                    bit(g[0], k) == from.map_or(0, |k| bit(both, k))
+                })
+            }));
         }
     }
-    for (op, exact) in [("mul", (|a, b| a * b) as fn(f64, f64) -> f64), ("add", |a, b| a + b)] {
-        for mode in ["rz", "rm", "rp"] {
-            let got = apply(&format!("{op}.{mode}.f32 $d, $a, $b;"), &input, [false; 4]);
-            for (t, g) in input.iter().zip(got) {
-                let [a, b] = [t[0], t[1]].map(|v| f64::from(f32::from_bits(v as u32)));
-                let (want, got) = (exact(a, b), f64::from(f32::from_bits(g as u32)));
-                // Sums of values far apart are not exact in f64; their direction still is.
-                let up = f64::from(f32::from_bits(g as u32).next_up());
-                let down = f64::from(f32::from_bits(g as u32).next_down());
-                let fine = match mode {
-                    _ if want.is_nan() => got.is_nan(),
-                    "rm" => got <= want && (up >= want || want.is_infinite()),
-                    "rp" => got >= want && (down <= want || want.is_infinite()),
-                    _ => got.abs() <= want.abs() && (if want > 0.0 { up >= want } else { down <= want }),
+    for (mode, wrap) in [("wrap", true), ("clamp", false)] {
+        out.push(Row::new(format!("bmsk.{mode}.b32"), "$d, $b, $c", "rrr>r", &fields, move |i, g| {
+            let (pos, len) = if wrap { (i[1] & 31, i[2] & 31) } else { (i[1].min(32), i[2].min(32)) };
+            (0..32).all(|k| bit(g[0], k) == u64::from(k >= pos && k < pos + len))
+        }));
+        for (ty, signed) in [("u32", false), ("s32", true)] {
+            out.push(Row::new(format!("szext.{mode}.{ty}"), "$d, $a, $b", "rr>r", &fields, move |i, g| {
+                let n = if wrap { i[1] & 31 } else { i[1].min(32) };
+                let sign = if signed && n > 0 { bit(i[0], n - 1) } else { 0 };
+                (0..32).all(|k| bit(g[0], k) == if k < n { bit(i[0], k) } else { sign })
+            }));
+        }
+    }
+    for (op, f) in [
+        ("and.pred", (|a, b| a & b) as fn(bool, bool) -> bool),
+        ("or.pred", |a, b| a | b),
+        ("xor.pred", |a, b| a ^ b),
+    ] {
+        let small = Arc::new((0..4).map(|k| [k & 1, k >> 1, 0, 0]).collect::<Vec<_>>());
+        out.push(Row::new(op, "$d, $a, $b", "pp>p", &small, move |i, g| g[0] == u64::from(f(i[0] != 0, i[1] != 0))));
+    }
+    let one = Arc::new(vec![[0, 0, 0, 0], [1, 0, 0, 0]]);
+    out.push(Row::new("not.pred", "$d, $a", "p>p", &one, |i, g| g[0] == 1 - i[0]));
+    let bits = Arc::new((0..2_000u64).map(|k| [k.wrapping_mul(0x9e37_79b9) & mask(32), k % 34, ((k * 7) % 67).wrapping_sub(33) & mask(32), 0]).collect::<Vec<_>>());
+    out.push(Row::new("fns.b32", "$d, $a, $b, $c", "rrr>r", &bits, |i, g| {
+        // The n-th set bit from a base upwards, or downwards for negative n; n = 0 is the base itself.
+        let base = i[1];
+        let n = i64::from(i[2] as u32 as i32);
+        if base > 31 {
+            return true;
+        }
+        let (mut position, mut found) = (base as i64, None);
+        if n == 0 {
+            found = (bit(i[0], base) == 1).then_some(base);
+        } else {
+            let mut count = n.abs();
+            while (0..32).contains(&position) {
+                if bit(i[0], position as u64) == 1 {
+                    count -= 1;
+                    if count == 0 {
+                        found = Some(position as u64);
+                        break;
+                    }
+                }
+                position += n.signum();
+            }
+        }
+        g[0] == found.unwrap_or(0xffff_ffff)
+    }));
+    out
+}
+
+fn moves() -> Vec<Row> {
+    let mut out = Vec::new();
+    for ty in ["b16", "u16", "s16", "b32", "u32", "s32", "f32", "b64", "u64", "s64", "f64"] {
+        let bits: u32 = ty[1..].parse().expect("a width");
+        let (inputs, c) = (values(bits), class_of(bits));
+        out.push(Row::new(format!("mov.{ty}"), "$d, $a", &format!("{c}>{c}"), &inputs, |i, g| g[0] == i[0]));
+        out.push(Row::new(format!("selp.{ty}"), "$d, $a, $b, $c", &format!("{c}{c}p>{c}"), &inputs, |i, g| {
+            g[0] == if i[2] & mask(32) != 0 { i[0] } else { i[1] }
+        }));
+    }
+    let one = Arc::new(vec![[0, 0, 0, 0], [1, 0, 0, 0]]);
+    out.push(Row::new("mov.pred", "$d, $a", "p>p", &one, |i, g| g[0] == i[0]));
+    let words = values(32);
+    for (mode, kind) in [("", 0), ("f4e", 1), ("b4e", 2), ("rc8", 3), ("ecl", 4), ("ecr", 5), ("rc16", 6)] {
+        let op = if mode.is_empty() { "prmt.b32".to_string() } else { format!("prmt.b32.{mode}") };
+        out.push(Row::new(op, "$d, $a, $b, $c", "rrr>r", &words, move |i, g| {
+            let both = i[0] & mask(32) | i[1] << 32;
+            let c = i[2] & 3;
+            (0..4).all(|k| {
+                let s = match kind {
+                    0 => i[2] >> (4 * k) & 15,
+                    1 => (c + k) & 7,
+                    2 => c.wrapping_sub(k) & 7,
+                    3 => c,
+                    4 => k.max(c),
+                    5 => k.min(c),
+                    _ => k & 1 | (c & 1) << 1,
                 };
-                assert!(fine, "{op}.{mode} of {a} and {b}: {got}, exactly {want}");
-            }
-        }
+                let byte = both >> (8 * (s & 7)) & 255;
+                let want = if kind == 0 && s & 8 != 0 { 255 * (byte >> 7) } else { byte };
+                g[0] >> (8 * k) & 255 == want
+            })
+        }));
     }
-    let all: Vec<[u64; 3]> = (0..65_536).map(|v| [v, 0, 0]).collect();
-    let widened = apply("cvt.u16.u32 %h1, $a; cvt.f32.f16 $d, %h1;", &all, [false; 4]);
-    for (t, g) in all.iter().zip(&widened) {
-        let h = t[0] as u16;
-        let (e, m) = (i32::from(h >> 10 & 31), f64::from(h & 1023));
-        let v = match e {
-            31 if m == 0.0 => f64::INFINITY,
-            31 => f64::NAN,
-            0 => m * f64::powi(2.0, -24),
-            _ => (1024.0 + m) * f64::powi(2.0, e - 25),
-        };
-        let (want, got) = (if h >> 15 == 1 { -v } else { v }, f64::from(f32::from_bits(*g as u32)));
-        assert!(want.to_bits() == got.to_bits() || (want.is_nan() && got.is_nan()), "{h:#x}: {got}, not {want}");
-    }
-    let wide: Vec<[u64; 3]> = widened.iter().map(|v| [*v, 0, 0]).collect();
-    let back = apply("cvt.rn.f16.f32 %h1, $a; cvt.u32.u16 $d, %h1;", &wide, [false; 4]);
-    for (t, g) in all.iter().zip(back) {
-        let nan = t[0] & 0x7fff > 0x7c00;
-        assert_eq!(g, if nan { 0x7fff } else { t[0] });
-    }
+    // Packing and unpacking vectors.
+    out.push(Row::new("mov.b32", "$d, {$a, $b}", "hh>r", &words, |i, g| g[0] == i[0] & 0xffff | (i[1] & 0xffff) << 16));
+    out.push(Row::new("mov.b64", "$d, {$a, $b}", "rr>d", &words, |i, g| g[0] == i[0] & mask(32) | i[1] << 32));
+    out.push(Row::new("mov.b64", "$d, {$a, $b, $c, $s}", "hhhh>d", &words, |i, g| {
+        (0..4).all(|k| g[0] >> (16 * k) & 0xffff == i[k] & 0xffff)
+    }));
+    out.push(Row::new("mov.b32", "{$d, $e}, $a", "r>hh", &words, |i, g| g == [i[0] & 0xffff, i[0] >> 16 & 0xffff]));
+    let longs = values(64);
+    out.push(Row::new("mov.b64", "{$d, $e}, $a", "d>rr", &longs, |i, g| g == [i[0] & mask(32), i[0] >> 32]));
+    out
 }
 
-type Row64 = (&'static str, fn(u64, u64, u64) -> u64);
+pub fn rows() -> Vec<Row> {
+    let mut out = arithmetic();
+    out.extend(logic());
+    out.extend(moves());
+    out
+}
 
 #[test]
-fn integers_of_64_bits() {
-    let rows: &[Row64] = &[
-        ("add.u64 $d, $a, $b;", |a, b, _| (u128::from(a) + u128::from(b)) as u64),
-        ("mul.hi.u64 $d, $a, $b;", |a, b, _| ((u128::from(a) * u128::from(b)) >> 64) as u64),
-        ("mul.hi.s64 $d, $a, $b;", |a, b, _| ((i128::from(a as i64) * i128::from(b as i64)) >> 64) as u64),
-        ("mad.lo.s64 $d, $a, $b, $c;", |a, b, c| {
-            (i128::from(a as i64) * i128::from(b as i64) + i128::from(c as i64)) as u64
-        }),
-        ("min.s64 $d, $a, $b;", |a, b, _| if (a as i64) < b as i64 { a } else { b }),
-        ("add.cc.u64 $d, $a, $b; addc.u64 $d, $c, 0;", |a, b, c| c.wrapping_add(u64::from(a.checked_add(b).is_none()))),
-        ("sub.cc.u64 $d, $a, $b; subc.u64 $d, $c, 0;", |a, b, c| c.wrapping_sub(u64::from(a < b))),
-        ("brev.b64 $d, $a;", |a, _, _| (0..64).fold(0, |v, k| v << 1 | (a >> k & 1))),
-    ];
-    let input = triples(true);
-    for (text, reference) in rows {
-        let got = apply(text, &input, [true; 4]);
-        for (t, g) in input.iter().zip(got) {
-            let [a, b, c] = *t;
-            assert_eq!(g, reference(a, b, c), "{text} on {a:#x}, {b:#x}, {c:#x}");
-        }
-    }
+fn integers() {
+    super::harness::check(arithmetic());
+}
+
+#[test]
+fn bits() {
+    super::harness::check(logic());
+}
+
+#[test]
+fn registers() {
+    super::harness::check(moves());
 }
