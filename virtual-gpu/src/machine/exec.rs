@@ -182,6 +182,10 @@ pub struct Worker {
     pub conflicts: Vec<u64>,
     /// Traffic counters.
     pub traffic: super::counters::Traffic,
+    /// Room for matrix operands.
+    pub scratch: Option<Box<super::ops::Scratch>>,
+    /// Traffic of address patterns that instructions used last.
+    pub patterns: super::ops::Patterns,
     /// State of the generator that picks schedules.
     pub random: u64,
 }
@@ -289,6 +293,12 @@ impl<'c> Cx<'c> {
         self.bases[(offset & 1) as usize].wrapping_add(offset as usize)
     }
 
+    /// The instruction's operand list.
+    #[inline(always)]
+    pub fn list(&self, i: &Instr) -> &'c [u32] {
+        &self.launch.code.lists[i.list as usize..][..i.count as usize]
+    }
+
     /// Entry `k` of the instruction's operand list.
     #[inline(always)]
     pub fn listed(&self, i: &Instr, k: usize) -> u32 {
@@ -312,7 +322,21 @@ impl<'c> Cx<'c> {
     /// All lanes of a register.
     #[inline(always)]
     pub fn lanes<T: super::lanes::Lane>(&self, offset: u32) -> [T; 32] {
-        std::array::from_fn(|l| self.lane(offset, l))
+        let p = self.slot(offset);
+        let mut out = [T::ZERO; 32];
+        // A plain loop: `from_fn` does not vectorise.
+        for (l, o) in out.iter_mut().enumerate() {
+            // SAFETY: the decoder gives slots of the operand's width.
+            *o = unsafe { T::get(p, l) };
+        }
+        out
+    }
+
+    /// All lanes of a 32-bit register in place.
+    #[inline(always)]
+    pub fn lanes_ref(&self, offset: u32) -> &[u32; 32] {
+        // SAFETY: the decoder gives slots of the operand's width; they are written through `&mut self` only.
+        unsafe { &*self.slot(offset).cast::<[u32; 32]>() }
     }
 
     /// Writes the lanes of `mask` of a register.
@@ -577,7 +601,7 @@ impl<'c> Cx<'c> {
             let mask = self.mask & (self.mask_of(i.guard) ^ i.guard_flip);
             let count = &mut self.worker.counts[self.pc as usize];
             count.0 += 1;
-            count.1 += u64::from(mask.count_ones());
+            count.1 += if mask == u32::MAX { 32 } else { u64::from(mask.count_ones()) };
             if TAINT && let Err(()) = super::taint::before(self, i, mask) {
                 return Flow::Fault;
             }

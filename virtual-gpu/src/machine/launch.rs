@@ -462,6 +462,8 @@ fn work(
         conflicts: vec![0; n],
         generation: 0,
         traffic: Default::default(),
+        scratch: None,
+        patterns: super::ops::Patterns::new(n),
         random: launch.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
     };
     let lock = || queue.lock().unwrap_or_else(PoisonError::into_inner);

@@ -109,6 +109,12 @@ impl Objects {
         }
     }
 
+    /// Whether one of 16 bytes from a multiple of 16 on is in flight.
+    #[inline(always)]
+    pub fn flying_words(&self, at: u32) -> bool {
+        self.flight.get((at / 64) as usize).is_some_and(|w| w >> (at % 64) & 0xffff != 0)
+    }
+
     /// Whether one of the bytes is in flight.
     pub fn flying(&self, at: u32, bytes: u32) -> bool {
         self.in_flight != 0 && any_bit(&self.flight, at, bytes)

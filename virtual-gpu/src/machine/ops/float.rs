@@ -9,7 +9,9 @@ use crate::ptx::Ty;
 /// The NaN that single-precision instructions return.
 #[inline(always)]
 pub fn canon(v: f32) -> f32 {
-    if v.is_nan() { f32::from_bits(0x7fff_ffff) } else { v }
+    // On bits: which NaN a comparison of floats selects may be optimised away.
+    let bits = v.to_bits();
+    f32::from_bits(if bits & 0x7fff_ffff > 0x7f80_0000 { 0x7fff_ffff } else { bits })
 }
 
 /// Flushes a subnormal to zero of its sign.
@@ -226,9 +228,9 @@ fn max<const M: u32>() -> OpPair {
     bin(|a: f32, b: f32| extreme(pre::<M>(a), pre::<M>(b), true))
 }
 
-/// `.NaN` in bit 0, `.xorsign.abs` in bit 1, `.ftz` in bit 2, max in bit 3; a third operand in bit 4.
+/// `.NaN` in bit 0, `.xorsign.abs` in bit 1, `.ftz` in bit 2, max in bit 3.
 unsafe fn minmax_general(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
-    let (a, b, c) = (cx.lanes::<f32>(i.a), cx.lanes::<f32>(i.b), cx.lanes::<f32>(i.c));
+    let (a, b) = (cx.lanes::<f32>(i.a), cx.lanes::<f32>(i.b));
     let x = i.x;
     let f = |a: f32, b: f32| {
         let (a, b) = if x & 4 != 0 { (flush(a), flush(b)) } else { (a, b) };
@@ -240,10 +242,7 @@ unsafe fn minmax_general(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         let r = extreme(u, v, x & 8 != 0);
         if x & 2 != 0 && !r.is_nan() { if negative { -r } else { r } } else { r }
     };
-    let out = std::array::from_fn(|l| {
-        let v = f(a[l], b[l]);
-        if x & 16 != 0 { f(v, c[l]) } else { v }
-    });
+    let out: [f32; 32] = std::array::from_fn(|l| f(a[l], b[l]));
     cx.put(i.d, &out, m);
     Flow::Next
 }
@@ -338,7 +337,12 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, ty: Ty) -> Decod
         ("sub", true) => (bin(|a: f64, b: f64| a - b), 2),
         ("mul", true) => (bin(|a: f64, b: f64| a * b), 2),
         ("fma" | "mad", true) => (ter(|a: f64, b: f64, c: f64| a.mul_add(b, c)), 3),
-        ("div", true) => (bin(|a: f64, b: f64| a / b), 2),
+        ("div", true) => {
+            if round.is_none() {
+                return lw.refuse("a division of doubles names a rounding");
+            }
+            (bin(|a: f64, b: f64| a / b), 2)
+        }
         // The approximate form takes and gives the upper half of a double.
         ("rcp", true) if approx => (un(|a: f64| upper(1.0 / upper(a))), 1),
         ("rcp", true) => (un(|a: f64| 1.0 / a), 1),
@@ -361,11 +365,12 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, ty: Ty) -> Decod
                 return lw.refuse(".xorsign needs .abs");
             }
             let is_max = root == "max";
-            let three = ops.len() == 4;
-            if nan || xorsign || three {
+            if ops.len() == 4 {
+                return lw.refuse("three operands need sm_100");
+            }
+            if nan || xorsign {
                 x = u32::from(nan) | u32::from(xorsign) << 1 | u32::from(ftz) << 2 | u32::from(is_max) << 3;
-                x |= u32::from(three) << 4;
-                (OpPair::same(minmax_general), if three { 3 } else { 2 })
+                (OpPair::same(minmax_general), 2)
             } else if is_max {
                 (by_mode!(mode, max), 2)
             } else {
@@ -383,6 +388,23 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, ty: Ty) -> Decod
     }
     if matches!(root, "rcp" | "sqrt") && !approx && round.is_none() {
         return lw.refuse("names neither .approx nor a rounding");
+    }
+    let unrounded =
+        matches!(root, "min" | "max" | "neg" | "abs" | "copysign" | "rsqrt" | "sin" | "cos" | "lg2" | "ex2" | "tanh");
+    if round.is_some() && (unrounded || approx || full) {
+        return lw.refuse("takes no rounding");
+    }
+    if sat && !matches!(root, "add" | "sub" | "mul" | "fma" | "mad") {
+        return lw.refuse("does not saturate");
+    }
+    if ftz && matches!(root, "copysign" | "tanh") {
+        return lw.refuse("takes no .ftz");
+    }
+    if matches!(root, "fma" | "mad") && round.is_none() {
+        return lw.refuse("names no rounding");
+    }
+    if double && (approx && !ftz && matches!(root, "rcp") || full || (approx && matches!(root, "div" | "sqrt"))) {
+        return lw.refuse("does not take .f64 in this form");
     }
     let op = match directed {
         Some(r) => {

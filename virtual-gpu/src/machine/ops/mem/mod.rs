@@ -13,6 +13,8 @@ use crate::machine::lanes::{OpPair, op_versions, un};
 use crate::machine::lower::{Address, Decoded, Form, Lower, MInst, Opnd, TaintRule, Width};
 use crate::machine::races;
 use crate::ptx::{Operand, Ty};
+pub use pattern::Patterns;
+
 use load::{ld_any, ld_global, ld_param, ld_shared};
 use param::{load_function_param, param_variable, store_function_param};
 pub use pattern::{count_banks, reach};

@@ -1,6 +1,6 @@
 //! Stores, as they run.
 
-use super::pattern::{Element, Pattern, addresses, count_banks, count_sectors, global_range, pattern, reach};
+use super::pattern::{Element, Pattern, addresses, bounds, count_banks, count_sectors, global_range, pattern, reach};
 use super::{STRONG, WIDTH_SHIFT, race_access};
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
@@ -71,13 +71,7 @@ pub(super) unsafe fn st_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
             return Flow::Next;
         }
     } else if plain {
-        let (mut low, mut high, mut bits) = (u64::MAX, 0, 0);
-        for l in 0..32 {
-            let on = m >> l & 1 != 0;
-            low = low.min(if on { addr[l] } else { u64::MAX });
-            high = high.max(if on { addr[l] } else { 0 });
-            bits |= if on { addr[l] } else { 0 };
-        }
+        let (low, high, bits) = bounds(&addr, m);
         if bits & (bytes - 1) == 0 && global_range(cx, low, high - low + bytes) {
             for l in (0..32).filter(|l| m >> l & 1 != 0) {
                 let p = cx.launch.memory.pointer(addr[l]);
@@ -106,12 +100,7 @@ pub(super) unsafe fn st_shared<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
     // SAFETY: the decoder made the operands.
     let addr = unsafe { addresses(cx, i) };
     let bytes = T::BYTES * N as u64;
-    let (mut high, mut bits) = (0, 0);
-    for l in 0..32 {
-        let a = if m >> l & 1 != 0 { addr[l] } else { 0 };
-        high = high.max(a);
-        bits |= a;
-    }
+    let (_, high, bits) = bounds(&addr, m);
     let own = cx.warp.cta;
     let bad = bits & (bytes - 1) != 0 || high + bytes > u64::from(cx.ctas[own].shared_len);
     let objects = &cx.ctas[own].objects;
