@@ -158,6 +158,60 @@ pub unsafe fn write_contiguous(cells: Cells, stamp: u64, log: u32) -> bool {
     true
 }
 
+/// A lane reads a whole word that no other thread of the launch has touched, or that other blocks have read. False: the word
+/// needs a closer look, and nothing was recorded. `me` is the whole cell.
+///
+/// # Safety
+/// As for `read_contiguous`.
+#[inline(always)]
+pub unsafe fn read_alone(c: Cells, me: u64) -> bool {
+    // SAFETY: as the caller guarantees.
+    let (w, r) = unsafe { (*c.writes, *c.reads) };
+    let launch = launch_of(me);
+    if launch_of(w) == launch && (w ^ me) & (IDENTITY | SPLIT) != 0 {
+        return false;
+    }
+    let new = if launch_of(r) != launch {
+        me
+    } else if r & BLOCKS != 0 {
+        r | me & NON_COHERENT
+    } else if (r ^ me) & IDENTITY == 0 {
+        me | r & (SEVERAL | NON_COHERENT)
+    } else {
+        return false;
+    };
+    // SAFETY: as the caller guarantees.
+    unsafe { *c.reads = new };
+    true
+}
+
+/// As `read_alone`, of a write.
+///
+/// # Safety
+/// As for `read_contiguous`.
+#[inline(always)]
+pub unsafe fn write_alone(c: Cells, me: u64) -> bool {
+    // SAFETY: as the caller guarantees.
+    let (w, r) = unsafe { (*c.writes, *c.reads) };
+    let launch = launch_of(me);
+    let foreign = |old: u64, more: u64| launch_of(old) == launch && (old ^ me) & (IDENTITY | more) != 0;
+    if foreign(w, SPLIT) || foreign(r, SEVERAL | NON_COHERENT) {
+        return false;
+    }
+    // SAFETY: as the caller guarantees.
+    unsafe {
+        *c.writes = me;
+        *c.reads = 0;
+    }
+    true
+}
+
+/// Whether a write cell is of another warp or launch than `me`: then all lanes of a warp stand alike to it.
+#[inline(always)]
+pub fn is_foreign(w: u64, me: u64) -> bool {
+    (w ^ me) >> BLOCK_SHIFT != 0 || (w ^ me) >> WARP_SHIFT & 0x1f != 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

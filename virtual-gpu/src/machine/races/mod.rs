@@ -13,16 +13,17 @@
 mod cells;
 mod check;
 mod clocks;
+mod proxies;
 mod sync;
+mod view;
 
-pub(super) use check::{
-    Access, asynchronous_read, asynchronous_write, global_warp, lane, lane_write, shared_warp, tensor_map_acquired,
-    tensor_map_read,
-};
+pub(super) use check::{global_warp, lane, shared_warp};
+pub(super) use proxies::{asynchronous_read, asynchronous_write, tensor_map_acquired, tensor_map_read};
 pub(super) use sync::{
     Order, barrier_arrive, barrier_complete, cluster_arrive, cluster_complete, cluster_leave, fence, mbarrier_acquire,
     mbarrier_release, proxy_fence, warp_barrier,
 };
+pub(super) use view::Access;
 
 use super::launch::Launch;
 use cells::{BLOCK_SHIFT, Cells, LAUNCH_SHIFT, TIME_SHIFT, TIMES, WARP_SHIFT};
@@ -64,6 +65,11 @@ impl Shadow {
             }
             self.bytes.clear();
         }
+    }
+
+    /// Words that there are cells for.
+    fn words(&self) -> usize {
+        self.writes.len()
     }
 
     /// Cells of the word at an offset; `None` outside.

@@ -31,6 +31,11 @@ pub(super) unsafe fn already<T: Element, const N: usize>(p: *const u8, values: &
     values.iter().enumerate().all(|(k, v)| unsafe { p.cast::<T>().add(k).read_unaligned() } == v[l])
 }
 
+/// Whether a lane before this one stores the same elements to the same place.
+fn stored_before<T: Element, const N: usize>(addr: &[u64; 32], m: u32, values: &[[T; 32]; N], l: usize) -> bool {
+    (0..l).any(|k| m >> k & 1 != 0 && addr[k] == addr[l] && values.iter().all(|v| v[k] == v[l]))
+}
+
 #[inline(always)]
 pub(super) unsafe fn st_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     // SAFETY: the decoder made the operands.
@@ -73,14 +78,16 @@ pub(super) unsafe fn st_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
     } else if plain {
         let (low, high, bits) = bounds(&addr, m);
         if bits & (bytes - 1) == 0 && global_range(cx, low, high - low + bytes) {
-            for l in (0..32).filter(|l| m >> l & 1 != 0) {
-                let p = cx.launch.memory.pointer(addr[l]);
+            let memory = cx.launch.memory;
+            let same = |l: usize| {
                 // SAFETY: between low and high, which lie in one live allocation.
-                let same = || unsafe { already(p, &values, l) };
-                let place = PlaceKind::Global(addr[l]);
-                if races::lane_write(cx, place, bytes as u32, l, races::Access::WRITE, same).is_err() {
-                    return Flow::Fault;
-                }
+                stored_before(&addr, m, &values, l) || unsafe { already(memory.pointer(addr[l]), &values, l) }
+            };
+            if races::global_warp(cx, &addr, m, bytes as u32, races::Access::WRITE, false, same).is_err() {
+                return Flow::Fault;
+            }
+            for l in (0..32).filter(|l| m >> l & 1 != 0) {
+                let p = memory.pointer(addr[l]);
                 for (k, v) in values.iter().enumerate() {
                     // SAFETY: between low and high, which lie in one live allocation.
                     unsafe { p.cast::<T>().add(k).write_unaligned(v[l]) };
@@ -141,13 +148,13 @@ pub(super) unsafe fn st_shared<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
         t.shared_passes += bytes.div_ceil(4);
         return Flow::Next;
     }
+    // SAFETY: the highest address and all below lie in the block's shared memory.
+    let there = |l: usize| unsafe { already(p.wrapping_add(addr[l] as usize), &values, l) };
+    let same = |l: usize| stored_before(&addr, m, &values, l) || there(l);
+    if races::shared_warp(cx, &addr, m, bytes as u32, races::Access::WRITE, false, same).is_err() {
+        return Flow::Fault;
+    }
     for l in (0..32).filter(|l| m >> l & 1 != 0) {
-        // SAFETY: as above.
-        let same = || unsafe { already(p.wrapping_add(addr[l] as usize), &values, l) };
-        let place = PlaceKind::Shared(own, addr[l] as u32);
-        if races::lane_write(cx, place, bytes as u32, l, races::Access::WRITE, same).is_err() {
-            return Flow::Fault;
-        }
         for (k, v) in values.iter().enumerate() {
             // SAFETY: as above.
             unsafe { p.wrapping_add(addr[l] as usize).cast::<T>().add(k).write_unaligned(v[l]) };
