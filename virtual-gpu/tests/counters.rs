@@ -74,11 +74,11 @@ fn bank_conflicts_by_access() {
         assert_eq!(by_access, if passes == 1 { vec![] } else { vec![passes - 1; 2] });
         assert!(c.conflicts.iter().all(|(source, _)| source.starts_with("ptx line ")), "{:?}", c.conflicts);
     }
-    let broadcast = &run("st.shared.u32 [s], 7; ld.shared.u32 %r8, [s];", 32, 1, 1)[0];
+    let broadcast = &run("st.shared.u32 [s], 7; bar.warp.sync -1; ld.shared.u32 %r8, [s];", 32, 1, 1)[0];
     assert_eq!((broadcast.traffic.shared_passes, broadcast.traffic.bank_conflicts), (2, 0));
     // Two words of one bank, lanes alternating between them: two passes, not one for each change.
     let body = "and.b32 %r7, %r1, 1; shl.b32 %r7, %r7, 7; add.u32 %r7, %r7, %r6; mov.u32 %r9, 5;
-                st.shared.u32 [%r7], %r9; ld.shared.u32 %r8, [%r7];";
+                st.shared.u32 [%r7], %r9; bar.warp.sync -1; ld.shared.u32 %r8, [%r7];";
     assert_eq!(run(body, 32, 1, 1)[0].traffic.shared_passes, 4);
     // 16 bytes a lane: four passes by width alone.
     let body = "shl.b32 %r7, %r1, 4; add.u32 %r7, %r7, %r6; st.shared.v4.u32 [%r7], {%r1,%r1,%r1,%r1};";

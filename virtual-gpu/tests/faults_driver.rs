@@ -117,7 +117,7 @@ fn kernels_of_two_streams_without_an_event() {
 fn a_host_wait_orders_what_is_submitted_behind_it_alone() {
     let program = |wait: bool| {
         let (first, second) = (stream(true), stream(true));
-        let (x, y, z) = (values(), values(), values());
+        let (x, y, z) = (values(), values(), upload(&[3.0f32; 256]));
         add(first, y, x, x);
         if wait {
             check(unsafe { sys::cuStreamSynchronize(first) });

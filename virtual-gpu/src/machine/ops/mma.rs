@@ -434,6 +434,7 @@ unsafe fn ldmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     let count = (i.x & 7) as usize;
     let space = Where::from_bits(i.x >> 8 & 15);
     if let Some(rows) = plain_rows(cx, i, count, space) {
+        count_rows(cx, i, count);
         let base = cx.ctas[cx.warp.cta].shared.base();
         let list = cx.list(i);
         for (j, rows) in rows.chunks_exact(8).take(count).enumerate() {
@@ -456,7 +457,6 @@ unsafe fn ldmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
                 taint::set(cx, list[j], m, 0);
             }
         }
-        count_rows(cx, i, count);
         return Flow::Next;
     }
     let mut matrices = [[0u16; 64]; 4];
@@ -479,6 +479,8 @@ unsafe fn ldmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             }
         }
     }
+    // Destinations may lie where the addresses do.
+    count_rows(cx, i, count);
     for j in 0..count {
         let v = &matrices[j];
         let out = std::array::from_fn(|l| {
@@ -494,7 +496,6 @@ unsafe fn ldmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             taint::set(cx, d, m, uninitialised[j]);
         }
     }
-    count_rows(cx, i, count);
     Flow::Next
 }
 
