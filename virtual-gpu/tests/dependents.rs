@@ -200,6 +200,9 @@ const MOVE: &str = "mov.u32 %r1, %tid.x; shr.u32 %r1, %r1, 7; setp.ne.u32 %p1, %
                     setmaxnreg.dec.sync.aligned.u32 GIVE; bra DONE;\n\
                     CONSUMER: setmaxnreg.inc.sync.aligned.u32 TAKE;\nDONE: bar.sync 0;";
 
+/// 168 registers for each of 384 threads: ptxas 13.5 assembles such a kernel with as many.
+const BOUND: &str = ".maxntid 384, 1, 1 .minnctapersm 1";
+
 fn bounded(text: &str, bound: &str) -> String {
     text.replacen("\n{\n", &format!(" {bound}\n{{\n"), 1)
 }
@@ -211,26 +214,32 @@ fn registers_move_between_warpgroups() {
         run(&bounded(&kernel("sm_90a", 0, "", &body), bound), &block(DeviceModel::H100, threads), &[], seed)
     };
     for seed in 0..5 {
-        // 168 registers for each of 384 threads: 40 + 2 · 232 is just what they have.
-        with(40, 232, ".maxntid 384, 1, 1", 384, seed).unwrap_or_else(|e| panic!("{e}"));
+        // 40 + 2 · 232 is just 3 · 168.
+        with(40, 232, BOUND, 384, seed).unwrap_or_else(|e| panic!("{e}"));
         with(40, 232, ".maxntid 384, 1, 1 .maxnreg 168", 384, seed).unwrap_or_else(|e| panic!("{e}"));
     }
-    let report = with(40, 240, ".maxntid 384, 1, 1", 384, 0).expect_err("too many").report;
+    let report = with(40, 240, BOUND, 384, 0).expect_err("too many").report;
     assert!(report.contains("deadlock") && report.contains("registers a thread more"), "{report}");
-    let report = with(176, 232, ".maxntid 384, 1, 1", 384, 0).expect_err("dec upwards").report;
+    let report = with(176, 232, BOUND, 384, 0).expect_err("dec upwards").report;
     assert!(report.contains("setmaxnreg.dec to 176 of a warp with 168"), "{report}");
-    let report = with(40, 160, ".maxntid 384, 1, 1", 384, 0).expect_err("inc downwards").report;
+    let report = with(40, 160, BOUND, 384, 0).expect_err("inc downwards").report;
     assert!(report.contains("setmaxnreg.inc to 160"), "{report}");
-    let report = with(40, 232, ".maxntid 352, 1, 1", 352, 0).expect_err("half a warpgroup").report;
+    let report = with(40, 232, ".maxntid 352, 1, 1 .minnctapersm 1", 352, 0).expect_err("half a warpgroup").report;
     assert!(report.contains("all four warps of a warpgroup"), "{report}");
     // Without a bound it has no effect, whatever it asks for.
     with(40, 256, "", 384, 0).unwrap_or_else(|e| panic!("{e}"));
+    with(40, 256, ".maxntid 384, 1, 1", 384, 0).unwrap_or_else(|e| panic!("{e}"));
 }
 
 #[test]
 fn the_warps_of_a_warpgroup_do_the_same() {
     let run = |body: &str| {
-        run(&bounded(&kernel("sm_90a", 0, "", body), ".maxntid 128, 1, 1"), &block(DeviceModel::H100, 128), &[], 0)
+        run(
+            &bounded(&kernel("sm_90a", 0, "", body), ".maxntid 128, 1, 1 .minnctapersm 1"),
+            &block(DeviceModel::H100, 128),
+            &[],
+            0,
+        )
     };
     run("setmaxnreg.dec.sync.aligned.u32 64; bar.sync 0; setmaxnreg.inc.sync.aligned.u32 72;")
         .unwrap_or_else(|e| panic!("{e}"));
@@ -252,5 +261,18 @@ fn the_warps_of_a_warpgroup_do_the_same() {
     ] {
         let e = load(&kernel("sm_90a", 0, "", refused), &DeviceModel::H100).err().expect(refused);
         assert!(e.message.contains("multiple of 8 from 24 to 256"), "{e}");
+    }
+}
+
+/// A block beyond the kernel's bounds is an invalid value, as it is for the driver.
+#[test]
+fn bounds_of_blocks() {
+    for (bound, good, bad) in
+        [(".maxntid 64, 1, 1", 64, 65), (".maxntid 8, 8, 1", 64, 96), (".reqntid 32, 1, 1", 32, 31)]
+    {
+        let text = bounded(&kernel("sm_90", 0, "", ""), bound);
+        run(&text, &block(DeviceModel::H100, good), &[], 0).unwrap_or_else(|e| panic!("{e}"));
+        let fault = run(&text, &block(DeviceModel::H100, bad), &[], 0).expect_err(bound);
+        assert_eq!(fault.kind, FaultKind::InvalidValue, "{fault}");
     }
 }

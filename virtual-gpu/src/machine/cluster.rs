@@ -121,6 +121,7 @@ pub fn start(launch: &Launch<'_>, index: u64, spare: &mut Spare) -> Cluster {
                 live: 0,
                 local: Vec::new(),
                 local_init: Vec::new(),
+                stack: [0; 32],
                 saved: Vec::new(),
                 cta: 0,
                 index: 0,
@@ -139,6 +140,7 @@ pub fn start(launch: &Launch<'_>, index: u64, spare: &mut Spare) -> Cluster {
             warp.local.resize(local, 0);
             warp.local_init.clear();
             warp.local_init.resize(local.div_ceil(64) + 1, 0);
+            warp.stack = [launch.code.stack_base; 32];
             warp.saved.clear();
             warp.copies = Default::default();
             warp.stalled = 0;

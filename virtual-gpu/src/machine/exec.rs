@@ -154,6 +154,8 @@ pub struct Warp {
     pub local: Vec<u8>,
     /// Which bytes of `local` were written; one bit a byte.
     pub local_init: Vec<u64>,
+    /// Top of each lane's local memory: its variables and what `alloca` took.
+    pub stack: [u32; 32],
     /// Saved frames per lane.
     pub saved: Vec<SaveStack>,
     /// Block within the cluster.

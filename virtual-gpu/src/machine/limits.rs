@@ -97,12 +97,12 @@ pub(super) fn check(entry: &Entry, config: &LaunchConfig, params: usize, checks:
         if let Some(max) = entry.max_ntid
             && threads > max.iter().product::<u32>()
         {
-            return resources(format!("{threads} threads, .maxntid allows {}", max.iter().product::<u32>()));
+            return invalid(format!("{threads} threads, .maxntid allows {}", max.iter().product::<u32>()));
         }
         if let Some(want) = entry.req_ntid
             && config.block != want
         {
-            return resources(format!("a block of {:?}, .reqntid asks for {want:?}", config.block));
+            return invalid(format!("a block of {:?}, .reqntid asks for {want:?}", config.block));
         }
         let per_thread = config.cubin_registers.or(entry.max_nreg);
         if let Some(per_thread) = per_thread {

@@ -210,6 +210,8 @@ pub(super) struct Code {
     pub proxies: bool,
     /// Local memory of a thread.
     pub local_bytes: u32,
+    /// Where in it the stack of `alloca` begins.
+    pub stack_base: u32,
     /// Local memory of a level of recursion.
     pub level_bytes: u32,
 }

@@ -2,8 +2,8 @@
 //!
 //! A block starts with the registers that the kernel was compiled for, times its threads. `.dec` gives a warp's surplus
 //! to the block, `.inc` takes from there and waits while there is too little. All four warps of a warpgroup execute the
-//! same changes. Without a bound on the kernel's registers (`.maxnreg`, or `.maxntid` or `.reqntid`, from which the
-//! compiler derives one) the instruction has no effect (PTX ISA, "setmaxnreg").
+//! same changes. Where the register count at entry is not settled, by `.maxnreg` or by `.maxntid` or `.reqntid` together
+//! with `.minnctapersm`, the instruction has no effect (PTX ISA, "setmaxnreg"; ptxas then says C7508).
 
 use super::launch::Launch;
 
@@ -26,26 +26,23 @@ pub enum Change {
     Wrong(String),
 }
 
-/// Registers of a thread that the kernel's declarations leave it at launch.
+/// Registers of a thread at launch, where the kernel's declarations settle them as they do for ptxas.
 fn at_launch(launch: &Launch<'_>) -> Option<u32> {
     let entry = launch.entry;
-    if let Some(compiled) = launch.config.cubin_registers {
-        return Some(compiled);
-    }
     if entry.max_nreg.is_some() {
         return entry.max_nreg;
     }
     let block: u32 = entry.req_ntid.or(entry.max_ntid)?.iter().product();
-    let warps = block.div_ceil(32).next_multiple_of(4) * entry.min_nctapersm.unwrap_or(1).max(1);
+    let warps = block.div_ceil(32).next_multiple_of(4) * entry.min_nctapersm?.max(1);
     let most = launch.config.model.registers_per_multiprocessor / (32 * warps.max(1));
-    Some((most / 8 * 8).clamp(24, 255))
+    Some(launch.config.cubin_registers.unwrap_or((most / 8 * 8).clamp(24, 255)))
 }
 
 impl Registers {
     /// A warp changes its count.
     pub fn change(&mut self, launch: &Launch<'_>, warp: usize, pc: u32, count: u32, more: bool) -> Change {
         let Some(start) = at_launch(launch) else {
-            launch.note("setmaxnreg has no effect: the kernel declares neither .maxnreg nor .maxntid");
+            launch.note("setmaxnreg has no effect: neither .maxnreg nor .maxntid with .minnctapersm settles the registers at entry");
             return Change::Done;
         };
         let warps = launch.threads().div_ceil(32) as usize;

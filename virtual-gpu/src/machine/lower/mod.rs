@@ -253,6 +253,8 @@ pub(super) struct Lower<'p, 'a> {
     param_words: HashMap<u32, Vec<Opnd>>,
     /// Return address of a function that is no entry.
     pub return_address: Opnd,
+    /// The stack at the start of a function that takes some.
+    pub stack_mark: Option<Opnd>,
     guard: Option<(RegId, bool)>,
 }
 
@@ -269,6 +271,7 @@ impl<'p, 'a> Lower<'p, 'a> {
             carry: None,
             param_words: HashMap::new(),
             return_address: Opnd::No,
+            stack_mark: None,
             guard: None,
         }
     }
@@ -453,7 +456,8 @@ impl<'p, 'a> Lower<'p, 'a> {
         self.components(o).into_iter().map(|c| self.dst(c, ty)).collect()
     }
 
-    fn special(&mut self, name: &str, ty: Ty) -> Decoded<Opnd> {
+    /// A special register.
+    pub fn special(&mut self, name: &str, ty: Ty) -> Decoded<Opnd> {
         let Some(special) = Special::from_name(name) else {
             return self.refuse(format!("the special register {name} is not supported"));
         };

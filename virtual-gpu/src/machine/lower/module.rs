@@ -486,6 +486,10 @@ impl<'a> ModuleCx<'a> {
             code.level_bytes = self.local_bytes;
             code.local_bytes = self.local_bytes.saturating_mul(RECURSION_DEPTH).min(512 << 10);
         }
+        code.stack_base = code.local_bytes;
+        if ast.functions.iter().any(|f| f.body.iter().any(|i| i.root == "alloca")) {
+            code.local_bytes += crate::machine::ops::stack::STACK_BYTES;
+        }
         Ok(())
     }
 

@@ -251,9 +251,10 @@ pub fn resolve_object(
         }
         Where::Local => {
             let size = cx.launch.code.local_bytes;
-            if at + u64::from(bytes) > u64::from(size) {
+            let top = cx.warp.stack[lane & 31];
+            if at + u64::from(bytes) > u64::from(top) {
                 let text = format!(
-                    "out-of-bounds {} of {bytes} bytes at local address {at:#x}: a thread has {size} bytes",
+                    "out-of-bounds {} of {bytes} bytes at local address {at:#x}: a thread has {top} bytes",
                     access.verb()
                 );
                 cx.fail(FaultKind::IllegalAddress, None, Some(lane), &text);

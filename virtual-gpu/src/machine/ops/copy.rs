@@ -499,7 +499,15 @@ fn bulk_form<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, reduce: bool) -> 
     if reduce {
         let op = reduction(lw, f)?;
         let ty = f.ty(lw)?;
-        let Some(t) = REDUCED.iter().position(|k| *k == ty) else { return lw.refuse("does not take this type") };
+        let legal = match REDUCTIONS[op as usize] {
+            "add" => !matches!(ty, Ty::S64 | Ty::B32 | Ty::B64),
+            "min" | "max" => !matches!(ty, Ty::F32 | Ty::F64 | Ty::B32 | Ty::B64),
+            "inc" | "dec" => ty == Ty::U32,
+            _ => matches!(ty, Ty::B32 | Ty::B64),
+        };
+        let Some(t) = REDUCED.iter().position(|k| *k == ty).filter(|_| legal) else {
+            return lw.refuse("the reduction does not take this type");
+        };
         x |= ((op | (t as u32) << 3) + 1) << REDUCE_SHIFT;
     } else if !f.types.is_empty() {
         return lw.refuse("takes no type");

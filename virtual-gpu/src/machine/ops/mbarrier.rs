@@ -282,15 +282,16 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     }
     let space = f.find(Where::from_name).unwrap_or(Where::Generic);
     let remote = arrival || what.ends_with("_tx");
-    if !matches!(space, Where::Generic | Where::Shared) && !(remote && space == Where::Cluster) {
+    let legal = matches!(space, Where::Generic | Where::Shared) || (remote && space == Where::Cluster);
+    if !legal {
         return lw.refuse("this state space does not go with the operation");
     }
     x |= space as u32;
-    let has_result = (arrival || waits) && !matches!(ops.first(), Some(Operand::Address(..)));
-    if waits && !has_result {
-        return lw.refuse("writes a predicate");
+    let has_result = arrival || waits;
+    if has_result && matches!(ops.first(), Some(Operand::Address(..))) {
+        return lw.refuse("has no destination");
     }
-    if arrival && space == Where::Cluster && has_result && ops[0] != Operand::Sink {
+    if arrival && space == Where::Cluster && ops.first() != Some(&Operand::Sink) {
         return lw.refuse("an arrival at a barrier of another block returns no state: its destination is _");
     }
     let at = usize::from(has_result);

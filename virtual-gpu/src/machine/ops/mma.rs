@@ -634,23 +634,10 @@ fn mma<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     f.flag("sync");
     f.flag("aligned");
     let Some((m, n, k)) = f.find(shape) else { return lw.refuse("names no shape") };
-    let (a_col, b_row) = match (f.one_of(&["row", "col"]), f.one_of(&["col", "row"])) {
-        (Some("row"), Some("col")) => {
-            // The bag does not say which came first; only m8n8k4 takes anything but row.col.
-            let first = f.ins.modifiers.iter().find(|m| matches!(**m, "row" | "col"));
-            if first == Some(&"col") { (true, true) } else { (false, false) }
-        }
-        (Some("row"), Some("row")) => (false, true),
-        (Some("row"), None) if f.flag("row") => (false, true),
-        (Some("col"), None) => (true, false),
-        _ => {
-            if f.flag("col") {
-                (true, false)
-            } else {
-                return lw.refuse("names no layout");
-            }
-        }
-    };
+    let layouts: Vec<&str> = f.ins.modifiers.iter().copied().filter(|m| matches!(*m, "row" | "col")).collect();
+    while f.one_of(&["row", "col"]).is_some() {}
+    let [la, lb] = layouts[..] else { return lw.refuse("names the layouts of A and B") };
+    let (a_col, b_row) = (la == "col", lb == "row");
     let satfinite = f.flag("satfinite");
     let bits = f.one_of(&["xor", "and"]);
     if bits.is_some() && !f.flag("popc") {
@@ -665,7 +652,7 @@ fn mma<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let mut x = ca | cb << 4 | u32::from(half(dt)) << 8 | u32::from(half(ct)) << 9;
     let (op, registers): (OpPair, [(Ty, u32); 4]) = match (at, (m, n, k)) {
         (Ty::F16, (8, 8, 4)) => {
-            if !matches!(dt, Ty::F16 | Ty::F32) || !matches!(ct, Ty::F16 | Ty::F32) || bt != Ty::F16 {
+            if !matches!((dt, ct), (Ty::F16, Ty::F16) | (Ty::F32, Ty::F16 | Ty::F32)) || bt != Ty::F16 {
                 return lw.refuse("does not take these types");
             }
             x |= u32::from(a_col) << 14 | u32::from(b_row) << 15;
@@ -693,7 +680,7 @@ fn mma<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
             let same = at == bt || (at.bits() == 8 && bt.bits() == 8 && cb < 5);
             let accumulators =
                 [dt, ct].iter().all(|t| *t == Ty::F32 || (half(*t) && matches!(at, Ty::F16 | Ty::E4M3 | Ty::E5M2)));
-            if !legal || !same || !accumulators {
+            if !legal || !same || !accumulators || dt != ct {
                 return lw.refuse("this combination of shape and types does not exist");
             }
             if at.bits() == 8 && lw.cx.compute < (8, 9) {

@@ -9,10 +9,9 @@ use crate::machine::lower::{Decoded, Form, Lower, MInst, TaintRule};
 use crate::machine::taint;
 use crate::ptx::{Operand, Ty};
 
-/// Types of A and B in `x` bits 0 to 3 and 4 to 7; bit 8: D is f16; 9: C is; 10 and 11 the selector; 12 ordered
+/// Types of A and B in `x` bits 0 to 3 and 4 to 7; bit 8: C and D are f16; 10 and 11 the selector; 12 ordered
 /// metadata; 13 satfinite; depth from bit 16. `list`: D, A, B, C; `a` the metadata.
-const D_HALF: u32 = 1 << 8;
-const C_HALF: u32 = 1 << 9;
+const HALF: u32 = 1 << 8;
 const ORDERED: u32 = 1 << 12;
 const SATURATE: u32 = 1 << 13;
 
@@ -61,8 +60,8 @@ unsafe fn float(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     let elements = 32 / s.ta.bits() as usize;
     let width = 4 * elements;
     let blocks = s.depth / width;
-    let (d_half, c_half) = (i.x & D_HALF != 0, i.x & C_HALF != 0);
-    let nd = if d_half { 2 } else { 4 };
+    let half = i.x & HALF != 0;
+    let nd = if half { 2 } else { 4 };
     // The stored half of A takes as many registers as B.
     let (at_a, at_b, at_c) = (nd, nd + blocks, nd + 2 * blocks);
     let mut a = [[0f32; STORED]; 16];
@@ -83,7 +82,7 @@ unsafe fn float(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     for r in 0..2 {
         for l in 0..32 {
             for e in 0..2 {
-                acc[8 * r + l / 4][2 * (l % 4) + e] = if c_half {
+                acc[8 * r + l / 4][2 * (l % 4) + e] = if half {
                     h2f((cx.lane::<u32>(cx.listed(i, at_c + r), l) >> (16 * e)) as u16)
                 } else {
                     cx.lane::<f32>(cx.listed(i, at_c + 2 * r + e), l)
@@ -91,11 +90,11 @@ unsafe fn float(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             }
         }
     }
-    let truncate = cx.launch.seed & 1 != 0 && !d_half;
+    let truncate = cx.launch.seed & 1 != 0 && !half;
     products(&a, &columns, s.depth / 2, |k, column| b[column][k], truncate, &mut acc);
     for r in 0..2 {
         let at = |e: usize| -> [f32; 32] { std::array::from_fn(|l| acc[8 * r + l / 4][2 * (l % 4) + e]) };
-        if d_half {
+        if half {
             let (even, odd) = (at(0), at(1));
             let out = std::array::from_fn(|l| u32::from(f2h(even[l])) | u32::from(f2h(odd[l])) << 16);
             let d = cx.listed(i, r);
@@ -179,7 +178,7 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, ordered: bool) -
     let int4 = |t: Ty| matches!(t, Ty::S4 | Ty::U4);
     let float8 = |t: Ty| matches!(t, Ty::E4M3 | Ty::E5M2);
     let (depths, partner, accumulators) = match at {
-        Ty::F16 => ([16, 32], bt == at, [dt, ct].iter().all(|t| matches!(t, Ty::F16 | Ty::F32))),
+        Ty::F16 => ([16, 32], bt == at, matches!((dt, ct), (Ty::F16, Ty::F16) | (Ty::F32, Ty::F32))),
         Ty::BF16 => ([16, 32], bt == at, dt == Ty::F32 && ct == Ty::F32),
         Ty::TF32 => ([8, 16], bt == at, dt == Ty::F32 && ct == Ty::F32),
         _ if float8(at) => ([64, 64], float8(bt), dt == Ty::F32 && ct == Ty::F32),
@@ -201,8 +200,8 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, ordered: bool) -
         return lw.refuse(format!("the sparsity selector {selector} names no threads of this shape"));
     };
     let code = |ty: Ty| TYPES.iter().position(|t| *t == ty).map_or(0, |p| p as u32);
-    let half = |t: Ty, bit: u32| if t == Ty::F16 { bit } else { 0 };
-    let mut x = code(at) | code(bt) << 4 | half(dt, D_HALF) | half(ct, C_HALF) | selector << 10 | depth << 16;
+    let half = if dt == Ty::F16 { HALF } else { 0 };
+    let mut x = code(at) | code(bt) << 4 | half | selector << 10 | depth << 16;
     if ordered {
         x |= ORDERED;
     }

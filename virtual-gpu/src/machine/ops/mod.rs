@@ -20,11 +20,15 @@ pub(super) mod mem;
 pub(super) mod mma;
 pub(super) mod mma_sparse;
 pub(super) mod mov;
+pub(super) mod multimem;
 pub(super) mod softfloat;
 pub(super) mod sparse;
 pub(super) mod special;
+pub(super) mod stack;
+pub(super) mod target;
 pub(super) mod tensormap;
 pub(super) mod tma;
+pub(super) mod video;
 pub(super) mod warp;
 pub(super) mod wgmma;
 pub(super) mod wgmma_sparse;
@@ -41,7 +45,9 @@ type Decoder = for<'p, 'a, 'i> fn(&mut Lower<'p, 'a>, &mut Form<'i, 'a>) -> Deco
 const FAMILIES: &[(&[&str], Decoder)] = &[
     (&["bra", "brx", "exit", "ret", "trap", "brkpt", "nanosleep", "pmevent"], control::decode),
     (&["call"], call::decode),
-    (&["mov", "prmt", "isspacep", "cvta", "mapa", "getctarank", "alloca", "stacksave", "stackrestore"], mov::decode),
+    (&["mov", "prmt", "isspacep", "cvta", "mapa", "getctarank"], mov::decode),
+    (&["alloca", "stacksave", "stackrestore"], stack::decode),
+    (&["multimem"], multimem::decode),
     (
         &[
             "add", "sub", "mul", "mad", "fma", "div", "rem", "abs", "neg", "min", "max", "mul24", "mad24", "sad",
@@ -69,12 +75,45 @@ const FAMILIES: &[(&[&str], Decoder)] = &[
     (&["wgmma"], wgmma::decode),
     (&["wmma"], wmma::decode),
     (&["tensormap"], tensormap::decode),
+    (
+        &[
+            "vadd",
+            "vsub",
+            "vabsdiff",
+            "vmin",
+            "vmax",
+            "vshl",
+            "vshr",
+            "vmad",
+            "vset",
+            "vadd2",
+            "vsub2",
+            "vavrg2",
+            "vabsdiff2",
+            "vmin2",
+            "vmax2",
+            "vset2",
+            "vadd4",
+            "vsub4",
+            "vavrg4",
+            "vabsdiff4",
+            "vmin4",
+            "vmax4",
+            "vset4",
+        ],
+        video::decode,
+    ),
     (&["mma", "ldmatrix", "stmatrix", "movmatrix"], mma::decode),
 ];
 
 /// Decodes one instruction.
 pub(super) fn decode<'a>(lw: &mut Lower<'_, 'a>, form: &mut Form<'_, 'a>) -> Decoded {
     let root = form.ins.root;
+    if let Some(need) = target::least(form.ins)
+        && !target::satisfied(&lw.cx.ast.target, need)
+    {
+        return lw.refuse(format!("needs .target {need}, the module's is {}", lw.cx.ast.target.join(", ")));
+    }
     match FAMILIES.iter().find(|(roots, _)| roots.contains(&root)) {
         Some((_, decoder)) => decoder(lw, form),
         None => lw.refuse("this instruction is not implemented"),

@@ -149,7 +149,7 @@ fn one(cx: &mut Cx<'_>, i: &Instr, l: usize) -> Result<(), Flow> {
         return Err(cx.fail(FaultKind::IllegalInstruction, None, Some(l), &text));
     }
     if map.interleave != 0 {
-        let text = "interleaved tensor maps are not supported";
+        let text = "an interleaved tensor map: how its strides lie is not documented, so it cannot be run here";
         return Err(cx.fail(FaultKind::IllegalInstruction, None, Some(l), text));
     }
     let coords: Vec<i32> = (0..rank).map(|k| cx.lane::<i32>(cx.listed(i, 4 + k), l)).collect();

@@ -513,9 +513,8 @@ fn product<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, number: u32, size: 
         _ => return lw.refuse("names two types (of D and C) or four"),
     };
     let integer = matches!(at, Ty::S8 | Ty::U8 | Ty::S4 | Ty::U4);
-    let same = at == bt || (integer && bt.bits() == at.bits() && matches!(bt, Ty::S8 | Ty::U8 | Ty::S4 | Ty::U4));
     let fixed = at.bits() >= 8 || (la, lb) == ("row", "col");
-    if !multiplicand(at, size) || !same || !accumulator(dt, at) || !accumulator(ct, at) || !fixed {
+    if !multiplicand(at, size) || at != bt || !accumulator(dt, at) || !accumulator(ct, at) || !fixed {
         return lw.refuse("this combination of shape, types and layouts does not exist");
     }
     let mut x = type_code(at) | type_code(bt) << 4 | type_code(ct) << 8 | type_code(dt) << 12 | number << 16;
@@ -530,7 +529,8 @@ fn product<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, number: u32, size: 
     {
         x |= (mode as u32) << 20;
     }
-    if (integer || at == Ty::F16) && f.flag("satfinite") {
+    // On floats it was taken away with PTX 6.5.
+    if (integer || (at == Ty::F16 && lw.cx.ast.version < (6, 5))) && f.flag("satfinite") {
         x |= 1 << 24;
     }
     f.arity(lw, 4..=4)?;

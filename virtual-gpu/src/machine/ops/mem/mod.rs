@@ -167,8 +167,8 @@ fn load<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let policy = take_hints(f);
     let strong = take_order(f);
     let nc = f.flag("nc");
-    let space = f.find(Where::from_name).unwrap_or(Where::Generic);
-    f.flag("unified");
+    let space = f.find(|m| if m == "param::func" { Some(Where::Param) } else { Where::from_name(m) });
+    let space = space.unwrap_or(Where::Generic);
     let count = vector(f);
     f.arity(lw, if policy { 3..=3 } else { 2..=2 })?;
     let parts = lw.components(&ops[0]).into_iter().cloned().collect::<Vec<_>>();
@@ -177,6 +177,9 @@ fn load<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     }
     if ty == Ty::Pred || (count as u32 * ty.bytes() > 32) || (ty == Ty::B128 && count > 1) {
         return lw.refuse("this vector does not exist");
+    }
+    if count as u32 * ty.bytes() > 16 && lw.cx.compute < (10, 0) {
+        return lw.refuse("accesses of 32 bytes need sm_100");
     }
     let mut dests = Vec::new();
     let mut register = ty;
@@ -262,6 +265,9 @@ fn store<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     }
     if ty == Ty::Pred || (count as u32 * ty.bytes() > 32) || (ty == Ty::B128 && count > 1) {
         return lw.refuse("this vector does not exist");
+    }
+    if count as u32 * ty.bytes() > 16 && lw.cx.compute < (10, 0) {
+        return lw.refuse("accesses of 32 bytes need sm_100");
     }
     let mut sources = Vec::new();
     let mut register = ty;
