@@ -7,3 +7,5 @@ mod exact;
 mod float;
 mod harness;
 mod integer;
+mod matrix;
+mod wgmma;

@@ -542,23 +542,12 @@ fn mma<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     f.flag("sync");
     f.flag("aligned");
     let Some((m, n, k)) = f.find(shape) else { return lw.refuse("names no shape") };
-    let (a_col, b_row) = match (f.one_of(&["row", "col"]), f.one_of(&["col", "row"])) {
-        (Some("row"), Some("col")) => {
-            // The bag does not say which came first; only m8n8k4 takes anything but row.col.
-            let first = f.ins.modifiers.iter().find(|m| matches!(**m, "row" | "col"));
-            if first == Some(&"col") { (true, true) } else { (false, false) }
-        }
-        (Some("row"), Some("row")) => (false, true),
-        (Some("row"), None) if f.flag("row") => (false, true),
-        (Some("col"), None) => (true, false),
-        _ => {
-            if f.flag("col") {
-                (true, false)
-            } else {
-                return lw.refuse("names no layout");
-            }
-        }
-    };
+    // The bag does not say which came first, the instruction does.
+    let layouts: Vec<&str> = f.ins.modifiers.iter().copied().filter(|m| matches!(*m, "row" | "col")).collect();
+    let [first, second] = layouts[..] else { return lw.refuse("names two layouts") };
+    f.flag(first);
+    f.flag(second);
+    let (a_col, b_row) = (first == "col", second == "row");
     let satfinite = f.flag("satfinite");
     let bits = f.one_of(&["xor", "and"]);
     if bits.is_some() && !f.flag("popc") {
