@@ -10,14 +10,8 @@ use virtual_gpu::machine::*;
 use virtual_gpu::model::DeviceModel;
 
 const MODEL: DeviceModel = DeviceModel::H100;
-const BOUNDS: Checks = Checks {
-    memory: true,
-    uninitialised: false,
-    races: false,
-    convergence: false,
-    asynchrony: false,
-    limits: true,
-};
+const BOUNDS: Checks =
+    Checks { memory: true, uninitialised: false, races: false, convergence: false, asynchrony: false, limits: true };
 /// Warps of a block, and rounds of a kernel's loop.
 const WARPS: u32 = 8;
 const ROUNDS: u32 = 64;
@@ -88,11 +82,7 @@ const INSTRUCTIONS: &[(&str, &str, &str)] = &[
     ("ld.shared coalesced", FILL, "ld.shared.f32 %f$k, [%r2+4096];"),
     ("ld.shared.v4", FILL, "ld.shared.v4.f32 {%f$k, %f101, %f102, %f103}, [%r3];"),
     ("st.shared coalesced", FILL, "st.shared.f32 [%r2], %f100;"),
-    (
-        "ldmatrix.x4",
-        FILL,
-        "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r1$k, %r101, %r102, %r103}, [%r3];",
-    ),
+    ("ldmatrix.x4", FILL, "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r1$k, %r101, %r102, %r103}, [%r3];"),
 ];
 
 fn instructions(c: &mut Criterion) {
@@ -147,7 +137,9 @@ fn matrix_products(c: &mut Criterion) {
     let config = LaunchConfig { grid: [8, 8, 1], block: [256, 1, 1], model: MODEL, ..LaunchConfig::default() };
     group.throughput(Throughput::Elements(2 * n * n * n));
     group.bench_function("sgemm 512, all cores", |b| {
-        b.iter(|| launch(&module, entry, &config, &params, &BOUNDS, Schedule::default()).unwrap_or_else(|e| panic!("{e}")));
+        b.iter(|| {
+            launch(&module, entry, &config, &params, &BOUNDS, Schedule::default()).unwrap_or_else(|e| panic!("{e}"))
+        });
     });
     group.finish();
 }

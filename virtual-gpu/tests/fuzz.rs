@@ -19,12 +19,70 @@ const SOURCES: [&str; 5] = [
 
 /// Pieces that stand anywhere in PTX, and some that stand nowhere.
 const TOKENS: [&str; 64] = [
-    "{", "}", "(", ")", "[", "]", "<", ">", ";", ",", ":", "@", "!", "|", "+", "-", "*", "/", "%", "_", "=", "\"", "//", "/*",
-    "*/", "\n", "\0", "\u{fffd}", ".reg", ".b32 ", ".f32 ", ".pred ", ".param ", ".shared ", ".align ", ".entry k", ".func ",
-    ".visible ", ".version 8.0\n", ".target sm_90a\n", ".loc 1 2 3\n", ".file 1 \"a\"\n", ".section .debug {", ".global ",
-    "add.u32 ", "mov.u32 ", "ld.global.v4.f32 ", "bra L;", "L:", "call (%r1), f, (%r2);", "%r1", "%r<999999999>", "%tid.x",
-    "0x", "0xffffffffffffffffffff", "0f7fffffff", "0d0", "1e999", "-9223372036854775808", "99999999999999999999", "08",
-    "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 ", "[1000000000000]", ".branchtargets L, L;",
+    "{",
+    "}",
+    "(",
+    ")",
+    "[",
+    "]",
+    "<",
+    ">",
+    ";",
+    ",",
+    ":",
+    "@",
+    "!",
+    "|",
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    "_",
+    "=",
+    "\"",
+    "//",
+    "/*",
+    "*/",
+    "\n",
+    "\0",
+    "\u{fffd}",
+    ".reg",
+    ".b32 ",
+    ".f32 ",
+    ".pred ",
+    ".param ",
+    ".shared ",
+    ".align ",
+    ".entry k",
+    ".func ",
+    ".visible ",
+    ".version 8.0\n",
+    ".target sm_90a\n",
+    ".loc 1 2 3\n",
+    ".file 1 \"a\"\n",
+    ".section .debug {",
+    ".global ",
+    "add.u32 ",
+    "mov.u32 ",
+    "ld.global.v4.f32 ",
+    "bra L;",
+    "L:",
+    "call (%r1), f, (%r2);",
+    "%r1",
+    "%r<999999999>",
+    "%tid.x",
+    "0x",
+    "0xffffffffffffffffffff",
+    "0f7fffffff",
+    "0d0",
+    "1e999",
+    "-9223372036854775808",
+    "99999999999999999999",
+    "08",
+    "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 ",
+    "[1000000000000]",
+    ".branchtargets L, L;",
 ];
 
 struct Draw(u64);
@@ -86,7 +144,8 @@ fn mutate(text: String, draw: &mut Draw) -> String {
 }
 
 fn garbage(draw: &mut Draw) -> String {
-    let mut text = String::from(if draw.below(2) == 0 { ".version 8.0\n.target sm_80\n.address_size 64\n" } else { "" });
+    let mut text =
+        String::from(if draw.below(2) == 0 { ".version 8.0\n.target sm_80\n.address_size 64\n" } else { "" });
     for _ in 0..draw.below(200) {
         text += TOKENS[draw.below(TOKENS.len())];
         if draw.below(3) == 0 {

@@ -10,7 +10,11 @@ type Order = Box<dyn Fn(u64, u64) -> Option<Ordering>>;
 
 fn float_order(f: Format, ftz: bool) -> Order {
     Box::new(move |a, b| {
-        let (a, b) = if ftz { (flush(f, a & mask(f.bits)), flush(f, b & mask(f.bits))) } else { (a & mask(f.bits), b & mask(f.bits)) };
+        let (a, b) = if ftz {
+            (flush(f, a & mask(f.bits)), flush(f, b & mask(f.bits)))
+        } else {
+            (a & mask(f.bits), b & mask(f.bits))
+        };
         if f.is_nan(a) || f.is_nan(b) {
             return None;
         }
@@ -39,8 +43,7 @@ fn holds(name: &str, order: Option<Ordering>) -> bool {
 }
 
 const INTEGER: [&str; 6] = ["eq", "ne", "lt", "le", "gt", "ge"];
-const FLOAT: [&str; 14] =
-    ["eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan"];
+const FLOAT: [&str; 14] = ["eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan"];
 
 pub fn rows() -> Vec<Row> {
     let mut out = Vec::new();
@@ -79,9 +82,13 @@ pub fn rows() -> Vec<Row> {
         let f = if ftz { ".ftz" } else { "" };
         for name in names {
             let o = order();
-            out.push(Row::new(format!("setp.{name}{f}.{ty}"), "$d, $a, $b", &format!("{c}{c}>p"), &inputs, move |i, g| {
-                g[0] == u64::from(holds(name, o(i[0], i[1])))
-            }));
+            out.push(Row::new(
+                format!("setp.{name}{f}.{ty}"),
+                "$d, $a, $b",
+                &format!("{c}{c}>p"),
+                &inputs,
+                move |i, g| g[0] == u64::from(holds(name, o(i[0], i[1]))),
+            ));
             for kind in ["and", "or", "xor"] {
                 let o = order();
                 let with = move |p: bool, q: bool| match kind {
@@ -105,7 +112,9 @@ pub fn rows() -> Vec<Row> {
                 }));
             }
             let results: &[(&str, char, u64)] = match ty.as_str() {
-                "f16" => &[("u32", 'r', 0xffff_ffff), ("s32", 'r', 0xffff_ffff), ("f16", 'h', 0x3c00), ("u16", 'h', 0xffff)],
+                "f16" => {
+                    &[("u32", 'r', 0xffff_ffff), ("s32", 'r', 0xffff_ffff), ("f16", 'h', 0x3c00), ("u16", 'h', 0xffff)]
+                }
                 "bf16" => &[("u32", 'r', 0xffff_ffff), ("bf16", 'h', 0x3f80), ("s16", 'h', 0xffff)],
                 _ => &[("u32", 'r', 0xffff_ffff), ("s32", 'r', 0xffff_ffff), ("f32", 'r', 0x3f80_0000)],
             };
@@ -153,14 +162,24 @@ fn pairs() -> Vec<Row> {
             let text = if ftz { ".ftz" } else { "" };
             for name in FLOAT {
                 let o = float_order(f, ftz);
-                out.push(Row::new(format!("setp.{name}{text}.{ty}"), "$d|$e, $a, $b", "rr>pp", &inputs, move |i, g| {
-                    (0..2).all(|k| g[k] == u64::from(holds(name, o(i[0] >> (16 * k), i[1] >> (16 * k)))))
-                }));
+                out.push(Row::new(
+                    format!("setp.{name}{text}.{ty}"),
+                    "$d|$e, $a, $b",
+                    "rr>pp",
+                    &inputs,
+                    move |i, g| (0..2).all(|k| g[k] == u64::from(holds(name, o(i[0] >> (16 * k), i[1] >> (16 * k))))),
+                ));
                 let o = float_order(f, ftz);
-                out.push(Row::new(format!("setp.{name}.xor{text}.{ty}"), "$d|$e, $a, $b, $c", "rrp>pp", &inputs, move |i, g| {
-                    let q = i[2] & mask(32) != 0;
-                    (0..2).all(|k| g[k] == u64::from(holds(name, o(i[0] >> (16 * k), i[1] >> (16 * k))) != q))
-                }));
+                out.push(Row::new(
+                    format!("setp.{name}.xor{text}.{ty}"),
+                    "$d|$e, $a, $b, $c",
+                    "rrp>pp",
+                    &inputs,
+                    move |i, g| {
+                        let q = i[2] & mask(32) != 0;
+                        (0..2).all(|k| g[k] == u64::from(holds(name, o(i[0] >> (16 * k), i[1] >> (16 * k))) != q))
+                    },
+                ));
                 let one = if f == F16 { 0x3c00 } else { 0x3f80 };
                 for (dty, one) in [(ty, one), ("u32", 0xffff)] {
                     let o = float_order(f, ftz);

@@ -83,7 +83,13 @@ fn to_integer(v: &Exact, mode: &str) -> Option<i128> {
         _ if rest.is_zero() => low,
         "rmi" => low,
         "rpi" => low + 1,
-        "rzi" => if low < 0 { low + 1 } else { low },
+        "rzi" => {
+            if low < 0 {
+                low + 1
+            } else {
+                low
+            }
+        }
         _ if half == Greater || half == Equal && low % 2 != 0 => low + 1,
         _ => low,
     })
@@ -145,8 +151,7 @@ fn text(parts: &[&str]) -> String {
 }
 
 pub fn rows() -> Vec<Row> {
-    let ints: Vec<Type> =
-        [8, 16, 32, 64].into_iter().flat_map(|b| [Type::Int(b, false), Type::Int(b, true)]).collect();
+    let ints: Vec<Type> = [8, 16, 32, 64].into_iter().flat_map(|b| [Type::Int(b, false), Type::Int(b, true)]).collect();
     let mut out = Vec::new();
     let classes = |from: Type, to: Type| format!("{}>{}", from.class(), to.class());
     for from in &ints {
@@ -156,7 +161,8 @@ pub fn rows() -> Vec<Row> {
                 let op = text(&["cvt", if sat { "sat" } else { "" }, &to.name(), &from.name()]);
                 out.push(Row::new(op, "$d, $a", &classes(*from, *to), &some(*from, sat), move |i, g| {
                     let v = number(i[0], fb, fs);
-                    let (low, high) = if ts { (-(1i128 << (tb - 1)), (1i128 << (tb - 1)) - 1) } else { (0, (1i128 << tb) - 1) };
+                    let (low, high) =
+                        if ts { (-(1i128 << (tb - 1)), (1i128 << (tb - 1)) - 1) } else { (0, (1i128 << tb) - 1) };
                     let v = if sat { v.clamp(low, high) } else { v };
                     // A byte is extended to its register by its sign.
                     let v = number(cut(v, tb), tb, ts);
@@ -173,11 +179,17 @@ pub fn rows() -> Vec<Row> {
                         continue;
                     }
                     let op = text(&["cvt", mode, if sat { "sat" } else { "" }, &to.name(), &from.name()]);
-                    out.push(Row::new(op, "$d, $a", &classes(*from, to), &some(*from, sat || mode != "rn"), move |i, g| {
-                        let n = number(i[0], fb, fs);
-                        let rules = Rules { mode, ftz: false, sat, relu: false, finite: false };
-                        float_result(&Value::Number(Exact::integer(n), n < 0), f, rules, g[0])
-                    }));
+                    out.push(Row::new(
+                        op,
+                        "$d, $a",
+                        &classes(*from, to),
+                        &some(*from, sat || mode != "rn"),
+                        move |i, g| {
+                            let n = number(i[0], fb, fs);
+                            let rules = Rules { mode, ftz: false, sat, relu: false, finite: false };
+                            float_result(&Value::Number(Exact::integer(n), n < 0), f, rules, g[0])
+                        },
+                    ));
                 }
             }
         }
@@ -194,17 +206,32 @@ pub fn rows() -> Vec<Row> {
                         }
                         let flags = [if ftz { "ftz" } else { "" }, if sat { "sat" } else { "" }];
                         let op = text(&["cvt", mode, flags[0], flags[1], &to.name(), &from.name()]);
-                        out.push(Row::new(op, "$d, $a", &classes(from, *to), &some(from, sat || tb == 8), move |i, g| {
-                            let (low, high) =
-                                if ts { (-(1i128 << (tb - 1)), (1i128 << (tb - 1)) - 1) } else { (0, (1i128 << tb) - 1) };
-                            let v = match decode(ff, i[0], ftz) {
-                                Value::Nan if ff != F64 && tb < 64 => 0,
-                                Value::Nan => return g[0] == cut(number(1 << (tb - 1), tb, ts), tb.max(16)),
-                                Value::Infinity(n) => if n { low } else { high },
-                                Value::Number(e, _) => to_integer(&e, mode).unwrap_or(0).clamp(low, high),
-                            };
-                            g[0] == cut(v, tb.max(16))
-                        }));
+                        out.push(Row::new(
+                            op,
+                            "$d, $a",
+                            &classes(from, *to),
+                            &some(from, sat || tb == 8),
+                            move |i, g| {
+                                let (low, high) = if ts {
+                                    (-(1i128 << (tb - 1)), (1i128 << (tb - 1)) - 1)
+                                } else {
+                                    (0, (1i128 << tb) - 1)
+                                };
+                                let v = match decode(ff, i[0], ftz) {
+                                    Value::Nan if ff != F64 && tb < 64 => 0,
+                                    Value::Nan => return g[0] == cut(number(1 << (tb - 1), tb, ts), tb.max(16)),
+                                    Value::Infinity(n) => {
+                                        if n {
+                                            low
+                                        } else {
+                                            high
+                                        }
+                                    }
+                                    Value::Number(e, _) => to_integer(&e, mode).unwrap_or(0).clamp(low, high),
+                                };
+                                g[0] == cut(v, tb.max(16))
+                            },
+                        ));
                     }
                 }
             }
@@ -223,7 +250,9 @@ pub fn rows() -> Vec<Row> {
                     for sat in [false, true] {
                         let mode: &'static str = mode;
                         // Flushing goes with f32 on one side, saturation not with bf16.
-                        if ftz && ff != F32 && tf != F32 || ftz && (ff == BF16 || tf == BF16) || sat && (tf == BF16 || ff == BF16)
+                        if ftz && ff != F32 && tf != F32
+                            || ftz && (ff == BF16 || tf == BF16)
+                            || sat && (tf == BF16 || ff == BF16)
                         {
                             continue;
                         }
@@ -256,7 +285,8 @@ fn special() -> Vec<Row> {
     let mut out = Vec::new();
     let singles = sources(Type::Float("f32", F32));
     let n = singles.len();
-    let two: Arc<Vec<[u64; 4]>> = Arc::new((0..n).map(|k| [singles[k][0], singles[(k * 31 + 7) % n][0], 0, 0]).collect());
+    let two: Arc<Vec<[u64; 4]>> =
+        Arc::new((0..n).map(|k| [singles[k][0], singles[(k * 31 + 7) % n][0], 0, 0]).collect());
     for mode in ["rn", "rz"] {
         for relu in [false, true] {
             for finite in [false, true] {
@@ -292,13 +322,15 @@ fn special() -> Vec<Row> {
         ("rz", false, true),
         ("rz", true, true),
     ] {
-        let op = text(&["cvt", mode, if relu { "relu" } else { "" }, if finite { "satfinite" } else { "" }, "tf32", "f32"]);
+        let op =
+            text(&["cvt", mode, if relu { "relu" } else { "" }, if finite { "satfinite" } else { "" }, "tf32", "f32"]);
         out.push(Row::new(op, "$d, $a", "r>r", &singles, move |i, g| {
             let v = decode(F32, i[0], false);
             if matches!(v, Value::Nan) {
                 return g[0] == 0x7fff_ffff;
             }
-            g[0] & 0x1fff == 0 && float_result(&v, tf32, Rules { mode, ftz: false, sat: false, relu, finite }, g[0] >> 13)
+            g[0] & 0x1fff == 0
+                && float_result(&v, tf32, Rules { mode, ftz: false, sat: false, relu, finite }, g[0] >> 13)
         }));
     }
     let all: Arc<Vec<[u64; 4]>> = Arc::new((0..65_536).map(|v| [v, 0, 0, 0]).collect());
@@ -337,7 +369,8 @@ fn special() -> Vec<Row> {
     for (ty, bits, signed) in [("u8", 8u32, false), ("s8", 8, true), ("u4", 4, false), ("s4", 4, true)] {
         let op = format!("cvt.pack.sat.{ty}.s32.b32");
         out.push(Row::new(op, "$d, $a, $b, $c", "rrr>r", &words, move |i, g| {
-            let (low, high) = if signed { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
+            let (low, high) =
+                if signed { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
             let one = |v: u64| number(v, 32, true).clamp(low, high) as u64 & mask(bits);
             g[0] == (i[2] << (2 * bits) | one(i[0]) << bits | one(i[1])) & mask(32)
         }));

@@ -25,15 +25,20 @@ pub fn flush(fmt: Format, v: u64) -> u64 {
 fn stand_in(v: &Value) -> f64 {
     match v {
         Value::Nan => f64::NAN,
-        Value::Infinity(n) => if *n { f64::NEG_INFINITY } else { f64::INFINITY },
+        Value::Infinity(n) => {
+            if *n {
+                f64::NEG_INFINITY
+            } else {
+                f64::INFINITY
+            }
+        }
         Value::Number(e, n) => (if e.is_zero() { 0.0f64 } else { 1.0 }).copysign(if *n { -1.0 } else { 1.0 }),
     }
 }
 
 /// Whether `got` is right for an operation on values of a format.
 pub fn is_right(fmt: Format, op: &str, mode: Mode, ins: &[u64], got: u64) -> bool {
-    let values: Vec<Value> =
-        ins.iter().map(|v| fmt.decode(if mode.ftz { flush(fmt, *v) } else { *v })).collect();
+    let values: Vec<Value> = ins.iter().map(|v| fmt.decode(if mode.ftz { flush(fmt, *v) } else { *v })).collect();
     let s: Vec<f64> = values.iter().map(stand_in).collect();
     let special = match op {
         "add" => s[0] + s[1],
@@ -55,7 +60,9 @@ pub fn is_right(fmt: Format, op: &str, mode: Mode, ins: &[u64], got: u64) -> boo
         let negative = special < 0.0;
         return match (negative, mode.sat, mode.relu) {
             (true, true, _) | (true, _, true) => got == 0,
-            (false, true, _) => matches!(fmt.decode(got), Value::Number(e, false) if e.minus(&Exact::integer(1)).is_zero()),
+            (false, true, _) => {
+                matches!(fmt.decode(got), Value::Number(e, false) if e.minus(&Exact::integer(1)).is_zero())
+            }
             _ => got == fmt.infinity() | if negative { fmt.sign_bit() } else { 0 },
         };
     }
@@ -158,7 +165,11 @@ pub fn values(fmt: Format, random: usize) -> Arc<Vec<[u64; 4]>> {
     cross(&edges, random, move || {
         let v = draw.next() >> (64 - fmt.bits);
         // Half of them near one, where sums cancel and products stay in range.
-        if draw.next() & 1 == 0 { v } else { v & (fmt.sign_bit() | (tiny - 1)) | one - 3 * tiny + (draw.next() % 7) * tiny }
+        if draw.next() & 1 == 0 {
+            v
+        } else {
+            v & (fmt.sign_bit() | (tiny - 1)) | one - 3 * tiny + (draw.next() % 7) * tiny
+        }
     })
 }
 
@@ -187,7 +198,9 @@ fn packed(op: String, what: &'static str, fmt: Format, mode: Mode, inputs: &Arc<
     let classes = format!("{}>r", "r".repeat(sources));
     // Upper halves from the operands behind.
     let pairs: Vec<[u64; 4]> = (0..inputs.len())
-        .map(|k| std::array::from_fn(|j| inputs[k][j] & 0xffff | (inputs[(k * 31 + 7) % inputs.len()][j] & 0xffff) << 16))
+        .map(|k| {
+            std::array::from_fn(|j| inputs[k][j] & 0xffff | (inputs[(k * 31 + 7) % inputs.len()][j] & 0xffff) << 16)
+        })
         .collect();
     Row::new(op, operands, &classes, &Arc::new(pairs), move |i, g| {
         (0..2).all(|k| {
@@ -263,7 +276,8 @@ fn extreme(fmt: Format, ins: &[u64], max: bool, nan: bool, xorsign: bool, ftz: b
     if numbers.is_empty() || nan && numbers.len() < ins.len() {
         return None;
     }
-    let best = if max { numbers.into_iter().max_by_key(|v| key(*v)) } else { numbers.into_iter().min_by_key(|v| key(*v)) };
+    let best =
+        if max { numbers.into_iter().max_by_key(|v| key(*v)) } else { numbers.into_iter().min_by_key(|v| key(*v)) };
     best.map(|v| if xorsign { v & !fmt.sign_bit() | sign } else { v })
 }
 
@@ -363,7 +377,11 @@ pub fn approximate() -> Vec<Row> {
     let inputs = values(F32, 2_000);
     let narrow: Arc<Vec<[u64; 4]>> = {
         let mut draw = Draw(5);
-        Arc::new((0..3_000).map(|_| [u64::from(((draw.next() % 4_000_000) as f32 / 320_000.0 - 6.25).to_bits()), 0, 0, 0]).collect())
+        Arc::new(
+            (0..3_000)
+                .map(|_| [u64::from(((draw.next() % 4_000_000) as f32 / 320_000.0 - 6.25).to_bits()), 0, 0, 0])
+                .collect(),
+        )
     };
     type F = fn(f64, f64) -> f64;
     let table: &[(&'static str, F, f64, f64)] = &[
@@ -454,7 +472,13 @@ pub fn approximate() -> Vec<Row> {
                 let v = if ftz { flush(fmt, v) } else { v };
                 let x = match fmt.decode(v) {
                     Value::Nan => return got == 0x7fff,
-                    Value::Infinity(n) => if n { f64::NEG_INFINITY } else { f64::INFINITY },
+                    Value::Infinity(n) => {
+                        if n {
+                            f64::NEG_INFINITY
+                        } else {
+                            f64::INFINITY
+                        }
+                    }
                     Value::Number(e, _) => e.to_f64(),
                 };
                 let exact = if tanh { x.tanh() } else { x.exp2() };

@@ -153,7 +153,9 @@ pub fn check(rows: Vec<Row>) {
         let got = apply(&row.op, &row.operands, &row.classes, &row.inputs);
         let bad: Vec<_> = row.inputs.iter().zip(got).filter(|(i, g)| !(row.right)(i, *g)).collect();
         if let Some((i, g)) = bad.first() {
-            wrong.push(format!("{} {}: {} wrong, {i:#x?} gave {g:#x?}", row.op, row.operands, bad.len()).replace('\n', ""));
+            wrong.push(
+                format!("{} {}: {} wrong, {i:#x?} gave {g:#x?}", row.op, row.operands, bad.len()).replace('\n', ""),
+            );
         }
     }
     assert!(wrong.is_empty(), "{} forms:\n{}", wrong.len(), wrong.join("\n"));

@@ -5,7 +5,28 @@ use std::sync::Arc;
 
 fn edges(bits: u32) -> Vec<u64> {
     let top = 1u64 << (bits - 1);
-    let mut v = vec![0, 1, 2, 3, 7, 15, 31, 32, 33, 63, 64, 65, 127, 128, 255, top - 1, top, top + 1, mask(bits), mask(bits) - 1];
+    let mut v = vec![
+        0,
+        1,
+        2,
+        3,
+        7,
+        15,
+        31,
+        32,
+        33,
+        63,
+        64,
+        65,
+        127,
+        128,
+        255,
+        top - 1,
+        top,
+        top + 1,
+        mask(bits),
+        mask(bits) - 1,
+    ];
     v.iter_mut().for_each(|v| *v &= mask(bits));
     v
 }
@@ -65,7 +86,8 @@ fn arithmetic() -> Vec<Row> {
                 }
                 let (al, ah, bl, bh) = (a & 0xffff_ffff, a >> 32, b & 0xffff_ffff, b >> 32);
                 let mid = (al * bl >> 32) + (ah * bl & 0xffff_ffff) + (al * bh & 0xffff_ffff);
-                let mut v = i128::from(ah * bh) + i128::from(ah * bl >> 32) + i128::from(al * bh >> 32) + i128::from(mid >> 32);
+                let mut v =
+                    i128::from(ah * bh) + i128::from(ah * bl >> 32) + i128::from(al * bh >> 32) + i128::from(mid >> 32);
                 if signed {
                     v -= if a >> 63 == 1 { i128::from(b) } else { 0 } + if b >> 63 == 1 { i128::from(a) } else { 0 };
                 }
@@ -74,20 +96,36 @@ fn arithmetic() -> Vec<Row> {
             out.push(Row::new(format!("mul.hi.{ty}"), "$d, $a, $b", &format!("{c}{c}>{c}"), &inputs, move |i, g| {
                 g[0] == cut(high(i[0], i[1]), bits)
             }));
-            out.push(Row::new(format!("mad.lo.{ty}"), "$d, $a, $b, $c", &format!("{c}{c}{c}>{c}"), &inputs, move |i, g| {
-                g[0] == cut(n(i[0]).wrapping_mul(n(i[1])).wrapping_add(n(i[2])), bits)
-            }));
-            out.push(Row::new(format!("mad.hi.{ty}"), "$d, $a, $b, $c", &format!("{c}{c}{c}>{c}"), &inputs, move |i, g| {
-                g[0] == cut(high(i[0], i[1]) + n(i[2]), bits)
-            }));
-            out.push(Row::new(format!("sad.{ty}"), "$d, $a, $b, $c", &format!("{c}{c}{c}>{c}"), &inputs, move |i, g| {
-                g[0] == cut((n(i[0]) - n(i[1])).abs() + n(i[2]), bits)
-            }));
+            out.push(Row::new(
+                format!("mad.lo.{ty}"),
+                "$d, $a, $b, $c",
+                &format!("{c}{c}{c}>{c}"),
+                &inputs,
+                move |i, g| g[0] == cut(n(i[0]).wrapping_mul(n(i[1])).wrapping_add(n(i[2])), bits),
+            ));
+            out.push(Row::new(
+                format!("mad.hi.{ty}"),
+                "$d, $a, $b, $c",
+                &format!("{c}{c}{c}>{c}"),
+                &inputs,
+                move |i, g| g[0] == cut(high(i[0], i[1]) + n(i[2]), bits),
+            ));
+            out.push(Row::new(
+                format!("sad.{ty}"),
+                "$d, $a, $b, $c",
+                &format!("{c}{c}{c}>{c}"),
+                &inputs,
+                move |i, g| g[0] == cut((n(i[0]) - n(i[1])).abs() + n(i[2]), bits),
+            ));
             if bits < 64 {
                 let w = class_of(2 * bits);
-                out.push(Row::new(format!("mul.wide.{ty}"), "$d, $a, $b", &format!("{c}{c}>{w}"), &inputs, move |i, g| {
-                    g[0] == cut(n(i[0]) * n(i[1]), 2 * bits)
-                }));
+                out.push(Row::new(
+                    format!("mul.wide.{ty}"),
+                    "$d, $a, $b",
+                    &format!("{c}{c}>{w}"),
+                    &inputs,
+                    move |i, g| g[0] == cut(n(i[0]) * n(i[1]), 2 * bits),
+                ));
                 let sums = values(2 * bits);
                 out.push(Row::new(
                     format!("mad.wide.{ty}"),
@@ -103,9 +141,13 @@ fn arithmetic() -> Vec<Row> {
                     out.push(Row::new(format!("mul24.{part}.{ty}"), "$d, $a, $b", "rr>r", &inputs, move |i, g| {
                         g[0] == cut(low(i[0]) * low(i[1]) >> shift, 32)
                     }));
-                    out.push(Row::new(format!("mad24.{part}.{ty}"), "$d, $a, $b, $c", "rrr>r", &inputs, move |i, g| {
-                        g[0] == cut((low(i[0]) * low(i[1]) >> shift) + n(i[2]), 32)
-                    }));
+                    out.push(Row::new(
+                        format!("mad24.{part}.{ty}"),
+                        "$d, $a, $b, $c",
+                        "rrr>r",
+                        &inputs,
+                        move |i, g| g[0] == cut((low(i[0]) * low(i[1]) >> shift) + n(i[2]), 32),
+                    ));
                 }
             }
             if !signed {
@@ -118,8 +160,12 @@ fn arithmetic() -> Vec<Row> {
             }
             if bits == 32 {
                 let clamp = move |v: i128| cut(v.clamp(limits.0, limits.1), 32);
-                out.push(Row::new("add.sat.s32", "$d, $a, $b", "rr>r", &inputs, move |i, g| g[0] == clamp(n(i[0]) + n(i[1]))));
-                out.push(Row::new("sub.sat.s32", "$d, $a, $b", "rr>r", &inputs, move |i, g| g[0] == clamp(n(i[0]) - n(i[1]))));
+                out.push(Row::new("add.sat.s32", "$d, $a, $b", "rr>r", &inputs, move |i, g| {
+                    g[0] == clamp(n(i[0]) + n(i[1]))
+                }));
+                out.push(Row::new("sub.sat.s32", "$d, $a, $b", "rr>r", &inputs, move |i, g| {
+                    g[0] == clamp(n(i[0]) - n(i[1]))
+                }));
                 out.push(Row::new("mad.hi.sat.s32", "$d, $a, $b, $c", "rrr>r", &inputs, move |i, g| {
                     g[0] == clamp(high(i[0], i[1]) + n(i[2]))
                 }));
@@ -186,7 +232,8 @@ fn carries() -> Vec<Row> {
             }));
             let op = format!("add.cc.{ty} $d, $a, $b; madc.lo.cc.{ty} $d, $a, $b, $c; madc.hi.cc.{ty}");
             out.push(Row::new(op, "$e, $a, $b, $s", &classes, &inputs, move |i, g| {
-                let carry = u128::from(u128::from(i[0] & mask(bits)) + u128::from(i[1] & mask(bits)) > u128::from(mask(bits)));
+                let carry =
+                    u128::from(u128::from(i[0] & mask(bits)) + u128::from(i[1] & mask(bits)) > u128::from(mask(bits)));
                 let product = if bits == 64 && !signed {
                     u128::from(i[0]) * u128::from(i[1])
                 } else {
@@ -316,16 +363,29 @@ fn logic() -> Vec<Row> {
                     g[0] == found.map_or(0xffff_ffff, |k| if amount { n - 1 - k } else { k })
                 }));
             }
-            out.push(Row::new(format!("bfe.{ty}{bits}"), "$d, $a, $b, $c", &format!("{c}rr>{c}"), &fields, move |i, g| {
-                let (pos, len) = (i[1] & 255, i[2] & 255);
-                let sign = if !signed || len == 0 { 0 } else { bit(i[0], (pos + len - 1).min(n - 1)) };
-                (0..n).all(|k| bit(g[0], k) == if k < len && pos + k < n { bit(i[0], pos + k) } else { sign })
-            }));
+            out.push(Row::new(
+                format!("bfe.{ty}{bits}"),
+                "$d, $a, $b, $c",
+                &format!("{c}rr>{c}"),
+                &fields,
+                move |i, g| {
+                    let (pos, len) = (i[1] & 255, i[2] & 255);
+                    let sign = if !signed || len == 0 { 0 } else { bit(i[0], (pos + len - 1).min(n - 1)) };
+                    (0..n).all(|k| bit(g[0], k) == if k < len && pos + k < n { bit(i[0], pos + k) } else { sign })
+                },
+            ));
         }
-        out.push(Row::new(format!("bfi.b{bits}"), "$d, $a, $s, $b, $c", &format!("{c}rr{c}>{c}"), &fields, move |i, g| {
-            let (pos, len) = (i[1] & 255, i[2] & 255);
-            (0..n).all(|k| bit(g[0], k) == if k >= pos && k < pos + len { bit(i[0], k - pos) } else { bit(i[3], k) })
-        }));
+        out.push(Row::new(
+            format!("bfi.b{bits}"),
+            "$d, $a, $s, $b, $c",
+            &format!("{c}rr{c}>{c}"),
+            &fields,
+            move |i, g| {
+                let (pos, len) = (i[1] & 255, i[2] & 255);
+                (0..n)
+                    .all(|k| bit(g[0], k) == if k >= pos && k < pos + len { bit(i[0], k - pos) } else { bit(i[3], k) })
+            },
+        ));
     }
     let (words, fields) = (values(32), mixed(32));
     for table in 0..256u64 {
@@ -343,14 +403,20 @@ fn logic() -> Vec<Row> {
     }
     for (direction, left) in [("l", true), ("r", false)] {
         for (mode, wrap) in [("wrap", true), ("clamp", false)] {
-            out.push(Row::new(format!("shf.{direction}.{mode}.b32"), "$d, $a, $s, $b", "rrrr>r", &fields, move |i, g| {
-                let n = if wrap { i[1] & 31 } else { i[1].min(32) };
-                let both = i[0] | i[3] << 32;
-                (0..32u64).all(|k| {
-                    let from = if left { (k + 32).checked_sub(n) } else { Some(k + n) };
-                    bit(g[0], k) == from.map_or(0, |k| bit(both, k))
-                })
-            }));
+            out.push(Row::new(
+                format!("shf.{direction}.{mode}.b32"),
+                "$d, $a, $s, $b",
+                "rrrr>r",
+                &fields,
+                move |i, g| {
+                    let n = if wrap { i[1] & 31 } else { i[1].min(32) };
+                    let both = i[0] | i[3] << 32;
+                    (0..32u64).all(|k| {
+                        let from = if left { (k + 32).checked_sub(n) } else { Some(k + n) };
+                        bit(g[0], k) == from.map_or(0, |k| bit(both, k))
+                    })
+                },
+            ));
         }
     }
     for (mode, wrap) in [("wrap", true), ("clamp", false)] {
@@ -366,17 +432,19 @@ fn logic() -> Vec<Row> {
             }));
         }
     }
-    for (op, f) in [
-        ("and.pred", (|a, b| a & b) as fn(bool, bool) -> bool),
-        ("or.pred", |a, b| a | b),
-        ("xor.pred", |a, b| a ^ b),
-    ] {
+    for (op, f) in
+        [("and.pred", (|a, b| a & b) as fn(bool, bool) -> bool), ("or.pred", |a, b| a | b), ("xor.pred", |a, b| a ^ b)]
+    {
         let small = Arc::new((0..4).map(|k| [k & 1, k >> 1, 0, 0]).collect::<Vec<_>>());
         out.push(Row::new(op, "$d, $a, $b", "pp>p", &small, move |i, g| g[0] == u64::from(f(i[0] != 0, i[1] != 0))));
     }
     let one = Arc::new(vec![[0, 0, 0, 0], [1, 0, 0, 0]]);
     out.push(Row::new("not.pred", "$d, $a", "p>p", &one, |i, g| g[0] == 1 - i[0]));
-    let bits = Arc::new((0..2_000u64).map(|k| [k.wrapping_mul(0x9e37_79b9) & mask(32), k % 34, ((k * 7) % 67).wrapping_sub(33) & mask(32), 0]).collect::<Vec<_>>());
+    let bits = Arc::new(
+        (0..2_000u64)
+            .map(|k| [k.wrapping_mul(0x9e37_79b9) & mask(32), k % 34, ((k * 7) % 67).wrapping_sub(33) & mask(32), 0])
+            .collect::<Vec<_>>(),
+    );
     out.push(Row::new("fns.b32", "$d, $a, $b, $c", "rrr>r", &bits, |i, g| {
         // The n-th set bit from a base upwards, or downwards for negative n; n = 0 is the base itself.
         let base = i[1];

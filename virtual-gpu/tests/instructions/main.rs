@@ -8,4 +8,6 @@ mod float;
 mod harness;
 mod integer;
 mod matrix;
+mod memory;
+mod warp;
 mod wgmma;

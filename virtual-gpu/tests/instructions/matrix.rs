@@ -99,7 +99,14 @@ pub fn opcodes() -> Vec<String> {
 
 fn shapes() -> Vec<Shape> {
     let mut out = Vec::new();
-    let mut add = |m: usize, k: usize, extra: &str, d: &'static str, a: &'static str, b: &'static str, c: &'static str, tail: &str| {
+    let mut add = |m: usize,
+                   k: usize,
+                   extra: &str,
+                   d: &'static str,
+                   a: &'static str,
+                   b: &'static str,
+                   c: &'static str,
+                   tail: &str| {
         let opcode = format!("mma.sync.aligned.m{m}n8k{k}.row.col{extra}.{d}.{a}.{b}.{c}{tail}");
         out.push(Shape { opcode, m, k, d, a, b, c });
     };
@@ -126,7 +133,9 @@ fn shapes() -> Vec<Shape> {
             add(m, k, rounding, "f64", "f64", "f64", "f64", "");
         }
     }
-    for (types, shapes) in [(["s8", "u8"], [(8, 16), (16, 16), (16, 32)]), (["s4", "u4"], [(8, 32), (16, 32), (16, 64)])] {
+    for (types, shapes) in
+        [(["s8", "u8"], [(8, 16), (16, 16), (16, 32)]), (["s4", "u4"], [(8, 32), (16, 32), (16, 64)])]
+    {
         for a in types {
             for b in types {
                 for (m, k) in shapes {
@@ -171,7 +180,10 @@ fn kernel(opcode: &str, counts: [usize; 4], wide: bool) -> String {
     );
     let mut lists = Vec::new();
     for (k, (name, n, first)) in [("a", na, 10), ("b", nb, 30), ("c", nc, 50)].into_iter().enumerate() {
-        text += &format!("ld.param.u64 %rd1, [{name}];\nmul.wide.u32 %rd2, %r1, {};\nadd.u64 %rd3, %rd1, %rd2;\n", n * bytes);
+        text += &format!(
+            "ld.param.u64 %rd1, [{name}];\nmul.wide.u32 %rd2, %r1, {};\nadd.u64 %rd3, %rd1, %rd2;\n",
+            n * bytes
+        );
         for j in 0..n {
             text += &format!("ld.global.b{} %{letter}{}, [%rd3+{}];\n", 8 * bytes, first + j, j * bytes);
         }
@@ -206,12 +218,22 @@ fn every_shape_and_type() {
             c[1][3] = i64::from(i32::MIN) + 1;
         }
         let fragment = |n: usize, ty: &str, at: &dyn Fn(usize, usize) -> i64| {
-            let values: Vec<u64> = (0..32).flat_map(|l| (0..n).map(move |i| (l, i))).map(|(l, i)| encode(ty, at(l, i))).collect();
+            let values: Vec<u64> =
+                (0..32).flat_map(|l| (0..n).map(move |i| (l, i))).map(|(l, i)| encode(ty, at(l, i))).collect();
             pack(bits_of(ty), &values)
         };
-        let fa = fragment(ea, s.a, &|l, i| { let (r, k) = place_a(s.m, per(s.a), l, i); a[r][k] });
-        let fb = fragment(eb, s.b, &|l, i| { let (k, n) = place_b(per(s.b), l, i); b[k][n] });
-        let fc = fragment(ec, s.c, &|l, i| { let (r, n) = place_c(l, i); c[r][n] });
+        let fa = fragment(ea, s.a, &|l, i| {
+            let (r, k) = place_a(s.m, per(s.a), l, i);
+            a[r][k]
+        });
+        let fb = fragment(eb, s.b, &|l, i| {
+            let (k, n) = place_b(per(s.b), l, i);
+            b[k][n]
+        });
+        let fc = fragment(ec, s.c, &|l, i| {
+            let (r, n) = place_c(l, i);
+            c[r][n]
+        });
         let counts = [ec.div_ceil(per(s.d)), ea.div_ceil(per(s.a)), eb.div_ceil(per(s.b)), ec.div_ceil(per(s.c))];
         let out = vec![0u8; 32 * counts[0] * unit / 8];
         let text = kernel(&s.opcode, counts, wide);
@@ -250,7 +272,9 @@ fn quads() {
             for (x, y) in [("row", "col"), ("row", "row"), ("col", "col"), ("col", "row")] {
                 let opcode = format!("mma.sync.aligned.m8n8k4.{x}.{y}.{d}.f16.f16.{c}");
                 let mut matrix = |r: usize, c: usize| -> Vec<Vec<Vec<i64>>> {
-                    (0..4).map(|_| (0..r).map(|_| (0..c).map(|_| draw_value("f16", &mut draw)).collect()).collect()).collect()
+                    (0..4)
+                        .map(|_| (0..r).map(|_| (0..c).map(|_| draw_value("f16", &mut draw)).collect()).collect())
+                        .collect()
                 };
                 let (a, b, cc) = (matrix(8, 4), matrix(4, 8), matrix(8, 8));
                 let quad = |l: usize| l % 16 / 4;
@@ -327,7 +351,11 @@ fn loads_and_stores() {
                             let (matrix, r) = (row / 8, row % 8);
                             let turned = trans != back && matrix < count;
                             let want = if turned { half(&input, 8 * matrix + col, r) } else { half(&input, row, col) };
-                            assert_eq!(half(&out[1], row, col), want, "{x}{trans} {back} {space}: row {row}, column {col}");
+                            assert_eq!(
+                                half(&out[1], row, col),
+                                want,
+                                "{x}{trans} {back} {space}: row {row}, column {col}"
+                            );
                         }
                     }
                 }

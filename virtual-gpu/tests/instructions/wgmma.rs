@@ -31,12 +31,15 @@ impl Layout {
     /// Byte of element (row, k) of `bits` bits, a multiple of 8.
     fn at(&self, row: usize, k: usize, bits: usize) -> usize {
         let bytes = bits / 8;
-        let (s, linear) = (self.swizzle, match (self.swizzle, self.transposed) {
-            (16, false) => row / 8 * self.stride + row % 8 * 16 + k * bytes / 16 * self.leading + k * bytes % 16,
-            (16, true) => row / 8 * self.stride + row % 8 * 2 + k / 8 * self.leading + k % 8 * 16,
-            (s, false) => row / 8 * self.stride + row % 8 * s + k * bytes,
-            (s, true) => row / (s / 2) * self.leading + row % (s / 2) * 2 + k / 8 * self.stride + k % 8 * s,
-        });
+        let (s, linear) = (
+            self.swizzle,
+            match (self.swizzle, self.transposed) {
+                (16, false) => row / 8 * self.stride + row % 8 * 16 + k * bytes / 16 * self.leading + k * bytes % 16,
+                (16, true) => row / 8 * self.stride + row % 8 * 2 + k / 8 * self.leading + k % 8 * 16,
+                (s, false) => row / 8 * self.stride + row % 8 * s + k * bytes,
+                (s, true) => row / (s / 2) * self.leading + row % (s / 2) * 2 + k / 8 * self.stride + k % 8 * s,
+            },
+        );
         // The 16-byte chunk within the span is exclusive-ored with the number of the 128-byte line.
         let chunk = linear / 16 ^ (linear / 128) % (s / 16);
         chunk * 16 + linear % 16
@@ -91,7 +94,8 @@ fn cases() -> Vec<Case> {
         keep: true,
         satfinite: false,
     };
-    let mut types = vec![("f16", "f16", "f16"), ("f32", "f16", "f16"), ("f32", "bf16", "bf16"), ("f32", "tf32", "tf32")];
+    let mut types =
+        vec![("f16", "f16", "f16"), ("f32", "f16", "f16"), ("f32", "bf16", "bf16"), ("f32", "tf32", "tf32")];
     for d in ["f16", "f32"] {
         for a in ["e4m3", "e5m2"] {
             types.extend([(d, a, "e4m3"), (d, a, "e5m2")]);
@@ -131,7 +135,12 @@ fn cases() -> Vec<Case> {
                 out.push(Case { swizzles: (s, 128), transposed: (true, false), ..plain(64, *d, *a, *b) });
                 out.push(Case { swizzles: (128, s), transposed: (false, true), ..plain(128, *d, *a, *b) });
                 out.push(Case { swizzles: (s, s), transposed: (true, true), ..plain(64, *d, *a, *b) });
-                out.push(Case { swizzles: (128, s), transposed: (false, true), registers: true, ..plain(64, *d, *a, *b) });
+                out.push(Case {
+                    swizzles: (128, s),
+                    transposed: (false, true),
+                    registers: true,
+                    ..plain(64, *d, *a, *b)
+                });
             }
         }
     }
@@ -175,8 +184,17 @@ fn kernel(c: &Case, la: Layout, lb: Layout) -> String {
         }
     }
     // The image starts at shared address 0, so descriptors are constants.
-    let a = if c.registers { a } else { text += &format!("mov.b64 %rd7, {a};\n"); "%rd7".into() };
-    text += &format!("mov.b64 %rd8, {:#x};\nsetp.{}.u32 %p2, %r1, %r1;\n", lb.descriptor(B_AT), if c.keep { "eq" } else { "ne" });
+    let a = if c.registers {
+        a
+    } else {
+        text += &format!("mov.b64 %rd7, {a};\n");
+        "%rd7".into()
+    };
+    text += &format!(
+        "mov.b64 %rd8, {:#x};\nsetp.{}.u32 %p2, %r1, %r1;\n",
+        lb.descriptor(B_AT),
+        if c.keep { "eq" } else { "ne" }
+    );
     text += &format!(
         "wgmma.fence.sync.aligned;\n{} {{{}}}, {a}, %rd8, %p2{constants};\nwgmma.commit_group.sync.aligned;\n\
          wgmma.wait_group.sync.aligned 0;\n",

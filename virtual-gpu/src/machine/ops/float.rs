@@ -386,7 +386,8 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, ty: Ty) -> Decod
     if matches!(root, "rcp" | "sqrt") && !approx && round.is_none() {
         return lw.refuse("names neither .approx nor a rounding");
     }
-    let unrounded = matches!(root, "min" | "max" | "neg" | "abs" | "copysign" | "rsqrt" | "sin" | "cos" | "lg2" | "ex2" | "tanh");
+    let unrounded =
+        matches!(root, "min" | "max" | "neg" | "abs" | "copysign" | "rsqrt" | "sin" | "cos" | "lg2" | "ex2" | "tanh");
     if round.is_some() && (unrounded || approx || full) {
         return lw.refuse("takes no rounding");
     }

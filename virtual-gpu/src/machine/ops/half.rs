@@ -285,9 +285,8 @@ fn decode_for<'a, T: Half>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, ty: Ty)
     let root = f.ins.root;
     let ftz = f.flag("ftz");
     let rounded = f.flag("rn");
-    let mode = {
-        (if ftz { FTZ } else { 0 }) | if f.flag("sat") { SAT } else { 0 } | if f.flag("relu") { RELU } else { 0 }
-    };
+    let mode =
+        { (if ftz { FTZ } else { 0 }) | if f.flag("sat") { SAT } else { 0 } | if f.flag("relu") { RELU } else { 0 } };
     macro_rules! by_mode {
         ($g:ident) => {
             match mode {

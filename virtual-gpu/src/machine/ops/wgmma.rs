@@ -11,6 +11,7 @@ use crate::machine::exec::{Cx, Flow, Instr, Wait};
 use crate::machine::fault::FaultKind;
 use crate::machine::lanes::{OpPair, op_versions};
 use crate::machine::lower::{Decoded, Form, Lower, MInst, Opnd, TaintRule, Width};
+use crate::machine::taint;
 use crate::ptx::{Operand, Ty};
 
 const TYPES: [Ty; 8] = [Ty::F16, Ty::BF16, Ty::TF32, Ty::E4M3, Ty::E5M2, Ty::S8, Ty::U8, Ty::B1];
@@ -101,7 +102,8 @@ fn eight_rows(cx: &mut Cx<'_>, d: &Descriptor, row: u32, part: u32, transposed: 
     let mut out = [[0u32; 4]; 8];
     let cta = &mut cx.ctas[cx.warp.cta];
     let last = at.iter().fold(0, |m, a| m.max(*a));
-    if last + 16 > cta.shared_len || cta.objects.in_flight != 0 && at.iter().any(|a| cta.objects.flying(*a, 16))
+    if last + 16 > cta.shared_len
+        || cta.objects.in_flight != 0 && at.iter().any(|a| cta.objects.flying(*a, 16))
         || cx.launch.checks.uninitialised
     {
         for (words, at) in out.iter_mut().zip(at) {
@@ -188,7 +190,7 @@ unsafe fn floats<const E: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         multiply::<E>(cx, &scratch, 2, [sums, sums], [half, half], truncate.then_some(8 * E));
     }
     cx.worker.scratch = Some(scratch);
-    finish(cx, i, registers, 8 * E);
+    finish(cx, i, registers, 8 * E, keep);
     Flow::Next
 }
 
@@ -223,11 +225,20 @@ unsafe fn integers(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             }
         }
     }
-    finish(cx, i, n / 2, 256 / ta.bits() as usize);
+    finish(cx, i, n / 2, 256 / ta.bits() as usize, keep);
     Flow::Next
 }
 
-fn finish(cx: &mut Cx<'_>, i: &Instr, registers: usize, depth: usize) {
+fn finish(cx: &mut Cx<'_>, i: &Instr, registers: usize, depth: usize, keep: bool) {
+    if cx.tainted {
+        // An accumulator that is not read does not matter; an element of A reaches a row, which four lanes hold.
+        let list = cx.list(i);
+        let a = if i.x & A_REGISTERS == 0 { 0 } else { list[registers..].iter().fold(0, |t, r| t | taint::of(cx, *r)) };
+        for d in &list[..registers] {
+            let old = if keep { taint::of(cx, *d) } else { 0 };
+            taint::set(cx, *d, u32::MAX, old | if a == 0 { 0 } else { u32::MAX });
+        }
+    }
     cx.worker.traffic.tensor += 1;
     cx.worker.traffic.tensor_macs += (16 * (i.x >> 16) as usize * depth) as u64;
     cx.progress = true;

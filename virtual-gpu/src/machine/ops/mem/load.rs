@@ -1,6 +1,8 @@
 //! Loads, as they run.
 
-use super::pattern::{Element, Pattern, addresses, bounds, count_banks, count_sectors, gather, global_range, pattern, read_run};
+use super::pattern::{
+    Element, Pattern, addresses, bounds, count_banks, count_sectors, gather, global_range, pattern, read_run,
+};
 use super::{NON_COHERENT, SIGNED, STRONG, WIDTH_SHIFT};
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
