@@ -2,6 +2,7 @@
 
 use super::{Backward, BackwardCtx, Gradient, Node, Op, Saved, mode, no_grad};
 use crate::{Result, Tensor};
+use std::sync::Arc;
 
 struct Checkpoint<F> {
     f: F,
@@ -51,6 +52,6 @@ pub fn checkpoint(
     // Recorded even if no input is tracked: the closure may have captured variables.
     let refs: Vec<&Tensor> = inputs.iter().collect();
     let saved = inputs.iter().enumerate().map(|(i, x)| Saved::input(i, x)).collect();
-    let node = Node::operation(&out, &refs, Checkpoint { f, inputs: saved });
+    let node = Node::operation(&out, &refs, Arc::new(Checkpoint { f, inputs: saved }));
     Ok(out.with_node(Some(node)))
 }

@@ -22,6 +22,7 @@ pub use saved::Saved;
 pub use var::Var;
 
 use crate::{Error, Result, Tensor};
+use std::sync::Arc;
 
 /// Gives `out` a graph node if gradients are enabled and any input is tracked.
 ///
@@ -31,7 +32,7 @@ pub fn record<O: Op + 'static>(out: Tensor, inputs: &[&Tensor], make: impl FnOnc
     if !out.dtype().is_float() || !needs_grad(inputs) {
         return Ok(out);
     }
-    let node = Node::operation(&out, inputs, make());
+    let node = Node::operation(&out, inputs, Arc::new(make()));
     Ok(out.with_node(Some(node)))
 }
 

@@ -81,11 +81,11 @@ impl Node {
         Arc::new(Node { id: next_id(), name: "leaf", shape, dtype, keep: true, leaf: true, inputs: vec![], op })
     }
 
-    pub(super) fn operation<O: Op + 'static>(out: &Tensor, inputs: &[&Tensor], op: O) -> Arc<Node> {
+    pub(super) fn operation(out: &Tensor, inputs: &[&Tensor], op: Arc<dyn Op>) -> Arc<Node> {
         Self::with_keep(out, inputs, op, false)
     }
 
-    pub(super) fn with_keep<O: Op + 'static>(out: &Tensor, inputs: &[&Tensor], op: O, keep: bool) -> Arc<Node> {
+    pub(super) fn with_keep(out: &Tensor, inputs: &[&Tensor], op: Arc<dyn Op>, keep: bool) -> Arc<Node> {
         Arc::new(Node {
             id: next_id(),
             name: op.name(),
@@ -94,7 +94,7 @@ impl Node {
             keep,
             leaf: false,
             inputs: inputs.iter().map(|t| t.node().cloned()).collect(),
-            op: Mutex::new(Some(Arc::new(op))),
+            op: Mutex::new(Some(op)),
         })
     }
 

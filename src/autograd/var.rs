@@ -4,6 +4,7 @@ use super::{BackwardCtx, Gradient, Node, Op};
 use crate::device::Buffer;
 use crate::{Error, Result, Tensor};
 use std::ops::Deref;
+use std::sync::Arc;
 
 /// A trainable leaf: a tensor whose value an optimizer overwrites in place. Clones are the same variable.
 #[derive(Clone, Debug)]
@@ -120,7 +121,7 @@ impl Tensor {
         }
         let node = match self.node() {
             None => Node::leaf(*self.shape(), self.dtype()),
-            Some(_) => Node::with_keep(self, &[self], Track, true),
+            Some(_) => Node::with_keep(self, &[self], Arc::new(Track), true),
         };
         self.with_node(Some(node))
     }

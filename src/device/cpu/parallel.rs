@@ -63,8 +63,18 @@ pub fn map_ranges<R: Send>(n: usize, chunk: usize, f: impl Fn(Range<usize>) -> R
     results.into_iter().flatten().collect()
 }
 
-/// Calls `f` on every part in parallel and collects the results in order. A part owns what its task writes (disjoint
-/// slices of several outputs), which the caller has cut by shape.
+/// Calls `f` on every part in parallel. A part owns what its task writes (disjoint slices of several outputs), which the
+/// caller has cut by shape.
+pub fn for_each_part<P: Send>(parts: Vec<P>, f: impl Fn(usize, P) + Sync) {
+    let mut parts: Vec<Option<P>> = parts.into_iter().map(Some).collect();
+    for_each_chunk(&mut parts, 1, |i, slot| {
+        if let Some(part) = slot[0].take() {
+            f(i, part);
+        }
+    });
+}
+
+/// Calls `f` on every part in parallel and collects the results in order; see [`for_each_part`].
 pub fn map_parts<P: Send, R: Send>(parts: Vec<P>, f: impl Fn(usize, P) -> R + Sync) -> Vec<R> {
     let mut slots: Vec<(Option<P>, Option<R>)> = parts.into_iter().map(|p| (Some(p), None)).collect();
     for_each_chunk(&mut slots, 1, |i, slot| slot[0].1 = slot[0].0.take().map(|p| f(i, p)));

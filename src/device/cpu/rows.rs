@@ -12,17 +12,23 @@ const LANES: usize = 32;
 #[inline(always)]
 pub fn sums<A: Real, const N: usize, const K: usize>(x: [&[A]; N], f: impl Fn([A; N]) -> [A; K]) -> [f64; K] {
     let n = x[0].len();
-    let mut part: [&[A]; N] = [&[]; N];
+    let x: [&[A]; N] = x.map(
+        #[inline(always)]
+        |x| &x[..n],
+    );
     let mut total = [0.0; K];
     let mut from = 0;
     while from < n {
         let to = n.min(from + BLOCK);
-        for i in 0..N {
-            part[i] = &x[i][from..to];
-        }
-        let sums = block_sums(part, &f);
+        let part = block_sums(
+            x.map(
+                #[inline(always)]
+                |x| &x[from..to],
+            ),
+            &f,
+        );
         for k in 0..K {
-            total[k] += sums[k].to_f64();
+            total[k] += part[k].to_f64();
         }
         from = to;
     }
@@ -34,41 +40,41 @@ pub fn sums<A: Real, const N: usize, const K: usize>(x: [&[A]; N], f: impl Fn([A
 fn block_sums<A: Real, const N: usize, const K: usize>(x: [&[A]; N], f: &impl Fn([A; N]) -> [A; K]) -> [A; K] {
     let n = x[0].len();
     let mut lanes = [[A::ZERO; LANES]; K];
-    let mut chunks: [&[[A; LANES]]; N] = [&[]; N];
-    for i in 0..N {
-        chunks[i] = x[i].as_chunks().0;
-    }
+    let chunks: [&[[A; LANES]]; N] = x.map(
+        #[inline(always)]
+        |x| x.as_chunks().0,
+    );
     let whole = n / LANES;
-    let mut values = [A::ZERO; N];
     for c in 0..whole {
         for l in 0..LANES {
-            for i in 0..N {
-                values[i] = chunks[i][c][l];
-            }
-            let terms = f(values);
+            let values = f(std::array::from_fn(
+                #[inline(always)]
+                |i| chunks[i][c][l],
+            ));
             for k in 0..K {
-                lanes[k][l] += terms[k];
+                lanes[k][l] += values[k];
             }
         }
     }
     for l in 0..n - whole * LANES {
-        for i in 0..N {
-            values[i] = x[i][whole * LANES + l];
-        }
-        let terms = f(values);
-        for k in 0..K {
-            lanes[k][l] += terms[k];
-        }
-    }
-    let mut sums = [A::ZERO; K];
-    for k in 0..K {
-        sums[k] = merge(
-            lanes[k],
+        let values = f(std::array::from_fn(
             #[inline(always)]
-            |a, b| a + b,
-        );
+            |i| x[i][whole * LANES + l],
+        ));
+        for k in 0..K {
+            lanes[k][l] += values[k];
+        }
     }
-    sums
+    lanes.map(
+        #[inline(always)]
+        |lanes| {
+            merge(
+                lanes,
+                #[inline(always)]
+                |a, b| a + b,
+            )
+        },
+    )
 }
 
 /// The largest element, NaNs aside; negative infinity for an empty slice. Call inside

@@ -66,19 +66,23 @@ pub fn for_each_tile<T: Send, const N: usize>(
     parallel: bool,
     f: impl Fn(TileAt, [TileMut<'_, T>; N]) + Sync,
 ) {
-    let size = batch.checked_mul(rows).and_then(|x| x.checked_mul(cols));
-    for out in &outs {
-        assert_eq!(Some(out.len()), size, "an output of {batch}x{rows}x{cols}");
-    }
-    let bases = outs.map(|out| Base(out.as_mut_ptr()));
+    let bases = bases(outs, [batch, rows, cols]);
     visit([batch, rows, cols], tile, parallel, &|at| f(at, cut(&bases, at, rows, cols)));
+}
+
+fn bases<T, const N: usize>(outs: [&mut [T]; N], [batch, rows, cols]: [usize; 3]) -> [Base<T>; N] {
+    let size = batch.checked_mul(rows).and_then(|x| x.checked_mul(cols));
+    outs.map(|out| {
+        assert_eq!(Some(out.len()), size, "an output of {batch}x{rows}x{cols}");
+        Base(out.as_mut_ptr())
+    })
 }
 
 /// The tile of every output at one place.
 fn cut<'a, T, const N: usize>(bases: &[Base<T>; N], at: TileAt, rows: usize, cols: usize) -> [TileMut<'a, T>; N] {
     bases.map(|base| TileMut {
         // SAFETY: `visit` gives a batch < batch, a row < rows and a column < cols, so the first element lies inside the
-        // slice of batch·rows·cols elements that for_each_tile checked, and so does the rest of the tile, cut to the
+        // slice of batch·rows·cols elements that `bases` checked, and so does the rest of the tile, cut to the
         // matrix.
         first: unsafe { base.0.add((at.batch * rows + at.row) * cols + at.col) },
         stride: cols,

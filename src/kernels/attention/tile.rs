@@ -4,8 +4,7 @@
 //! keys × queries: the softmax then runs along rows, lane by lane, without a horizontal step, and its result is
 //! already the right-hand side of the next product.
 
-use crate::device::cpu::{Vector, WithSimd, dispatch};
-use pulp::Simd;
+use crate::device::cpu::{Simd, Vector, WithSimd, dispatch};
 
 /// Registers per panel row.
 const NV: usize = 2;
@@ -21,13 +20,14 @@ pub(super) struct Tile {
 
 #[inline(always)]
 fn rows<S: Simd>() -> usize {
-    if S::REGISTER_COUNT >= 32 { 8 } else { 4 }
+    if S::REGISTERS >= 32 { 8 } else { 4 }
 }
 
 impl Tile {
     pub(super) fn of<A: Vector>() -> Self {
         struct Ask<A>(std::marker::PhantomData<A>);
         impl<A: Vector> WithSimd for Ask<A> {
+            type Number = A;
             type Output = Tile;
             #[inline(always)]
             fn with_simd<S: Simd>(self, _: S) -> Tile {
@@ -87,6 +87,7 @@ impl<A: Vector> PanelProduct<'_, A> {
 }
 
 impl<A: Vector> WithSimd for PanelProduct<'_, A> {
+    type Number = A;
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
@@ -138,6 +139,7 @@ impl<A: Vector> RowProduct<'_, A> {
 }
 
 impl<A: Vector> WithSimd for RowProduct<'_, A> {
+    type Number = A;
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {

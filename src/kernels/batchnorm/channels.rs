@@ -1,7 +1,7 @@
 //! Long runs: a task takes whole channels, whose runs stay in cache from the statistics to the result.
 
 use super::{BatchNormDesc, BatchNormGradInputs, BatchNormGradOutputs, BatchNormInputs, BatchNormOutputs};
-use crate::device::cpu::{Float, GRAIN, Real, map_parts, sums};
+use crate::device::cpu::{Float, GRAIN, Real, for_each_part, map_parts, sums};
 use crate::kernels::rowwise::{Packed, narrowed, parameter, scratch, vectorized, widened, write_parameter};
 use crate::{Element, Result};
 
@@ -106,7 +106,7 @@ pub(super) fn forward<T: Float<Acc: Element>>(
         .zip(out.rstd.as_mut_slice::<T::Acc>()?);
     let per_part = channels_per_part(desc);
     let parts = grouped(runs(desc, Some(out.y.as_mut_slice::<T>()?)).into_iter().flatten().zip(statistics), per_part);
-    map_parts(parts, |part, items| {
+    for_each_part(parts, |part, items| {
         let (mut a, mut b, mut d) = (scratch::<T>(length), scratch::<T>(length), scratch::<T>(length));
         for (i, (y, ((mean, var), rstd))) in items.into_iter().enumerate() {
             let c = part * per_part + i;

@@ -2,7 +2,7 @@
 
 use super::channels::masked;
 use super::{BatchNormDesc, BatchNormGradInputs, BatchNormGradOutputs, BatchNormInputs, BatchNormOutputs};
-use crate::device::cpu::{Float, Real, map_parts, map_ranges, vectorize};
+use crate::device::cpu::{Float, Real, for_each_part, map_ranges, vectorize};
 use crate::kernels::rowwise::{
     Packed, narrowed, parameter, rows_per_part, scratch, split, vectorized, widened, write_parameter,
 };
@@ -19,16 +19,16 @@ fn accumulate<A: Real, const N: usize, const K: usize>(
     f: &impl Fn(usize, [A; N]) -> [f64; K],
 ) {
     let n = rows[0].len();
-    let rows = rows.map(
-        #[inline(always)]
-        |r| &r[..n],
-    );
+    let mut cut: [&[A]; N] = [&[]; N];
+    for i in 0..N {
+        cut[i] = &rows[i][..n];
+    }
     for j in 0..n.min(COLUMNS) {
         let values = f(
             from + j,
             std::array::from_fn(
                 #[inline(always)]
-                |i| rows[i][j],
+                |i| cut[i][j],
             ),
         );
         for k in 0..K {
@@ -133,7 +133,7 @@ pub(super) fn forward<T: Float<Acc: Element>>(
     let width = channels * length;
     let per_part = rows_per_part(samples, width, 256);
     let parts = split(Some(out.y.as_mut_slice::<T>()?), per_part * width, 0);
-    map_parts(parts, |part, y| {
+    for_each_part(parts, |part, y| {
         let (mut a, mut b, mut d) = (scratch::<T>(width), scratch::<T>(width), scratch::<T>(width));
         for (r, y) in y.into_iter().flat_map(|y| y.chunks_mut(width)).enumerate() {
             let row = (part * per_part + r) * width..(part * per_part + r + 1) * width;
@@ -193,7 +193,7 @@ pub(super) fn backward<T: Float, const RELU: bool>(
     let dx = split(out.dx.map(|b| b.as_mut_slice::<T>()).transpose()?, per_part * width, count);
     let dresidual = split(out.dresidual.map(|b| b.as_mut_slice::<T>()).transpose()?, per_part * width, count);
     let parts: Vec<_> = dx.into_iter().zip(dresidual).filter(|(a, b)| a.is_some() || b.is_some()).collect();
-    map_parts(parts, |part, (mut dx, mut dresidual)| {
+    for_each_part(parts, |part, (mut dx, mut dresidual)| {
         let (mut a, mut b, mut d) = (scratch::<T>(width), scratch::<T>(width), scratch::<T>(width));
         let mut e = scratch::<T>(width);
         let first = part * per_part;

@@ -6,10 +6,11 @@
 use super::planes::{Pass, Planes, of_forward, of_input};
 use super::{ConvDesc, Direction};
 use crate::Result;
-use crate::device::cpu::{Float, Real, TileAt, TileMut, Vector, WithSimd, dispatch, for_each_chunk, for_each_tile};
+use crate::device::cpu::{
+    Float, Real, Simd, TileAt, TileMut, Vector, WithSimd, dispatch, for_each_chunk, for_each_tile,
+};
 use crate::kernels::gemm::micro::{Columns, MAX_MR, MAX_NR, NV, Rows, TileShape, any_tile, full_tile, panel_rows};
 use crate::kernels::gemm::scratch;
-use pulp::Simd;
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -226,6 +227,7 @@ struct Correlation<'a, A> {
 }
 
 impl<A: Vector> WithSimd for Correlation<'_, A> {
+    type Number = A;
     type Output = ();
 
     #[inline(always)]

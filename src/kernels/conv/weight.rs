@@ -8,10 +8,12 @@
 use super::ConvDesc;
 use super::planes::{Pass, Planes, Segment};
 use crate::Result;
-use crate::device::cpu::{Float, Real, TileAt, TileMut, Vector, WithSimd, dispatch, for_each_chunk, for_each_tile};
+use crate::device::cpu::{
+    Float, MAX_LANES, Real, Simd, TileAt, TileMut, Vector, WithSimd, dispatch, for_each_chunk, for_each_tile,
+    sum_of_lanes,
+};
 use crate::kernels::gemm::micro::TileShape;
 use crate::kernels::gemm::scratch;
-use pulp::Simd;
 
 /// Numbers that a block of images takes: it should stay in the L2 cache.
 const BLOCK: usize = 256 << 10;
@@ -119,12 +121,13 @@ struct Products<'a, A> {
 }
 
 impl<A: Vector> WithSimd for Products<'_, A> {
+    type Number = A;
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let TileAt { rows, cols, .. } = self.at;
-        let wide = S::REGISTER_COUNT >= 32;
+        let wide = S::REGISTERS >= 32;
         let (tall, across) = if wide { (4, 6) } else { (2, 3) };
         let mut row = 0;
         while row < rows {
@@ -141,7 +144,7 @@ impl<A: Vector> WithSimd for Products<'_, A> {
                     _ => 1,
                 };
                 // A constant condition, so that tiles too large for the registers are not even compiled.
-                if const { S::REGISTER_COUNT >= 32 } {
+                if const { S::REGISTERS >= 32 } {
                     match (r, q) {
                         (4, 6) => self.tile::<S, 4, 6>(simd, row, col),
                         (4, 3) => self.tile::<S, 4, 3>(simd, row, col),
@@ -176,7 +179,7 @@ impl<A: Vector> Products<'_, A> {
     /// Adds the inner products of `R` channels with `Q` taps, over the block's images.
     #[inline(always)]
     fn tile<S: Simd, const R: usize, const Q: usize>(&mut self, simd: S, row: usize, col: usize) {
-        let lanes = A::lanes::<S>();
+        let width = A::lanes::<S>();
         let mut acc = [[A::splat(simd, A::ZERO); Q]; R];
         let mut offsets = [0; Q];
         offsets.copy_from_slice(&self.pass.offsets[self.at.col + col..][..Q]);
@@ -194,7 +197,7 @@ impl<A: Vector> Products<'_, A> {
             for (v, &position) in self.pass.positions.iter().enumerate() {
                 let mut g = [A::splat(simd, A::ZERO); R];
                 for r in 0..R {
-                    g[r] = A::load(simd, &channels[r][v * lanes..]);
+                    g[r] = A::load(simd, &channels[r][v * width..]);
                 }
                 for q in 0..Q {
                     let x = A::load(simd, &taps[q][position..]);
@@ -204,10 +207,16 @@ impl<A: Vector> Products<'_, A> {
                 }
             }
         }
-        for (r, acc) in acc.iter().enumerate() {
+        let mut stored = [[[A::ZERO; MAX_LANES]; Q]; R];
+        for r in 0..R {
+            for q in 0..Q {
+                A::store(simd, acc[r][q], &mut stored[r][q]);
+            }
+        }
+        for r in 0..R {
             let out = &mut self.out.row(row + r)[col..col + Q];
-            for (out, &acc) in out.iter_mut().zip(acc) {
-                *out += A::reduce(simd, acc);
+            for (out, lanes) in out.iter_mut().zip(stored[r]) {
+                *out += sum_of_lanes(lanes, width);
             }
         }
     }

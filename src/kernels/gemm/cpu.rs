@@ -5,12 +5,12 @@ use super::pack::{Matrix, pack_a, pack_b, packed_a_len, packed_b_len};
 use super::plan::{GemmPlan, Schedule, plan};
 use super::{Activation, Epilogue, GemmDesc};
 use crate::device::cpu::{
-    Float, Real, TileAt, TileMut, Vector, WithSimd, dispatch, for_each_chunk, for_each_tile, load_strided, vectorize,
+    Float, Real, Simd, TileAt, TileMut, Vector, WithSimd, dispatch, for_each_chunk, for_each_tile, load_strided,
+    vectorize,
 };
 use crate::device::{Buffer, View};
 use crate::kernels::elementwise::{Gelu, Map};
 use crate::{Device, Layout, Result, Shape};
-use pulp::Simd;
 use std::sync::OnceLock;
 
 /// What happens to a product on its way to the output.
@@ -230,6 +230,7 @@ struct Block<'a, A> {
 }
 
 impl<A: Vector> WithSimd for Block<'_, A> {
+    type Number = A;
     type Output = ();
 
     #[inline(always)]

@@ -4,8 +4,7 @@
 //! on AVX2 (16 of 8) 4 rows × 3. Measured on Zen 4: 117 of 118 GFLOP/s a core with both operands in the caches; 12 × 2
 //! and 14 × 2 are no better, and 8 rows divide the channel counts of convolutions.
 
-use crate::device::cpu::{Vector, WithSimd, dispatch};
-use pulp::Simd;
+use crate::device::cpu::{Simd, Vector, WithSimd, dispatch};
 
 /// Registers of columns in a full tile.
 pub const NV: usize = 3;
@@ -17,7 +16,7 @@ pub const MAX_MR: usize = 8;
 /// Rows of a full tile on an instruction set.
 #[inline(always)]
 pub fn full_rows<S: Simd>() -> usize {
-    if S::REGISTER_COUNT >= 32 { 8 } else { 4 }
+    if S::REGISTERS >= 32 { 8 } else { 4 }
 }
 
 /// Rows of the packed panel that holds `rows` (1 to the full count): the tile is compiled for 1, 2, 4 and 8.
@@ -40,6 +39,7 @@ impl TileShape {
     pub fn of<A: Vector>() -> Self {
         struct Ask<A>(std::marker::PhantomData<A>);
         impl<A: Vector> WithSimd for Ask<A> {
+            type Number = A;
             type Output = TileShape;
             #[inline(always)]
             fn with_simd<S: Simd>(self, _: S) -> TileShape {
@@ -121,7 +121,7 @@ pub fn any_tile<A: Vector, S: Simd>(
     out: &mut [A; MAX_MR * MAX_NR],
 ) {
     // A constant condition, so that tiles too tall for the registers are not even compiled.
-    if const { S::REGISTER_COUNT >= 32 } {
+    if const { S::REGISTERS >= 32 } {
         match (mr, v) {
             (8, 3) => return tile::<A, S, 8, 3>(simd, a.chunks_exact(8), b, out),
             (8, 2) => return tile::<A, S, 8, 2>(simd, a.chunks_exact(8), b, out),
@@ -152,7 +152,7 @@ pub fn full_tile<A: Vector, S: Simd>(
     b: impl Iterator<Item = impl Columns<A>>,
     out: &mut [A; MAX_MR * MAX_NR],
 ) {
-    if const { S::REGISTER_COUNT >= 32 } {
+    if const { S::REGISTERS >= 32 } {
         match v {
             3 => tile::<A, S, 8, 3>(simd, a, b, out),
             2 => tile::<A, S, 8, 2>(simd, a, b, out),

@@ -1,7 +1,7 @@
 //! Rows in parallel, each in cache for all of its passes.
 
 use super::{LayerNormDesc, LayerNormGradInputs, LayerNormGradOutputs, LayerNormInputs, LayerNormOutputs};
-use crate::device::cpu::{Float, Real, map_parts, sums};
+use crate::device::cpu::{Float, Real, for_each_part, map_parts, sums};
 use crate::kernels::rowwise::{
     Packed, narrowed, parameter, rows_per_part, scratch, split, vectorized, widened, write_parameter,
 };
@@ -69,7 +69,7 @@ pub(super) fn forward<T: Float<Acc: Element>>(
         .zip(out.mean.as_mut_slice::<T::Acc>()?.chunks_mut(per_part))
         .zip(out.rstd.as_mut_slice::<T::Acc>()?.chunks_mut(per_part))
         .collect();
-    map_parts(parts, |part, (((y, mut sum), mean), rstd)| {
+    for_each_part(parts, |part, (((y, mut sum), mean), rstd)| {
         let first = part * per_part;
         let (mut a, mut b, mut c) = (scratch::<T>(width), scratch::<T>(width), scratch::<T>(width));
         for (r, y) in y.chunks_mut(width).enumerate() {

@@ -2,7 +2,7 @@
 
 use super::cpu::statistics;
 use super::{LayerNormDesc, LayerNormGradInputs, LayerNormGradOutputs, LayerNormInputs, LayerNormOutputs};
-use crate::device::cpu::{Float, Real, map_parts, sums};
+use crate::device::cpu::{Float, Real, for_each_part, map_parts, sums};
 use crate::kernels::rowwise::{
     Packed, narrowed, parameter, rows_per_part, scratch, split, vectorized, widened, write_parameter,
 };
@@ -48,7 +48,7 @@ pub(super) fn forward<T: Float<Acc: Element>>(
         .zip(out.mean.as_mut_slice::<T::Acc>()?.chunks_mut(per_part))
         .zip(out.rstd.as_mut_slice::<T::Acc>()?.chunks_mut(per_part))
         .collect();
-    map_parts(parts, |part, ((y, mean), rstd)| {
+    for_each_part(parts, |part, ((y, mean), rstd)| {
         let (mut a, mut b) = (scratch::<T>(width), scratch::<T>(width));
         for (r, y) in y.chunks_mut(width).enumerate() {
             let row = part * per_part + r;

@@ -124,7 +124,7 @@ fn update<T: Float, R: Rule<N>, const N: usize>(chunk: &mut Chunk<'_, T, R, N>) 
                         &block[..n]
                     }
                 };
-                apply(*rule, p, g, state.each_mut().map(|s| &mut s[at..at + n]));
+                apply(*rule, p, g, part(state, at, n));
             }
         }
         Source::Rows { indices, rows, row, first } => {
@@ -144,11 +144,16 @@ fn update<T: Float, R: Rule<N>, const N: usize>(chunk: &mut Chunk<'_, T, R, N>) 
                         }
                         None => &zeros[..n],
                     };
-                    apply(*rule, p, g, state.each_mut().map(|s| &mut s[at..at + n]));
+                    apply(*rule, p, g, part(state, at, n));
                 }
             }
         }
     }
+}
+
+/// Elements `at..at + n` of every slice.
+fn part<'a, A, const N: usize>(state: &'a mut [&mut [A]; N], at: usize, n: usize) -> [&'a mut [A]; N] {
+    state.each_mut().map(|s| &mut s[at..at + n])
 }
 
 /// One block of at most [`BLOCK`] elements.
@@ -166,7 +171,8 @@ fn apply<T: Float, R: Rule<N>, const N: usize>(rule: R, p: &mut [T], g: &[T::Acc
 fn run<A: Real, R: Rule<N>, const N: usize>(rule: R, p: &mut [A], g: &[A], state: [&mut [A]; N]) {
     let n = p.len();
     let g = &g[..n];
-    let mut state = state.map(|s| &mut s[..n]);
+    let mut state = state;
+    let state = part(&mut state, 0, n);
     vectorize(
         #[inline(always)]
         || {

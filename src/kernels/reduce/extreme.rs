@@ -7,7 +7,7 @@ use super::fold::{Fold, Largest, Number, Operand, Smallest};
 use super::loops::Loops;
 use super::plan::{COLUMNS, Odometer};
 use crate::device::View;
-use crate::device::cpu::{BLOCK, GRAIN, for_each_chunk, map_parts, vectorize};
+use crate::device::cpu::{BLOCK, GRAIN, for_each_chunk, for_each_part, vectorize};
 use crate::{Layout, Result, Shape};
 
 trait Better<A: Number>: Fold<A> {
@@ -75,11 +75,11 @@ fn find<T: Operand, F: Better<T::Acc>>(
         if values_len * n <= GRAIN {
             runs.for_each(|(run, (v, i))| block(run, v, i));
         } else if width <= COLUMNS {
-            map_parts(runs.collect(), |_, (run, (v, i))| block(run, v, i));
+            for_each_part(runs.collect(), |_, (run, (v, i))| block(run, v, i));
         } else {
             for (run, (v, i)) in runs {
                 let blocks = v.chunks_mut(COLUMNS).zip(i.chunks_mut(COLUMNS)).collect();
-                map_parts(blocks, |b, (v, i)| find(run * width + b * COLUMNS, v, i));
+                for_each_part(blocks, |b, (v, i)| find(run * width + b * COLUMNS, v, i));
             }
         }
         return Ok(());

@@ -3,7 +3,7 @@
 use super::SoftmaxDesc;
 use crate::Result;
 use crate::device::View;
-use crate::device::cpu::{Float, Real, larger, largest, map_parts, sums};
+use crate::device::cpu::{Float, Real, for_each_part, larger, largest, sums};
 use crate::kernels::rowwise::{Packed, narrowed, rows_per_part, scratch, split, vectorized, widened};
 
 /// y = exp(x − m) and its sum.
@@ -107,7 +107,7 @@ pub(super) fn forward<T: Float>(desc: &SoftmaxDesc, x: View<'_>, y: &mut [T]) ->
     let x = Packed::<T>::new(x)?;
     let x = x.slice()?;
     let per_part = rows_per_part(outer, width * inner, 256);
-    map_parts(split(Some(y), per_part * width * inner, 0), |part, y| {
+    for_each_part(split(Some(y), per_part * width * inner, 0), |part, y| {
         let first = part * per_part * width * inner;
         let (mut a, mut b) = (scratch::<T>(width), scratch::<T>(width));
         let mut group = vec![T::Acc::ZERO; if inner > 1 { width * COLUMNS.min(inner) } else { 0 }];
@@ -142,7 +142,7 @@ pub(super) fn backward<T: Float>(desc: &SoftmaxDesc, y: View<'_>, dy: View<'_>, 
     let (y, dy) = (Packed::<T>::new(y)?, Packed::<T>::new(dy)?);
     let (y, dy) = (y.slice()?, dy.slice()?);
     let per_part = rows_per_part(outer, width * inner, 256);
-    map_parts(split(Some(dx), per_part * width * inner, 0), |part, dx| {
+    for_each_part(split(Some(dx), per_part * width * inner, 0), |part, dx| {
         let first = part * per_part * width * inner;
         let (mut a, mut b, mut c) = (scratch::<T>(width), scratch::<T>(width), scratch::<T>(width));
         let size = if inner > 1 { width * COLUMNS.min(inner) } else { 0 };

@@ -1,7 +1,7 @@
 //! The cross-entropy, rows in parallel, each row in blocks that stay in the L1 cache.
 
 use super::{CrossEntropyDesc, Targets};
-use crate::device::cpu::{BLOCK, Float, Real, larger, largest, map_parts, sums};
+use crate::device::cpu::{BLOCK, Float, Real, for_each_part, larger, largest, sums};
 use crate::device::{Buffer, View};
 use crate::kernels::rowwise::{Packed, parameter, rows_per_part, scratch, split, vectorized, widened};
 use crate::{Element, Result};
@@ -127,7 +127,7 @@ pub(super) fn forward<T: Float<Acc: Element>>(
     let per_part = rows_per_part(desc.rows, width, 256);
     let outputs = losses.as_mut_slice::<T::Acc>()?.chunks_mut(per_part);
     let parts: Vec<_> = outputs.zip(lse.as_mut_slice::<T::Acc>()?.chunks_mut(per_part)).collect();
-    map_parts(parts, |part, (losses, lse)| {
+    for_each_part(parts, |part, (losses, lse)| {
         let (mut a, mut q) = (scratch::<T>(BLOCK), vec![T::Acc::ZERO; BLOCK]);
         for (i, (loss, lse)) in losses.iter_mut().zip(lse).enumerate() {
             let r = part * per_part + i;
@@ -214,7 +214,7 @@ pub(super) fn backward<T: Float>(
     let uniform = desc.smoothing / width as f64;
     let smoothed = if uniform == 0.0 { 0.0 } else { rows.weight.iter().map(|w| w.to_f64() * uniform).sum() };
     let per_part = rows_per_part(desc.rows, width, 256);
-    map_parts(split(Some(out), per_part * width, 0), |part, out| {
+    for_each_part(split(Some(out), per_part * width, 0), |part, out| {
         let (mut a, mut q) = (scratch::<T>(BLOCK), vec![T::Acc::ZERO; BLOCK]);
         for (i, out) in out.into_iter().flat_map(|out| out.chunks_mut(width)).enumerate() {
             let r = part * per_part + i;

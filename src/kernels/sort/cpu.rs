@@ -3,7 +3,7 @@
 
 use super::SortDesc;
 use crate::Element;
-use crate::device::cpu::{GRAIN, map_parts};
+use crate::device::cpu::{GRAIN, for_each_part};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
@@ -74,7 +74,7 @@ pub(super) fn sort<T: Sortable>(desc: &SortDesc, length: usize, x: &[T], values:
     } else {
         let group = (GRAIN / 8 / length).max(1);
         let outputs = values.chunks_mut(group * k).zip(indices.chunks_mut(group * k)).zip(x.chunks(group * length));
-        map_parts(outputs.collect(), |_, ((values, indices), x)| {
+        for_each_part(outputs.collect(), |_, ((values, indices), x)| {
             let mut keys = Vec::new();
             for ((x, values), indices) in x.chunks(length).zip(values.chunks_mut(k)).zip(indices.chunks_mut(k)) {
                 row(desc, x, values, indices, &mut keys);
