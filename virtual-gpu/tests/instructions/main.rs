@@ -7,3 +7,7 @@ mod exact;
 mod float;
 mod harness;
 mod integer;
+mod matrix;
+mod memory;
+mod warp;
+mod wgmma;
