@@ -63,9 +63,13 @@ fn a_package_elsewhere_tests_with_the_packed_crate() {
     cargo(root, &target, &["package", "-p", "virtual-gpu", "--no-verify", "--allow-dirty", "--quiet"]);
     let version = env!("CARGO_PKG_VERSION");
     let archive = target.join(format!("package/virtual-gpu-{version}.crate"));
+    // What an earlier version left would lie beside this one's files.
+    let packed: PathBuf = work.join(format!("virtual-gpu-{version}"));
+    if packed.exists() {
+        fs::remove_dir_all(&packed).expect("an earlier package can be removed");
+    }
     let unpacked = Command::new("tar").arg("xzf").arg(&archive).arg("-C").arg(&work).status();
     assert!(unpacked.is_ok_and(|status| status.success()), "{}", archive.display());
-    let packed: PathBuf = work.join(format!("virtual-gpu-{version}"));
     for folder in ["src", "tests"] {
         fs::create_dir_all(package.join(folder)).expect("folders can be made");
     }
