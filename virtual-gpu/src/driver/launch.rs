@@ -10,6 +10,7 @@ use super::function::{Function, function};
 use super::inject::{self, LaunchFate};
 use super::layouts::{LaunchAttribute, LaunchConfigC};
 use super::ops::Op;
+use super::queue::current_tag;
 use super::state::driver;
 use super::stream::{enqueue, resolve};
 use super::table::lock;
@@ -188,6 +189,7 @@ pub fn prepare(context: &Context, function: &Arc<Function>, request: Request, pa
         cooperative,
         programmatic,
         stream: StreamTag::default(),
+        l2: false,
         cubin_registers: function.cubin_registers,
         model: model.clone(),
     };
@@ -254,8 +256,10 @@ impl Launch {
         }
         let (checks, schedule) = config::read(|config| (config.checks, config.schedule));
         let module = &self.function.module.instance;
-        let (entry, config) = (self.function.index, &self.config);
-        let report = machine::launch_dependent(module, entry, config, &self.params, &checks, schedule, dependence)?;
+        let l2 = config::read(|config| config.profile.is_some());
+        let config = LaunchConfig { stream: current_tag(), l2, ..self.config.clone() };
+        let entry = self.function.index;
+        let report = machine::launch_dependent(module, entry, &config, &self.params, &checks, schedule, dependence)?;
         profile::record(self, &report);
         Ok(())
     }
@@ -269,7 +273,7 @@ impl Launch {
 
     /// The launch with the stream that it runs in.
     pub fn in_stream(mut self, stream: u64) -> Launch {
-        self.config.stream = StreamTag(stream);
+        self.config.stream = StreamTag { stream, ..StreamTag::default() };
         self
     }
 }

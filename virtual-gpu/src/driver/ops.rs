@@ -89,7 +89,7 @@ impl Op {
             }
             Op::Wait(event) => {
                 if let Mark::Work(completion) = event.mark() {
-                    completion.wait();
+                    completion.block();
                 }
                 Ok(())
             }

@@ -12,8 +12,9 @@
 
 use super::config;
 use super::table::lock;
-use crate::machine::Signal;
-use std::collections::VecDeque;
+use crate::machine::{Signal, StreamTag};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -24,24 +25,53 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// How long a worker without work stays.
 const IDLE: Duration = Duration::from_millis(500);
 
+/// What is over: for each queue the number of its last piece of work.
+pub type Clock = Arc<BTreeMap<u64, u64>>;
+
+fn join(into: &mut Clock, other: &Clock) {
+    if Arc::ptr_eq(into, other) || other.iter().all(|(queue, number)| into.get(queue).is_some_and(|n| n >= number)) {
+        return;
+    }
+    let into = Arc::make_mut(into);
+    for (queue, number) in other.iter() {
+        let known = into.entry(*queue).or_default();
+        *known = (*known).max(*number);
+    }
+}
+
+/// What the host has waited for. Threads of the host are taken to know what any of them knows.
+static HOST: Mutex<Option<Clock>> = Mutex::new(None);
+
+thread_local! {
+    static TAG: RefCell<StreamTag> = RefCell::default();
+}
+
+/// The place of the work that this thread is doing among the work of all queues.
+pub fn current_tag() -> StreamTag {
+    TAG.with_borrow(StreamTag::clone)
+}
+
 /// The end of a piece of work.
 pub struct Completion {
     ended: Mutex<Option<Instant>>,
     changed: Condvar,
     queue: Weak<Queue>,
     number: u64,
+    /// What is over once it is.
+    clock: Clock,
 }
 
 impl Completion {
-    fn new(queue: &Arc<Queue>, number: u64) -> Arc<Completion> {
+    fn new(queue: &Arc<Queue>, number: u64, clock: Clock) -> Arc<Completion> {
         let ended = Mutex::new(None);
-        Arc::new(Completion { ended, changed: Condvar::new(), queue: Arc::downgrade(queue), number })
+        Arc::new(Completion { ended, changed: Condvar::new(), queue: Arc::downgrade(queue), number, clock })
     }
 
     /// The end of work that is over already.
     pub fn ended_now() -> Arc<Completion> {
         let ended = Mutex::new(Some(Instant::now()));
-        Arc::new(Completion { ended, changed: Condvar::new(), queue: Weak::new(), number: 0 })
+        let clock = current_tag().after;
+        Arc::new(Completion { ended, changed: Condvar::new(), queue: Weak::new(), number: 0, clock })
     }
 
     /// When the work ended; `None` while it has not.
@@ -58,8 +88,21 @@ impl Completion {
         }
     }
 
-    /// Blocks until the work has ended.
+    /// Blocks the host until the work has ended.
     pub fn wait(&self) {
+        self.block();
+        self.observe();
+    }
+
+    /// The host has seen that the work is over.
+    pub fn observe(&self) {
+        if self.ended().is_some() {
+            join(lock(&HOST).get_or_insert_default(), &self.clock);
+        }
+    }
+
+    /// Blocks other work until this has ended.
+    pub fn block(&self) {
         self.want();
         let mut ended = lock(&self.ended);
         while ended.is_none() {
@@ -89,6 +132,7 @@ struct Ahead {
 }
 
 struct Work {
+    tag: StreamTag,
     /// Runs it; behind this grid, if that has not ended.
     run: Box<dyn FnOnce(Option<Arc<Grid>>) + Send>,
     waits: Vec<Arc<Completion>>,
@@ -100,23 +144,24 @@ struct Work {
 impl Work {
     fn carry_out(self, late: bool) {
         for wait in &self.waits {
-            wait.wait();
+            wait.block();
         }
         let mut behind = None;
         if let Some(ahead) = &self.ahead {
             if late {
-                ahead.done.wait();
+                ahead.done.block();
             }
             ahead.grid.triggered.wait();
             behind = Some(ahead.grid.clone());
         }
-        (self.run)(behind);
+        let run = self.run;
+        tagged(self.tag, || run(behind));
         if let Some(grid) = &self.grid {
             grid.triggered.open();
             grid.ended.open();
         }
         if let Some(ahead) = &self.ahead {
-            ahead.done.wait();
+            ahead.done.block();
         }
         self.done.finish();
     }
@@ -135,6 +180,8 @@ struct Inner {
     /// Threads beside the worker that run a grid that started early.
     helpers: usize,
     submitted: u64,
+    /// What is over once the last work is.
+    clock: Clock,
     /// Work up to this number is wanted by somebody.
     wanted: u64,
 }
@@ -164,9 +211,14 @@ impl Queue {
         lock(&self.inner).last.clone().filter(|last| last.ended().is_none())
     }
 
+    /// The end of what was queued last, be it over or not.
+    pub fn end(&self) -> Option<Arc<Completion>> {
+        lock(&self.inner).last.clone()
+    }
+
     /// Waits for everything queued so far.
     pub fn drain(&self) {
-        if let Some(last) = self.last() {
+        if let Some(last) = self.end() {
             last.wait();
         }
     }
@@ -188,19 +240,18 @@ impl Queue {
         run: impl FnOnce() + Send + 'static,
     ) -> Arc<Completion> {
         let mut inner = lock(&self.inner);
-        inner.submitted += 1;
-        let done = Completion::new(self, inner.submitted);
+        let (tag, done) = self.number(&mut inner, &waits);
         waits.extend(inner.last.replace(done.clone()));
         waits.retain(|wait| wait.ended().is_none());
         inner.last_grid = None;
         if at_once && waits.is_empty() && inner.pending.is_empty() {
             drop(inner);
-            run();
+            tagged(tag, run);
             done.finish();
             return done;
         }
         let run = Box::new(move |_: Option<Arc<Grid>>| run());
-        self.push(inner, Work { run, waits, done: done.clone(), grid: None, ahead: None });
+        self.push(inner, Work { tag, run, waits, done: done.clone(), grid: None, ahead: None });
         done
     }
 
@@ -213,8 +264,7 @@ impl Queue {
         run: impl FnOnce(Option<Arc<Grid>>) + Send + 'static,
     ) -> Arc<Completion> {
         let mut inner = lock(&self.inner);
-        inner.submitted += 1;
-        let done = Completion::new(self, inner.submitted);
+        let (tag, done) = self.number(&mut inner, &waits);
         let before = inner.last.replace(done.clone()).filter(|last| last.ended().is_none());
         let ahead = match (inner.last_grid.replace(grid.clone()), before) {
             (Some(grid), Some(done)) if early => Some(Ahead { grid, done }),
@@ -224,8 +274,21 @@ impl Queue {
             }
         };
         waits.retain(|wait| wait.ended().is_none());
-        self.push(inner, Work { run: Box::new(run), waits, done: done.clone(), grid: Some(grid), ahead });
+        self.push(inner, Work { tag, run: Box::new(run), waits, done: done.clone(), grid: Some(grid), ahead });
         done
+    }
+
+    /// The place and the end of a new piece of work.
+    fn number(self: &Arc<Self>, inner: &mut Inner, waits: &[Arc<Completion>]) -> (StreamTag, Arc<Completion>) {
+        inner.submitted += 1;
+        let number = inner.submitted;
+        if let Some(host) = &*lock(&HOST) {
+            join(&mut inner.clock, host);
+        }
+        waits.iter().for_each(|wait| join(&mut inner.clock, &wait.clock));
+        let tag = StreamTag { stream: self.id, number, after: inner.clock.clone() };
+        Arc::make_mut(&mut inner.clock).insert(self.id, number);
+        (tag, Completion::new(self, number, inner.clock.clone()))
     }
 
     fn push(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner>, work: Work) {
@@ -311,6 +374,13 @@ impl Queue {
     }
 }
 
+/// Runs work as the work of a place.
+fn tagged(tag: StreamTag, run: impl FnOnce()) {
+    let before = TAG.replace(tag);
+    run();
+    TAG.set(before);
+}
+
 /// The coin of a schedule: whether this work starts late. Seed 0 holds nothing.
 fn is_held(seed: u64, queue: u64, number: u64) -> bool {
     seed != 0 && mix(seed ^ mix(queue) ^ mix(number.wrapping_mul(0x9e37_79b9_7f4a_7c15))) & 1 == 1
@@ -341,6 +411,28 @@ mod tests {
         second.submit(Vec::new(), true, note(4)).wait();
         assert_eq!(*lock(&log), [1, 2, 3, 4]);
         assert!(first.last().is_none() && second.last().is_none());
+    }
+
+    #[test]
+    fn work_knows_what_it_is_ordered_behind() {
+        let queues = [Queue::new(), Queue::new(), Queue::new()];
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let note = || {
+            let seen = seen.clone();
+            move || lock(&seen).push(current_tag())
+        };
+        let first = queues[0].submit(Vec::new(), false, note());
+        first.block();
+        let second = queues[1].submit(vec![first.clone()], false, note());
+        second.block();
+        queues[2].submit(Vec::new(), false, note()).block();
+        second.wait();
+        queues[2].submit(Vec::new(), false, note()).block();
+        let tags = lock(&seen);
+        let knows = |tag: usize, queue: usize| tags[tag].after.get(&queues[queue].id()) == Some(&1);
+        assert!(knows(1, 0), "an awaited completion orders, though it is over");
+        assert!(!knows(2, 0) && !knows(2, 1), "nothing orders streams by itself");
+        assert!(knows(3, 0) && knows(3, 1), "the host hands on what it waited for");
     }
 
     #[test]

@@ -96,9 +96,9 @@ impl Stream {
     fn null_rule(&self, order: &StreamSet) -> Vec<Arc<Completion>> {
         match self.kind {
             StreamKind::Legacy => {
-                order.others().filter(|other| other.is_blocking()).filter_map(|other| other.queue.last()).collect()
+                order.others().filter(|other| other.is_blocking()).filter_map(|other| other.queue.end()).collect()
             }
-            _ if self.is_blocking() => order.legacy.queue.last().into_iter().collect(),
+            _ if self.is_blocking() => order.legacy.queue.end().into_iter().collect(),
             _ => Vec::new(),
         }
     }
@@ -117,7 +117,7 @@ impl Stream {
         let order = lock(&context.streams);
         waits.extend(self.null_rule(&order));
         // Work that the caller waits for runs on its thread after the lock is gone: it may be long.
-        if at_once && waits.is_empty() {
+        if at_once && waits.iter().all(|wait| wait.ended().is_some()) {
             drop(order);
             return self.queue.submit(waits, true, run);
         }

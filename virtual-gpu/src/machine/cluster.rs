@@ -39,6 +39,8 @@ pub struct Cluster {
     /// Warps of all blocks.
     pub warps: Vec<Warp>,
     done: Vec<bool>,
+    /// Rounds in a row in which all that happened was polling of mbarriers.
+    barren: u32,
 }
 
 /// How a run ended.
@@ -56,11 +58,31 @@ pub enum Outcome {
     Stopped,
 }
 
+/// Rounds of polling mbarriers alone that count as a deadlock: programs may try a number of times before they do something
+/// else.
+const BARREN: u32 = 256;
 /// Rounds a cluster gets before others do.
 const ROUNDS: u32 = 64;
 
-/// Sets up cluster number `index`; warps left over from finished clusters are used again.
-pub fn start(launch: &Launch<'_>, index: u64, spare: &mut Vec<Warp>) -> Cluster {
+/// What finished clusters leave for new ones.
+#[derive(Default)]
+pub struct Spare {
+    warps: Vec<Warp>,
+    shadows: Vec<super::races::Shadow>,
+}
+
+impl Spare {
+    /// Takes a finished cluster apart.
+    pub fn take(&mut self, mut cluster: Cluster) {
+        self.warps.append(&mut cluster.warps);
+        if let Some(races) = cluster.ctas.first_mut().and_then(|cta| cta.objects.races.take()) {
+            self.shadows.extend(races.into_shadows());
+        }
+    }
+}
+
+/// Sets up cluster number `index`; parts of finished clusters are used again.
+pub fn start(launch: &Launch<'_>, index: u64, spare: &mut Spare) -> Cluster {
     let config = launch.config;
     let [cx, cy, cz] = config.cluster.map(u64::from);
     let (gx, gy) = (u64::from(config.grid[0]) / cx, u64::from(config.grid[1]) / cy);
@@ -92,7 +114,7 @@ pub fn start(launch: &Launch<'_>, index: u64, spare: &mut Vec<Warp>) -> Cluster 
         for w in 0..threads.div_ceil(32) {
             let lanes = (threads - w * 32).min(32);
             let live = if lanes == 32 { u32::MAX } else { (1 << lanes) - 1 };
-            let mut warp = spare.pop().unwrap_or_else(|| Warp {
+            let mut warp = spare.warps.pop().unwrap_or_else(|| Warp {
                 arena: Arena::new(launch.entry_code.arena as usize),
                 taint: None,
                 fragments: Vec::new(),
@@ -106,6 +128,7 @@ pub fn start(launch: &Launch<'_>, index: u64, spare: &mut Vec<Warp>) -> Cluster 
                 copies: Default::default(),
                 stalled: 0,
                 cluster_arrived: [None; 32],
+                stamps: Default::default(),
             });
             warp.taint = None;
             warp.live = live;
@@ -122,6 +145,7 @@ pub fn start(launch: &Launch<'_>, index: u64, spare: &mut Vec<Warp>) -> Cluster 
             warp.copies = Default::default();
             warp.stalled = 0;
             warp.cluster_arrived = [None; 32];
+            warp.stamps = Default::default();
             special_registers(launch, &mut warp, id, cluster, inside);
             if launch.checks.uninitialised && !launch.entry_code.undefined.is_empty() {
                 let mut taint = Arena::new(warp.arena.len());
@@ -134,8 +158,17 @@ pub fn start(launch: &Launch<'_>, index: u64, spare: &mut Vec<Warp>) -> Cluster 
             warps.push(warp);
         }
     }
+    if super::races::follows(launch) {
+        let ids: Vec<[u32; 3]> = ctas.iter().map(|c| c.id).collect();
+        let words = shared_len.div_ceil(4) as usize;
+        let races = super::races::RaceState::start(launch, &ids, words, &mut spare.shadows);
+        for w in &mut warps {
+            w.stamps = races.stamps(launch, w.cta, w.index as usize);
+        }
+        ctas[0].objects.races = Some(races);
+    }
     let done = vec![false; warps.len()];
-    Cluster { ctas, warps, done }
+    Cluster { ctas, warps, done, barren: 0 }
 }
 
 fn special_registers(launch: &Launch<'_>, warp: &mut Warp, id: [u32; 3], cluster: [u64; 3], inside: [u64; 3]) {
@@ -224,6 +257,7 @@ pub fn run(launch: &Launch<'_>, cluster: &mut Cluster, worker: &mut Worker, stop
             }
         }
         let (mut progress, mut blocked, mut left) = (false, true, false);
+        let (mut mbarriers, mut others) = (false, false);
         for w in &order {
             if cluster.done[*w] {
                 continue;
@@ -234,6 +268,8 @@ pub fn run(launch: &Launch<'_>, cluster: &mut Cluster, worker: &mut Worker, stop
             let mut cx = Cx::new(launch, &mut cluster.ctas, warp, worker, budget);
             let stopped = cx.run();
             progress |= cx.progress;
+            mbarriers |= cx.awaits_mbarrier;
+            others |= cx.awaits_other;
             match stopped {
                 Stop::Fault => {
                     let fault = cx.fault.take().unwrap_or_else(|| {
@@ -270,6 +306,11 @@ pub fn run(launch: &Launch<'_>, cluster: &mut Cluster, worker: &mut Worker, stop
             Err(fault) => return Outcome::Fault(fault),
         }
         if blocked && !progress {
+            return Outcome::Fault(Box::new(deadlock(launch, cluster)));
+        }
+        // Nobody outside of the cluster completes its mbarriers.
+        cluster.barren = if mbarriers && !others && !progress { cluster.barren + 1 } else { 0 };
+        if cluster.barren >= BARREN {
             return Outcome::Fault(Box::new(deadlock(launch, cluster)));
         }
         if progress {
@@ -332,12 +373,28 @@ fn waiting_table(launch: &Launch<'_>, cluster: &Cluster) -> String {
 }
 
 fn deadlock(launch: &Launch<'_>, cluster: &Cluster) -> Fault {
-    let text = format!(
+    let mut text = format!(
         "deadlock: no thread of the block or cluster can go on\n  kernel      {}{}",
         launch.entry.name,
         waiting_table(launch, cluster)
     );
-    Fault::checked(FaultKind::Timeout, "convergence", text)
+    let mut check = "convergence";
+    for cta in &cluster.ctas {
+        let mut barriers: Vec<_> = cta.objects.mbarriers.iter().collect();
+        barriers.sort_by_key(|(at, _)| **at);
+        for (at, b) in barriers {
+            let _ = write!(
+                text,
+                "\n  mbarrier at shared address {at:#x} of block {:?}: phase {}, {} of {} arrivals missing",
+                cta.id, b.phase, b.pending, b.count
+            );
+            if b.bytes != 0 {
+                let _ = write!(text, "; {}", b.mismatch());
+                check = "asynchrony";
+            }
+        }
+    }
+    Fault::checked(FaultKind::Timeout, check, text)
 }
 
 /// Every resident block only polls.

@@ -168,6 +168,8 @@ pub struct Warp {
     pub stalled: u32,
     /// Generation of the cluster barrier that lanes arrived in and have not waited for.
     pub cluster_arrived: [Option<u32>; 32],
+    /// What the race check notes of accesses now.
+    pub stamps: super::races::Stamps,
 }
 
 /// What a worker thread keeps over all clusters of a launch.
@@ -178,8 +180,14 @@ pub struct Worker {
     pub counts: Vec<(u64, u64)>,
     /// Memory generation that `ranges` belongs to.
     pub generation: u64,
+    /// Bank conflicts of each instruction.
+    pub conflicts: Vec<u64>,
     /// Traffic counters.
     pub traffic: super::counters::Traffic,
+    /// Room for matrix operands.
+    pub scratch: Option<Box<super::ops::Scratch>>,
+    /// Traffic of address patterns that instructions used last.
+    pub patterns: super::ops::Patterns,
     /// State of the generator that picks schedules.
     pub random: u64,
 }
@@ -221,6 +229,10 @@ pub struct Cx<'c> {
     pub polls: u32,
     /// Whether the warp did anything but poll since it was resumed.
     pub progress: bool,
+    /// It polled an mbarrier, which only its own cluster completes.
+    pub awaits_mbarrier: bool,
+    /// It polled something else.
+    pub awaits_other: bool,
     /// Some register of the warp is tainted.
     pub tainted: bool,
 }
@@ -270,6 +282,8 @@ impl<'c> Cx<'c> {
             loops: 0,
             polls: 0,
             progress: false,
+            awaits_mbarrier: false,
+            awaits_other: false,
             tainted,
         }
     }
@@ -279,6 +293,12 @@ impl<'c> Cx<'c> {
     pub fn slot(&self, offset: u32) -> *mut u8 {
         // The decoder makes offsets: even ones lie in the arena, odd ones in the pool, which is never a destination.
         self.bases[(offset & 1) as usize].wrapping_add(offset as usize)
+    }
+
+    /// The instruction's operand list.
+    #[inline(always)]
+    pub fn list(&self, i: &Instr) -> &'c [u32] {
+        &self.launch.code.lists[i.list as usize..][..i.count as usize]
     }
 
     /// Entry `k` of the instruction's operand list.
@@ -304,7 +324,21 @@ impl<'c> Cx<'c> {
     /// All lanes of a register.
     #[inline(always)]
     pub fn lanes<T: super::lanes::Lane>(&self, offset: u32) -> [T; 32] {
-        std::array::from_fn(|l| self.lane(offset, l))
+        let p = self.slot(offset);
+        let mut out = [T::ZERO; 32];
+        // A plain loop: `from_fn` does not vectorise.
+        for (l, o) in out.iter_mut().enumerate() {
+            // SAFETY: the decoder gives slots of the operand's width.
+            *o = unsafe { T::get(p, l) };
+        }
+        out
+    }
+
+    /// All lanes of a 32-bit register in place.
+    #[inline(always)]
+    pub fn lanes_ref(&self, offset: u32) -> &[u32; 32] {
+        // SAFETY: the decoder gives slots of the operand's width; they are written through `&mut self` only.
+        unsafe { &*self.slot(offset).cast::<[u32; 32]>() }
     }
 
     /// Writes the lanes of `mask` of a register.
@@ -421,7 +455,7 @@ impl<'c> Cx<'c> {
                     o.wait = Wait::No;
                     o.pc += 1;
                 }
-                super::races::warp_barrier(self, need);
+                super::races::warp_barrier(self);
                 true
             }
             Wait::Barrier { id, generation } => {
@@ -436,6 +470,7 @@ impl<'c> Cx<'c> {
                 if self.ctas[0].cluster_barrier.generation == generation {
                     return false;
                 }
+                super::races::cluster_leave(self);
                 let f = &mut self.warp.fragments[k];
                 f.wait = Wait::No;
                 f.pc += 1;
@@ -487,6 +522,26 @@ impl<'c> Cx<'c> {
         second.map(|k| self.warp.fragments.remove(k))
     }
 
+    /// Lets some lanes of the fragment run ahead of the others for a while: converged lanes need not run in step. They meet
+    /// again before the next instruction that speaks of other lanes.
+    fn divide(&mut self, limit: u32) -> u32 {
+        let random = self.worker.next_random();
+        let first = self.mask & (random >> 32) as u32;
+        if random & 7 != 0 || first == 0 || first == self.mask {
+            return limit;
+        }
+        let most = limit.min(self.pc + 1 + (random >> 3 & 15) as u32);
+        let meta = &self.launch.code.meta;
+        let end = (self.pc..most).find(|pc| !meta[*pc as usize].divisible).unwrap_or(most);
+        if end <= self.pc + 1 {
+            return limit;
+        }
+        let rest = Fragment { pc: self.pc, mask: self.mask & !first, wait: Wait::No, gave_way: false };
+        self.warp.fragments.push(rest);
+        self.mask = first;
+        end
+    }
+
     /// Runs the warp until it stops.
     pub fn run(&mut self) -> Stop {
         self.polls = self.warp.stalled;
@@ -504,6 +559,7 @@ impl<'c> Cx<'c> {
             self.pc = fragment.pc;
             self.mask = fragment.mask;
             let limit = self.warp.fragments.iter().map(|f| f.pc).filter(|pc| *pc > self.pc).min().unwrap_or(u32::MAX);
+            let limit = if self.launch.seed == 0 { limit } else { self.divide(limit) };
             let flow = if self.tainted { self.straight::<true>(limit) } else { self.straight::<false>(limit) };
             let mut wait = Wait::No;
             let mut gave_way = false;
@@ -547,7 +603,7 @@ impl<'c> Cx<'c> {
             let mask = self.mask & (self.mask_of(i.guard) ^ i.guard_flip);
             let count = &mut self.worker.counts[self.pc as usize];
             count.0 += 1;
-            count.1 += u64::from(mask.count_ones());
+            count.1 += if mask == u32::MAX { 32 } else { u64::from(mask.count_ones()) };
             if TAINT && let Err(()) = super::taint::before(self, i, mask) {
                 return Flow::Fault;
             }

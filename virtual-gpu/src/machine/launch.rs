@@ -7,6 +7,7 @@ use super::exec::{Arena, Worker};
 use super::fault::{Fault, FaultKind};
 use super::memory::{AllocationKind, Memory, MemoryError, RangeCache};
 use super::program::{Code, Entry, EntryCode, GlobalSpace, Program};
+use super::streams::StreamTag;
 use crate::model::DeviceModel;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -101,10 +102,6 @@ impl Drop for Module {
     }
 }
 
-/// Identifies the stream of a launch, for the ordering between streams that the race check knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct StreamTag(pub u64);
-
 /// How a kernel is launched.
 #[derive(Debug, Clone)]
 pub struct LaunchConfig {
@@ -126,6 +123,8 @@ pub struct LaunchConfig {
     pub programmatic: bool,
     /// Stream of the launch.
     pub stream: StreamTag,
+    /// Model the L2 cache, and so count its hits and the traffic of DRAM.
+    pub l2: bool,
     /// Registers per thread as a cubin beside the PTX declares them, where one was passed.
     pub cubin_registers: Option<u32>,
     /// The device, for its limits.
@@ -143,7 +142,8 @@ impl Default for LaunchConfig {
             non_portable_cluster: false,
             cooperative: false,
             programmatic: false,
-            stream: StreamTag(0),
+            stream: StreamTag::default(),
+            l2: false,
             cubin_registers: None,
             model: DeviceModel::H100,
         }
@@ -203,8 +203,14 @@ pub struct Launch<'l> {
     pub(super) checks: Checks,
     pub(super) params: &'l [u8],
     pub(super) seed: u64,
-    /// Number of the launch, for the race check.
+    /// Number of the launch in the process.
     pub(super) number: u64,
+    /// Its number in the cells of the race check.
+    pub(super) race_number: u64,
+    /// Its place among the work of all streams.
+    pub(super) place: super::streams::Place,
+    /// What blocks released.
+    pub(super) published: super::races::Published,
     pub(super) printed: Mutex<Vec<u8>>,
     pub(super) notes: Mutex<Vec<String>>,
     pub(super) dependence: Dependence<'l>,
@@ -262,6 +268,22 @@ impl Launch<'_> {
         (start + self.config.dynamic_shared, start)
     }
 
+    /// Whether work that nothing orders with this launch may have touched memory.
+    #[inline(always)]
+    pub(super) fn has_concurrent(&self) -> bool {
+        self.place.concurrent || self.memory.launches.newest() != self.place.sequence
+    }
+
+    /// Whether nothing orders this launch behind the one that a cell notes.
+    pub(super) fn concurrent(&self, number: u64) -> bool {
+        number != 0 && self.has_concurrent() && self.memory.launches.is_concurrent(number, &self.place)
+    }
+
+    /// The launch that a cell notes, for reports.
+    pub(super) fn other_launch(&self, number: u64) -> String {
+        self.memory.launches.describe(number)
+    }
+
     /// Blocks per cluster.
     pub(super) fn cluster_blocks(&self) -> u32 {
         self.config.cluster.iter().product()
@@ -316,6 +338,7 @@ pub fn launch_dependent(
         config.cluster = cluster;
     }
     let occupancy = super::limits::check(entry_info, &config, params.len(), checks)?;
+    let (race_number, place) = module.memory.begin_launch(&config.stream, &entry_info.name);
     let launch = Launch {
         program,
         code: &program.code,
@@ -328,6 +351,9 @@ pub fn launch_dependent(
         params,
         seed: schedule.seed,
         number: LAUNCHES.fetch_add(1, Ordering::Relaxed),
+        race_number,
+        place,
+        published: Default::default(),
         printed: Mutex::new(Vec::new()),
         notes: Mutex::new(Vec::new()),
         dependence,
@@ -388,6 +414,7 @@ pub fn launch_dependent(
         registers: occupancy.registers,
         shared_bytes: entry_code.static_shared + config.dynamic_shared,
         occupancy_percent: occupancy.percent,
+        achieved_percent: occupancy.achieved(&config),
         ..Counters::default()
     };
     for w in &workers {
@@ -398,6 +425,15 @@ pub fn launch_dependent(
         }
         counters.traffic.add(&w.traffic);
     }
+    let mut conflicts: HashMap<String, u64> = HashMap::new();
+    for (pc, meta) in program.code.meta.iter().enumerate() {
+        let sum: u64 = workers.iter().map(|w| w.conflicts[pc]).sum();
+        if sum != 0 {
+            *conflicts.entry(super::report::source(program, meta)).or_default() += sum;
+        }
+    }
+    counters.conflicts = conflicts.into_iter().collect();
+    counters.conflicts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     let notes = launch.notes.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(LaunchReport { counters, notes, printed })
 }
@@ -423,12 +459,15 @@ fn work(
     let mut worker = Worker {
         ranges: vec![RangeCache::default(); n],
         counts: vec![(0, 0); n],
+        conflicts: vec![0; n],
         generation: 0,
         traffic: Default::default(),
+        scratch: None,
+        patterns: super::ops::Patterns::new(n),
         random: launch.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
     };
     let lock = || queue.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut spare = Vec::new();
+    let mut spare = cluster::Spare::default();
     loop {
         let mut q = lock();
         let mut cluster = loop {
@@ -460,7 +499,7 @@ fn work(
             cluster::Outcome::Done => {
                 q.resident -= 1;
                 q.last_progress = Instant::now();
-                spare.append(&mut cluster.warps);
+                spare.take(cluster);
             }
             cluster::Outcome::Parked { progress } => {
                 if progress {

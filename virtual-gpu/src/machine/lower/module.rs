@@ -469,6 +469,12 @@ impl<'a> ModuleCx<'a> {
                 frame += placed.frame;
             }
         }
+        code.proxies = ast
+            .functions
+            .iter()
+            .flat_map(|f| &f.body)
+            .any(|i| i.root == "wgmma" || (i.root == "cp" && i.modifiers.contains(&"bulk")));
+        crate::machine::accumulators::watch(code);
         code.specials = self.specials;
         code.local_bytes = self.local_bytes;
         let stacked = ast
@@ -517,6 +523,8 @@ impl<'a> ModuleCx<'a> {
         lw.at = f.body.len().saturating_sub(1);
         lw.set_guard(None);
         crate::machine::ops::control::implicit_return(&mut lw);
+        let entries: Vec<usize> = f.labels.iter().map(|(_, _, at)| starts[*at as usize] as usize).collect();
+        super::fuse::mark(&mut lw.out, &entries);
         let placed = cfg::place(&lw, &starts, code, frame);
         if lw.cx.recursive[k] {
             code.layouts[k] = placed.layout.clone();

@@ -4,9 +4,9 @@
 //! A 32-bit shared address holds an offset in its low 24 bits; the bits above are zero for the own block, and one
 //! more than the rank for a block of the cluster (`mapa`).
 
-use crate::machine::asynchronous;
 use crate::machine::exec::Cx;
 use crate::machine::fault::FaultKind;
+use crate::machine::{asynchronous, objects};
 
 /// Bits of an address within a window.
 pub const WINDOW_BITS: u32 = 48;
@@ -129,9 +129,26 @@ pub fn resolve(
             cx.fail(FaultKind::LaunchFailed, Some("asynchrony"), Some(lane), &text);
             return Err(());
         }
+        if access != Access::Read
+            && let PlaceKind::Shared(_, at) = place.kind
+            && cx.ctas[block].objects.is_busy()
+            && let Some(why) = cx.ctas[block].objects.reader(at, bytes)
+        {
+            let text = format!("{} of {bytes} bytes at shared address {address:#x} while {why}", access.verb());
+            cx.fail(FaultKind::LaunchFailed, Some("asynchrony"), Some(lane), &text);
+            return Err(());
+        }
         if access == Access::Write {
             asynchronous::overwritten(cx, place.kind, bytes);
         }
+    }
+    if let PlaceKind::Global(at) = place.kind
+        && cx.ctas[0].objects.global_in_flight != [0; 2]
+        && let Some(why) = objects::global_conflict(cx.ctas, at, bytes, access != Access::Read)
+    {
+        let text = format!("{} of {bytes} bytes at {address:#x} while {why}", access.verb());
+        cx.fail(FaultKind::LaunchFailed, Some("asynchrony"), Some(lane), &text);
+        return Err(());
     }
     Ok(place)
 }

@@ -3,13 +3,15 @@
 use super::softfloat::{self as soft, Round};
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::lanes::{OpPair, bin, ter, un};
-use crate::machine::lower::{Decoded, Form, Lower, MInst};
+use crate::machine::lower::{Approximate, Contraction, Decoded, Form, Lower, MInst};
 use crate::ptx::Ty;
 
 /// The NaN that single-precision instructions return.
 #[inline(always)]
 pub fn canon(v: f32) -> f32 {
-    if v.is_nan() { f32::from_bits(0x7fff_ffff) } else { v }
+    // On bits: which NaN a comparison of floats selects may be optimised away.
+    let bits = v.to_bits();
+    f32::from_bits(if bits & 0x7fff_ffff > 0x7f80_0000 { 0x7fff_ffff } else { bits })
 }
 
 /// Flushes a subnormal to zero of its sign.
@@ -19,16 +21,19 @@ pub fn flush(v: f32) -> f32 {
     if bits & 0x7f80_0000 == 0 { f32::from_bits(bits & 0x8000_0000) } else { v }
 }
 
-const FTZ: u32 = 1;
+/// Flushes subnormals.
+pub const FTZ: u32 = 1;
 const SAT: u32 = 2;
 
+/// What is done to an operand.
 #[inline(always)]
-fn pre<const M: u32>(v: f32) -> f32 {
+pub fn pre<const M: u32>(v: f32) -> f32 {
     if M & FTZ != 0 { flush(v) } else { v }
 }
 
+/// What is done to a result.
 #[inline(always)]
-fn post<const M: u32>(v: f32) -> f32 {
+pub fn post<const M: u32>(v: f32) -> f32 {
     let v = canon(v);
     let v = if M & FTZ != 0 { flush(v) } else { v };
     if M & SAT == 0 {
@@ -223,9 +228,9 @@ fn max<const M: u32>() -> OpPair {
     bin(|a: f32, b: f32| extreme(pre::<M>(a), pre::<M>(b), true))
 }
 
-/// `.NaN` in bit 0, `.xorsign.abs` in bit 1, `.ftz` in bit 2, max in bit 3; a third operand in bit 4.
+/// `.NaN` in bit 0, `.xorsign.abs` in bit 1, `.ftz` in bit 2, max in bit 3.
 unsafe fn minmax_general(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
-    let (a, b, c) = (cx.lanes::<f32>(i.a), cx.lanes::<f32>(i.b), cx.lanes::<f32>(i.c));
+    let (a, b) = (cx.lanes::<f32>(i.a), cx.lanes::<f32>(i.b));
     let x = i.x;
     let f = |a: f32, b: f32| {
         let (a, b) = if x & 4 != 0 { (flush(a), flush(b)) } else { (a, b) };
@@ -237,10 +242,7 @@ unsafe fn minmax_general(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         let r = extreme(u, v, x & 8 != 0);
         if x & 2 != 0 && !r.is_nan() { if negative { -r } else { r } } else { r }
     };
-    let out = std::array::from_fn(|l| {
-        let v = f(a[l], b[l]);
-        if x & 16 != 0 { f(v, c[l]) } else { v }
-    });
+    let out: [f32; 32] = std::array::from_fn(|l| f(a[l], b[l]));
     cx.put(i.d, &out, m);
     Flow::Next
 }
@@ -335,7 +337,12 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, ty: Ty) -> Decod
         ("sub", true) => (bin(|a: f64, b: f64| a - b), 2),
         ("mul", true) => (bin(|a: f64, b: f64| a * b), 2),
         ("fma" | "mad", true) => (ter(|a: f64, b: f64, c: f64| a.mul_add(b, c)), 3),
-        ("div", true) => (bin(|a: f64, b: f64| a / b), 2),
+        ("div", true) => {
+            if round.is_none() {
+                return lw.refuse("a division of doubles names a rounding");
+            }
+            (bin(|a: f64, b: f64| a / b), 2)
+        }
         // The approximate form takes and gives the upper half of a double.
         ("rcp", true) if approx => (un(|a: f64| upper(1.0 / upper(a))), 1),
         ("rcp", true) => (un(|a: f64| 1.0 / a), 1),
@@ -358,11 +365,12 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, ty: Ty) -> Decod
                 return lw.refuse(".xorsign needs .abs");
             }
             let is_max = root == "max";
-            let three = ops.len() == 4;
-            if nan || xorsign || three {
+            if ops.len() == 4 {
+                return lw.refuse("three operands need sm_100");
+            }
+            if nan || xorsign {
                 x = u32::from(nan) | u32::from(xorsign) << 1 | u32::from(ftz) << 2 | u32::from(is_max) << 3;
-                x |= u32::from(three) << 4;
-                (OpPair::same(minmax_general), if three { 3 } else { 2 })
+                (OpPair::same(minmax_general), 2)
             } else if is_max {
                 (by_mode!(mode, max), 2)
             } else {
@@ -380,6 +388,23 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, ty: Ty) -> Decod
     }
     if matches!(root, "rcp" | "sqrt") && !approx && round.is_none() {
         return lw.refuse("names neither .approx nor a rounding");
+    }
+    let unrounded =
+        matches!(root, "min" | "max" | "neg" | "abs" | "copysign" | "rsqrt" | "sin" | "cos" | "lg2" | "ex2" | "tanh");
+    if round.is_some() && (unrounded || approx || full) {
+        return lw.refuse("takes no rounding");
+    }
+    if sat && !matches!(root, "add" | "sub" | "mul" | "fma" | "mad") {
+        return lw.refuse("does not saturate");
+    }
+    if ftz && matches!(root, "copysign" | "tanh") {
+        return lw.refuse("takes no .ftz");
+    }
+    if matches!(root, "fma" | "mad") && round.is_none() {
+        return lw.refuse("names no rounding");
+    }
+    if double && (approx && !ftz && matches!(root, "rcp") || full || (approx && matches!(root, "div" | "sqrt"))) {
+        return lw.refuse("does not take .f64 in this form");
     }
     let op = match directed {
         Some(r) => {
@@ -408,8 +433,28 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, ty: Ty) -> Decod
         i = i.c(lw.src(&ops[3], ty)?);
     }
     let d = lw.dst(&ops[0], ty)?;
+    i.approximate = approximation(root).filter(|_| !double && !sat && (approx || full)).map(|kind| (kind, ftz));
+    i.contraction = match root {
+        "mul" if round.is_none() && !sat => Contraction::Product { double, mode },
+        "add" | "sub" if round.is_none() => Contraction::Sum { double, mode, minus: root == "sub" },
+        _ => Contraction::None,
+    };
     lw.emit(i.d(d));
     Ok(())
+}
+
+fn approximation(root: &str) -> Option<Approximate> {
+    Some(match root {
+        "ex2" => Approximate::Exp2,
+        "lg2" => Approximate::Log2,
+        "rcp" => Approximate::Reciprocal,
+        "sqrt" => Approximate::SquareRoot,
+        "rsqrt" => Approximate::ReciprocalRoot,
+        "sin" | "cos" => Approximate::Sine,
+        "tanh" => Approximate::Tanh,
+        "div" => Approximate::Divide,
+        _ => return None,
+    })
 }
 
 /// A double with the lower half of its bits cleared and subnormals flushed.

@@ -284,10 +284,9 @@ fn decode_for<'a, T: Half>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, ty: Ty)
     let packed = matches!(ty, Ty::F16X2 | Ty::BF16X2);
     let root = f.ins.root;
     let ftz = f.flag("ftz");
-    let mode = {
-        f.flag("rn");
-        (if ftz { FTZ } else { 0 }) | if f.flag("sat") { SAT } else { 0 } | if f.flag("relu") { RELU } else { 0 }
-    };
+    let rounded = f.flag("rn");
+    let mode =
+        { (if ftz { FTZ } else { 0 }) | if f.flag("sat") { SAT } else { 0 } | if f.flag("relu") { RELU } else { 0 } };
     macro_rules! by_mode {
         ($g:ident) => {
             match mode {
@@ -300,6 +299,19 @@ fn decode_for<'a, T: Half>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, ty: Ty)
                 _ => return lw.refuse(".sat and .relu exclude each other"),
             }
         };
+    }
+    let brain = matches!(ty, Ty::BF16 | Ty::BF16X2);
+    if brain && (mode & SAT != 0 || ftz != (root == "ex2")) {
+        return lw.refuse("bfloat16 has .ftz in ex2 alone, and no .sat");
+    }
+    if mode & RELU != 0 && root != "fma" || mode & SAT != 0 && !matches!(root, "add" | "sub" | "mul" | "fma") {
+        return lw.refuse("takes no .relu or .sat");
+    }
+    if rounded != (root == "fma") && !matches!(root, "add" | "sub" | "mul") {
+        return lw.refuse("fma names .rn, and of the rest only add, sub and mul may");
+    }
+    if ftz && (root == "tanh" || root == "ex2" && !brain) {
+        return lw.refuse("takes no .ftz");
     }
     let ops = f.operands();
     let (op, sources) = match root {

@@ -57,6 +57,12 @@ fn same<T>(v: T) -> T {
     v
 }
 
+/// Widens binary16, subnormals as zero.
+#[inline(always)]
+fn flushed(v: u16) -> f32 {
+    h2f(if v & 0x7c00 == 0 { v & 0x8000 } else { v })
+}
+
 #[allow(clippy::neg_cmp_op_on_partial_ord)]
 fn compare(name: &str, ty: Ty, ftz: bool) -> Option<OpPair> {
     use super::float::flush;
@@ -71,6 +77,7 @@ fn compare(name: &str, ty: Ty, ftz: bool) -> Option<OpPair> {
         Ty::F32 if ftz => comparison!(name, f32, flush),
         Ty::F32 => comparison!(name, f32, same),
         Ty::F64 => comparison!(name, f64, same),
+        Ty::F16 if ftz => comparison!(name, u16, flushed),
         Ty::F16 => comparison!(name, u16, h2f),
         Ty::BF16 => comparison!(name, u16, b2f),
         _ => None,
@@ -98,6 +105,9 @@ fn predicate<'a>(
     let Some(name) = f.one_of(&COMPARISONS) else { return lw.refuse("names no comparison") };
     let combine = f.one_of(&["and", "or", "xor"]);
     let ftz = f.flag("ftz");
+    if ftz && !matches!(ty, Ty::F16 | Ty::F32) {
+        return lw.refuse(".ftz goes with .f16 and .f32");
+    }
     f.arity(lw, if combine.is_some() { 4..=4 } else { 3..=3 })?;
     let Some(op) = compare(name, ty, ftz) else { return lw.refuse("this comparison does not take this type") };
     let (a, b) = (lw.src(&ops[1], ty)?, lw.src(&ops[2], ty)?);
@@ -150,6 +160,9 @@ fn setp<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
         && let Some(name) = f.one_of(&COMPARISONS)
     {
         let ftz = f.flag("ftz");
+        if ftz && !matches!(ty, Ty::F16 | Ty::F32) {
+            return lw.refuse(".ftz goes with .f16 and .f32");
+        }
         let Some(op) = compare(name, ty, ftz) else { return lw.refuse("this comparison does not take this type") };
         let (a, b) = (lw.src(&ops[1], ty)?, lw.src(&ops[2], ty)?);
         let d = lw.dst(p, Ty::Pred)?;

@@ -115,7 +115,7 @@ unsafe fn arrive(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             _ => (1, 0),
         };
         if i.x & RELAXED == 0 {
-            crate::machine::races::release(cx, block, at, l);
+            crate::machine::races::mbarrier_release(cx, block, at);
         }
         let Some(b) = cx.ctas[block].objects.mbarriers.get_mut(&at) else { return missing(cx, l, at) };
         tokens[l] = b.phase & 0xffff_ffff | u64::from(b.pending) << STATE_PENDING;
@@ -206,7 +206,7 @@ unsafe fn wait(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         };
         all &= done[l];
         if done[l] && i.x & RELAXED == 0 {
-            crate::machine::races::acquire(cx, block, at, l);
+            crate::machine::races::mbarrier_acquire(cx, block, at);
         }
     }
     cx.put(i.d, &done, m);
@@ -218,6 +218,7 @@ unsafe fn wait(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         return Flow::Next;
     }
     cx.polls += 1;
+    cx.awaits_mbarrier = true;
     Flow::Yield
 }
 

@@ -1,18 +1,20 @@
 //! Warp matrix instructions: `mma.sync`, `ldmatrix`, `stmatrix`, `movmatrix`.
 //!
-//! With E elements in a 32-bit register, register r of a warp's A operand, taken over the lanes in order, is the
-//! row-major 8 × 4E block at rows 8(r mod 2) and columns 4E(r div 2); register r of B is the same of Bᵀ; and
-//! accumulator registers 2r and 2r+1, interleaved, are the 8 × 8 block at rows 8r. So fragments need no shuffling.
+//! `fragment` has the layout of operands.
 
-use super::address::{self, Access, Where};
+use super::address::{self, Access, SHARED_WINDOW, Where};
 use super::cvt::f8_value;
+use super::float::canon;
+use super::fragment::{self, Columns, Scratch, Sums, Widened};
 use super::half::{b2f, f2h, h2f};
 use super::softfloat::{self as soft, Round};
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
+#[cfg(target_arch = "x86_64")]
+use crate::machine::lanes::wide_vectors;
 use crate::machine::lanes::{OpPair, op_versions};
 use crate::machine::lower::{Decoded, Form, Lower, MInst, TaintRule};
-use crate::machine::taint;
+use crate::machine::{races, taint};
 use crate::ptx::{Operand, Ty};
 
 /// Element types, as numbered in `x`.
@@ -26,6 +28,20 @@ pub fn whole_warp(cx: &mut Cx<'_>, m: u32) -> Result<(), Flow> {
     }
     let text = format!("a matrix instruction is executed by lanes {m:#010x}: all 32 lanes must execute it together");
     Err(cx.fail(FaultKind::LaunchFailed, Some("convergence"), None, &text))
+}
+
+/// TF32 operands are f32 without their low 13 bits; what hardware makes of others is not defined.
+#[inline(always)]
+pub fn check_tf32(cx: &mut Cx<'_>, raw: &[u32], lane: impl Fn(usize) -> Option<usize>) -> Result<(), Flow> {
+    if !cx.launch.checks.limits || raw.iter().fold(0, |all, v| all | v) & 0x1fff == 0 {
+        return Ok(());
+    }
+    let at = raw.iter().position(|v| v & 0x1fff != 0).unwrap_or(0);
+    let text = format!(
+        "a TF32 operand is {:#010x}, whose low 13 bits are not zero: convert with cvt.rna.tf32.f32 or cvt.rn.tf32.f32",
+        raw[at]
+    );
+    Err(cx.fail(FaultKind::LaunchFailed, Some("limits"), lane(at), &text))
 }
 
 /// Widens the values of a register over all lanes to f32, in order.
@@ -59,101 +75,138 @@ pub fn widen(raw: &[u32; 32], ty: Ty, out: &mut [f32]) {
     }
 }
 
-/// m16n8kK on floats. `list`: D, A, B, C; types of A and B in `x` bits 0 to 3 and 4 to 7; bit 8: D is f16; bit 9: C is.
+/// m16n8kK on floats, K = 4·E·`BLOCKS`. `list`: D, A, B, C; types of A and B in `x` bits 0 to 3 and 4 to 7; bit 8: D is
+/// f16; bit 9: C is.
 #[inline(always)]
-unsafe fn mma_float<const K: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
+unsafe fn mma_float<const BLOCKS: usize, const E: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     if let Err(flow) = whole_warp(cx, m) {
         return flow;
     }
     let (ta, tb) = (TYPES[(i.x & 15) as usize % 11], TYPES[(i.x >> 4 & 15) as usize % 11]);
-    let elements = 32 / ta.bits().clamp(8, 32) as usize;
-    let blocks = K / (4 * elements);
     let (d_half, c_half) = (i.x >> 8 & 1 != 0, i.x >> 9 & 1 != 0);
-    let nd = if d_half { 2 } else { 4 };
-    let (at_a, at_b) = (nd, nd + 2 * blocks);
-    let at_c = at_b + blocks;
-    let width = 4 * elements;
-    let mut a = [[0f32; K]; 16];
-    let mut b = [[0f32; 8]; K];
-    let mut block = [0f32; 128];
-    for r in 0..2 * blocks {
-        widen(&cx.lanes::<u32>(cx.listed(i, at_a + r)), ta, &mut block);
-        for row in 0..8 {
-            let to = &mut a[row + 8 * (r & 1)][width * (r >> 1)..width * (r >> 1) + width];
-            to.copy_from_slice(&block[row * width..row * width + width]);
-        }
-    }
-    for r in 0..blocks {
-        widen(&cx.lanes::<u32>(cx.listed(i, at_b + r)), tb, &mut block);
-        for col in 0..8 {
-            for k in 0..width {
-                b[r * width + k][col] = block[col * width + k];
+    let at_a = if d_half { 2 } else { 4 };
+    let at_b = at_a + 2 * BLOCKS;
+    let at_c = at_b + BLOCKS;
+    let list = cx.list(i);
+    if E == 1 {
+        for at in at_a..at_c {
+            let raw = cx.lanes::<u32>(list[at]);
+            if let Err(flow) = check_tf32(cx, &raw, Some) {
+                return flow;
             }
         }
     }
-    let mut acc = [[0f32; 8]; 16];
-    for r in 0..2 {
-        if c_half {
-            let c = cx.lanes::<u32>(cx.listed(i, at_c + r));
-            for l in 0..32 {
-                acc[8 * r + l / 4][2 * (l % 4)] = h2f(c[l] as u16);
-                acc[8 * r + l / 4][2 * (l % 4) + 1] = h2f((c[l] >> 16) as u16);
-            }
-        } else {
-            let (x, y) = (cx.lanes::<f32>(cx.listed(i, at_c + 2 * r)), cx.lanes::<f32>(cx.listed(i, at_c + 2 * r + 1)));
-            for l in 0..32 {
-                acc[8 * r + l / 4][2 * (l % 4)] = x[l];
-                acc[8 * r + l / 4][2 * (l % 4) + 1] = y[l];
-            }
-        }
+    let mut scratch = cx.worker.scratch.take().unwrap_or_default();
+    for (r, a) in scratch.a.chunks_exact_mut(E).take(2 * BLOCKS).enumerate() {
+        fragment::widen::<E>(cx.lanes_ref(list[at_a + r]), ta, a);
     }
-    if cx.launch.seed & 1 != 0 && !d_half {
-        truncated::<K>(&a, &b, &mut acc);
-    } else {
-        for k in 0..K {
-            for row in 0..16 {
-                for col in 0..8 {
-                    acc[row][col] = a[row][k].mul_add(b[k][col], acc[row][col]);
-                }
-            }
-        }
+    for (r, b) in scratch.b.chunks_exact_mut(E).take(BLOCKS).enumerate() {
+        fragment::widen::<E>(cx.lanes_ref(list[at_b + r]), tb, b);
     }
-    for r in 0..2 {
-        let mut even = [0f32; 32];
-        let mut odd = [0f32; 32];
-        for l in 0..32 {
-            even[l] = acc[8 * r + l / 4][2 * (l % 4)];
-            odd[l] = acc[8 * r + l / 4][2 * (l % 4) + 1];
-        }
-        if d_half {
-            let d = cx.listed(i, r);
-            let out = std::array::from_fn(|l| u32::from(f2h(even[l])) | u32::from(f2h(odd[l])) << 16);
-            cx.put::<u32>(d, &out, m);
-        } else {
-            let (d, e) = (cx.listed(i, 2 * r), cx.listed(i, 2 * r + 1));
-            cx.put(d, &even, m);
-            cx.put(e, &odd, m);
-        }
-    }
+    fragment::columns::<E>(&scratch.b[..BLOCKS * E], &mut scratch.columns);
+    let truncate = cx.launch.seed & 1 != 0;
+    multiply::<E>(cx, &scratch, BLOCKS, [&list[at_c..], list], [c_half, d_half], truncate.then_some(group_of(cx, ta)));
+    cx.worker.scratch = Some(scratch);
     let t = &mut cx.worker.traffic;
     t.tensor += 1;
-    t.tensor_macs += 128 * K as u64;
+    t.tensor_macs += (128 * 4 * E * BLOCKS) as u64;
     Flow::Next
 }
 
-/// Sums as tensor cores do (Fasi, Higham, Mikaitis, Pranesh 2021): products are added in groups in fixed point aligned
-/// to the largest exponent, and cut off towards zero.
-fn truncated<const K: usize>(a: &[[f32; K]; 16], b: &[[f32; 8]; K], acc: &mut [[f32; 8]; 16]) {
-    for (row, out) in acc.iter_mut().enumerate() {
-        for (col, c) in out.iter_mut().enumerate() {
-            for group in (0..K).step_by(8) {
-                let terms: [f64; 8] = std::array::from_fn(|k| {
-                    if group + k < K { f64::from(a[row][group + k]) * f64::from(b[group + k][col]) } else { 0.0 }
-                });
-                *c = truncated_sum(&terms, *c);
+/// Multiplies what `scratch` holds of `blocks` blocks, from accumulators in the registers of the first list to those of
+/// the second; each may be of f16. Sums of f32 are cut off in groups of `truncate`.
+#[inline(always)]
+pub fn multiply<const E: usize>(
+    cx: &mut Cx<'_>,
+    scratch: &Scratch,
+    blocks: usize,
+    [c, d]: [&[u32]; 2],
+    [c_half, d_half]: [bool; 2],
+    truncate: Option<usize>,
+) {
+    let (a, columns) = (&scratch.a[..2 * blocks * E], &scratch.columns);
+    let truncate = truncate.filter(|_| !d_half);
+    #[cfg(target_arch = "x86_64")]
+    if !c_half && !d_half && truncate.is_none() && wide_vectors() {
+        let from = [c[0], c[1], c[2], c[3]].map(|c| cx.slot(c).cast::<f32>().cast_const());
+        let to = [d[0], d[1], d[2], d[3]].map(|d| cx.slot(d).cast::<f32>());
+        // SAFETY: the decoder gives registers of 32 bits, and destinations lie in the arena.
+        return unsafe { fragment::product_wide::<E, true>(a, columns, from, to) };
+    }
+    let mut acc = load_sums(cx, c, c_half);
+    match truncate {
+        Some(size) => truncated::<E>(a, columns, size, &mut acc),
+        None => fragment::product::<E>(a, columns, &mut acc),
+    }
+    store_sums(cx, d, d_half, &acc, u32::MAX);
+}
+
+/// Accumulators from the operand list: two registers of pairs of f16, or four of f32.
+#[inline(always)]
+pub fn load_sums(cx: &Cx<'_>, list: &[u32], half: bool) -> Sums {
+    let mut acc = [[0f32; 32]; 4];
+    if !half {
+        for (sums, c) in acc.iter_mut().zip(list) {
+            *sums = cx.lanes(*c);
+        }
+        return acc;
+    }
+    for r in 0..2 {
+        let c = cx.lanes::<u32>(list[r]);
+        for l in 0..32 {
+            acc[2 * r][l] = h2f(c[l] as u16);
+            acc[2 * r + 1][l] = h2f((c[l] >> 16) as u16);
+        }
+    }
+    acc
+}
+
+/// Writes accumulators to the operand list.
+#[inline(always)]
+pub fn store_sums(cx: &mut Cx<'_>, list: &[u32], half: bool, acc: &Sums, m: u32) {
+    if !half {
+        for (sums, d) in acc.iter().zip(list) {
+            let mut out = *sums;
+            for v in &mut out {
+                *v = canon(*v);
+            }
+            cx.put(*d, &out, m);
+        }
+        return;
+    }
+    for r in 0..2 {
+        let mut out = [0u32; 32];
+        for l in 0..32 {
+            out[l] = u32::from(f2h(acc[2 * r][l])) | u32::from(f2h(acc[2 * r + 1][l])) << 16;
+        }
+        cx.put(list[r], &out, m);
+    }
+}
+
+/// Sums as tensor cores do (Fasi, Higham, Mikaitis, Pranesh 2021): products are added in groups of `size` in fixed point
+/// aligned to the largest exponent, and cut off towards zero.
+pub fn truncated<const E: usize>(a: &Widened, b: &Columns, size: usize, acc: &mut Sums) {
+    let depth = 2 * a.len();
+    let mut terms = Vec::with_capacity(size);
+    for (k, sums) in acc.iter_mut().enumerate() {
+        for (l, sum) in sums.iter_mut().enumerate() {
+            for group in (0..depth).step_by(size) {
+                terms.clear();
+                terms.extend((group..depth.min(group + size)).map(|at| {
+                    let (block, j, e) = (at / (4 * E), at / E % 4, at % E);
+                    f64::from(a[(2 * block + k / 2) * E + e][l & !3 | j]) * f64::from(b[at][k & 1][l & 3])
+                }));
+                *sum = truncated_sum(&terms, *sum);
             }
         }
     }
+}
+
+/// Products that are summed at once: 16 bytes of A on sm_80 and its like, 32 on sm_90 (Fasi et al. 2021; Xie et al., FTTN,
+/// 2024).
+fn group_of(cx: &Cx<'_>, ty: Ty) -> usize {
+    let bytes = if cx.launch.config.model.compute >= (9, 0) { 32 } else { 16 };
+    8 * bytes / ty.bits().max(8) as usize
 }
 
 /// One group: the sum with every term cut to 24 bits below the largest exponent, plus two guard bits.
@@ -183,6 +236,7 @@ pub fn widen_int(raw: &[u32; 32], ty: Ty, out: &mut Vec<i32>) {
 }
 
 /// Integer shapes: K in bits 16 to 25 of `x`, bit 10: M is 8, bit 11 satfinite, bit 12 xor, 13 and (of bits).
+#[inline(always)]
 unsafe fn mma_int(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     if let Err(flow) = whole_warp(cx, m) {
         return flow;
@@ -190,48 +244,28 @@ unsafe fn mma_int(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     let (ta, tb) = (TYPES[(i.x & 15) as usize % 11], TYPES[(i.x >> 4 & 15) as usize % 11]);
     let depth = (i.x >> 16 & 0x3ff) as usize;
     let rows = if i.x >> 10 & 1 != 0 { 1 } else { 2 };
-    let elements = 32 / ta.bits() as usize;
-    let width = 4 * elements;
-    let blocks = depth / width;
+    let blocks = depth * ta.bits() as usize / 128;
     let (at_a, at_b) = (2 * rows, 2 * rows + rows * blocks);
     let at_c = at_b + blocks;
-    let mut a = vec![0i32; 8 * rows * depth];
-    let mut b = vec![0i32; 8 * depth];
-    let mut block = Vec::with_capacity(32 * elements);
-    for r in 0..rows * blocks {
-        block.clear();
-        widen_int(&cx.lanes::<u32>(cx.listed(i, at_a + r)), ta, &mut block);
-        let (half, part) = (r % rows, r / rows);
-        for row in 0..8 {
-            let at = (row + 8 * half) * depth + width * part;
-            a[at..at + width].copy_from_slice(&block[row * width..(row + 1) * width]);
-        }
+    let mut b = [[0u32; 32]; 2];
+    for (r, b) in b[..blocks].iter_mut().enumerate() {
+        *b = cx.lanes(cx.listed(i, at_b + r));
     }
-    for r in 0..blocks {
-        block.clear();
-        widen_int(&cx.lanes::<u32>(cx.listed(i, at_b + r)), tb, &mut block);
-        for col in 0..8 {
-            let at = col * depth + width * r;
-            b[at..at + width].copy_from_slice(&block[col * width..(col + 1) * width]);
-        }
-    }
-    // All is read before anything is written: D may take C's registers in another order.
     let mut results = [[0i32; 32]; 4];
     for r in 0..rows {
-        for odd in 0..2 {
-            let c = cx.lanes::<i32>(cx.listed(i, at_c + 2 * r + odd));
-            results[2 * r + odd] = std::array::from_fn(|l| {
-                let (row, col) = (8 * r + l / 4, 2 * (l % 4) + odd);
-                let (x, y) = (&a[row * depth..(row + 1) * depth], &b[col * depth..(col + 1) * depth]);
-                let dot = |f: fn(i32, i32) -> i32| x.iter().zip(y).map(|(x, y)| i64::from(f(*x, *y))).sum::<i64>();
-                let sum = match i.x >> 12 & 3 {
-                    0 => dot(|x, y| x * y),
-                    1 => dot(|x, y| x ^ y),
-                    _ => dot(|x, y| x & y),
-                } + i64::from(c[l]);
-                if i.x >> 11 & 1 != 0 { sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32 } else { sum as i32 }
-            });
+        let mut a = [[0u32; 32]; 2];
+        for (block, a) in a[..blocks].iter_mut().enumerate() {
+            *a = cx.lanes(cx.listed(i, at_a + rows * block + r));
         }
+        let sums = fragment::integer_product(&a[..blocks], &b[..blocks], ta, tb, i.x >> 12 & 1 != 0);
+        for (odd, sums) in sums.iter().enumerate() {
+            let c = cx.lanes::<i32>(cx.listed(i, at_c + 2 * r + odd));
+            results[2 * r + odd] = add_sums(&c, sums, i.x >> 11 & 1 != 0);
+        }
+    }
+    for (k, out) in results[..2 * rows].iter().enumerate() {
+        let d = cx.listed(i, k);
+        cx.put(d, out, m);
     }
     for (v, out) in results.iter().enumerate().take(2 * rows) {
         let d = cx.listed(i, v);
@@ -240,6 +274,16 @@ unsafe fn mma_int(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     cx.worker.traffic.tensor += 1;
     cx.worker.traffic.tensor_macs += (64 * rows * depth) as u64;
     Flow::Next
+}
+
+/// `c + sums`, saturating or wrapping.
+#[inline(always)]
+pub fn add_sums(c: &[i32; 32], sums: &[i32; 32], saturate: bool) -> [i32; 32] {
+    let mut out = [0i32; 32];
+    for l in 0..32 {
+        out[l] = if saturate { c[l].saturating_add(sums[l]) } else { c[l].wrapping_add(sums[l]) };
+    }
+    out
 }
 
 /// Doubles: K in bits 16 to 25 of `x`, bit 10: M is 8; rounding in bits 26 to 28.
@@ -356,13 +400,65 @@ unsafe fn mma_quads(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     Flow::Next
 }
 
+/// Offsets in the own block's shared memory of the rows of matrices, where all are plain bytes in bounds and no check
+/// watches them; a copy in flight is no obstacle as long as it writes elsewhere.
+#[inline(always)]
+fn plain_rows(cx: &mut Cx<'_>, i: &Instr, count: usize, space: Where) -> Option<[u32; 32]> {
+    let checks = cx.launch.checks;
+    if checks.uninitialised || races::follows(cx.launch) {
+        return None;
+    }
+    let mut rows = [0u32; 32];
+    let (mut last, mut bits) = (0, 0);
+    for l in 0..8 * count {
+        let at = lane_address(cx, i, l);
+        let at = if space == Where::Generic { at ^ SHARED_WINDOW } else { at };
+        last = last.max(at);
+        bits |= at;
+        rows[l] = at as u32;
+    }
+    let objects = &cx.ctas[cx.warp.cta].objects;
+    let fits = matches!(space, Where::Generic | Where::Shared | Where::Cluster)
+        && bits & 15 == 0
+        && last + 16 <= u64::from(cx.ctas[cx.warp.cta].shared_len);
+    let quiet = objects.in_flight == 0 || (0..8 * count).all(|l| !objects.flying_words(rows[l]));
+    (fits && quiet).then_some(rows)
+}
+
 /// `ldmatrix`: `x` bits 0 to 2 the number of matrices, bit 3 transposed, bits 8 and up the space, bit 16 wide address.
+#[inline(always)]
 unsafe fn ldmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     if let Err(flow) = whole_warp(cx, m) {
         return flow;
     }
     let count = (i.x & 7) as usize;
     let space = Where::from_bits(i.x >> 8 & 15);
+    if let Some(rows) = plain_rows(cx, i, count, space) {
+        count_rows(cx, i, count);
+        let base = cx.ctas[cx.warp.cta].shared.base();
+        let list = cx.list(i);
+        for (j, rows) in rows.chunks_exact(8).take(count).enumerate() {
+            let mut words = [[0u32; 4]; 8];
+            for (row, words) in words.iter_mut().enumerate() {
+                // SAFETY: the row lies in the block's shared memory.
+                *words = unsafe { base.wrapping_add(rows[row] as usize).cast::<[u32; 4]>().read_unaligned() };
+            }
+            let mut out = [0u32; 32];
+            for l in 0..32 {
+                let half = |row: usize, col: usize| words[row][col / 2] >> (16 * (col & 1)) & 0xffff;
+                out[l] = if i.x & 8 == 0 {
+                    words[l / 4][l % 4]
+                } else {
+                    half(2 * (l % 4), l / 4) | half(2 * (l % 4) + 1, l / 4) << 16
+                };
+            }
+            cx.put(list[j], &out, m);
+            if cx.tainted {
+                taint::set(cx, list[j], m, 0);
+            }
+        }
+        return Flow::Next;
+    }
     let mut matrices = [[0u16; 64]; 4];
     let mut uninitialised = [0u32; 4];
     for (j, matrix) in matrices.iter_mut().enumerate().take(count) {
@@ -378,11 +474,13 @@ unsafe fn ldmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             if cx.launch.checks.uninitialised && !address::initialised(cx, place.kind, 16) {
                 uninitialised[j] |= if i.x & 8 != 0 { u32::MAX } else { 15 << (4 * row) };
             }
-            if crate::machine::races::lane_read(cx, place.kind, 16, l, 0).is_err() {
+            if races::lane(cx, place.kind, 16, l, races::Access::READ, false).is_err() {
                 return Flow::Fault;
             }
         }
     }
+    // Destinations may lie where the addresses do.
+    count_rows(cx, i, count);
     for j in 0..count {
         let v = &matrices[j];
         let out = std::array::from_fn(|l| {
@@ -398,9 +496,18 @@ unsafe fn ldmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             taint::set(cx, d, m, uninitialised[j]);
         }
     }
-    cx.worker.traffic.shared_requests += count as u64;
-    cx.worker.traffic.shared_passes += count as u64;
     Flow::Next
+}
+
+/// Each matrix is a request of eight rows.
+fn count_rows(cx: &mut Cx<'_>, i: &Instr, count: usize) {
+    for j in 0..count {
+        let mut rows = [0u64; 32];
+        for (row, at) in rows.iter_mut().enumerate().take(8) {
+            *at = lane_address(cx, i, 8 * j + row) & 0xff_ffff;
+        }
+        super::mem::count_banks(cx, &rows, 0xff, 16);
+    }
 }
 
 fn lane_address(cx: &Cx<'_>, i: &Instr, l: usize) -> u64 {
@@ -426,7 +533,7 @@ unsafe fn stmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             let l = 8 * j + row;
             let at = lane_address(cx, i, l);
             let Ok(place) = address::resolve(cx, space, at, 16, 16, l, Access::Write) else { return Flow::Fault };
-            if crate::machine::races::lane_write(cx, place.kind, 16, l, 0, false).is_err() {
+            if races::lane(cx, place.kind, 16, l, races::Access::WRITE, false).is_err() {
                 return Flow::Fault;
             }
             let bits = (0..8).fold(0u128, |sum, e| {
@@ -440,6 +547,7 @@ unsafe fn stmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             address::mark(cx, place.kind, 16, !dirty);
         }
     }
+    count_rows(cx, i, count);
     cx.progress = true;
     Flow::Next
 }
@@ -509,7 +617,7 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
                 return lw.refuse(format!("has {} registers, expected {count}", list.len()));
             }
             let i = if load {
-                MInst::new(OpPair::same(ldmatrix)).list(&list, &[])
+                MInst::new(op_versions!(ldmatrix)).list(&list, &[])
             } else {
                 MInst::new(OpPair::same(stmatrix)).list(&[], &list)
             };
@@ -560,12 +668,14 @@ fn mma<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
             (OpPair::same(mma_double), [(dt, 2 * rows), (at, rows * k / 4), (bt, k / 4), (ct, 2 * rows)])
         }
         (Ty::F16 | Ty::BF16 | Ty::TF32 | Ty::E4M3 | Ty::E5M2, (16, 8, k)) => {
-            let (legal, op) = match (at, k) {
-                (Ty::TF32, 4) => (true, op_versions!(mma_float::<4>)),
-                (_, 8) => (at.bits() > 8, op_versions!(mma_float::<8>)),
-                (_, 16) => (at != Ty::TF32, op_versions!(mma_float::<16>)),
-                (_, 32) => (at.bits() == 8, op_versions!(mma_float::<32>)),
-                _ => return lw.refuse("this shape does not exist"),
+            let (legal, op) = match (at.bits(), k) {
+                (8, 16) => (true, op_versions!(mma_float::<1, 4>)),
+                (8, 32) => (true, op_versions!(mma_float::<2, 4>)),
+                (16, 8) => (true, op_versions!(mma_float::<1, 2>)),
+                (16, 16) => (true, op_versions!(mma_float::<2, 2>)),
+                (32, 4) => (true, op_versions!(mma_float::<1, 1>)),
+                (32, 8) => (true, op_versions!(mma_float::<2, 1>)),
+                _ => (false, op_versions!(mma_float::<1, 1>)),
             };
             let same = at == bt || (at.bits() == 8 && bt.bits() == 8 && cb < 5);
             let accumulators =
@@ -596,7 +706,7 @@ fn mma<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
                 None => 0,
             };
             let blocks = k * at.bits() / 128;
-            (OpPair::same(mma_int), [(dt, 2 * rows), (Ty::B32, rows * blocks), (Ty::B32, blocks), (ct, 2 * rows)])
+            (op_versions!(mma_int), [(dt, 2 * rows), (Ty::B32, rows * blocks), (Ty::B32, blocks), (ct, 2 * rows)])
         }
         _ => return lw.refuse("this combination of shape and types does not exist"),
     };
@@ -608,7 +718,7 @@ fn mma<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     for k in 1..4 {
         uses.extend(matrix(lw, &ops[k], part(registers[k].0), registers[k].1, false)?);
     }
-    lw.emit(MInst::new(op).list(&defs, &uses).x(x));
+    lw.emit(MInst::new(op).list(&defs, &uses).x(x).taint(TaintRule::Spread));
     Ok(())
 }
 

@@ -9,6 +9,8 @@ pub(super) mod control;
 pub(super) mod copy;
 pub(super) mod cvt;
 pub(super) mod float;
+pub(super) mod fragment;
+pub(super) mod freedom;
 pub(super) mod grid;
 pub(super) mod half;
 pub(super) mod int;
@@ -31,6 +33,9 @@ pub(super) mod warp;
 pub(super) mod wgmma;
 pub(super) mod wgmma_sparse;
 pub(super) mod wmma;
+
+pub(super) use fragment::Scratch;
+pub(super) use mem::Patterns;
 
 use super::lower::{Decoded, Form, Lower};
 

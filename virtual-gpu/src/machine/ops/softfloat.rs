@@ -198,11 +198,12 @@ pub fn div(a: f64, b: f64, fmt: Format, mode: Round) -> f64 {
         return a / b;
     }
     let (pa, pb) = (parts(a), parts(b));
-    let up = pa.mant.leading_zeros();
+    // One bit stays free: a divisor may have a single one.
+    let up = pa.mant.leading_zeros() - 1;
     let numerator = pa.mant << up;
     let quotient = numerator / pb.mant;
     let jam = u128::from(!numerator.is_multiple_of(pb.mant));
-    // The quotient has at least 74 bits: one more place holds the jam.
+    // The quotient has at least 73 bits: one more place holds the jam.
     let mant = quotient << 1 | jam;
     round(Parts { negative: pa.negative ^ pb.negative, mant, exp: pa.exp - up as i32 - pb.exp - 1 }, fmt, mode)
 }

@@ -45,7 +45,7 @@ unsafe fn replace(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         let Ok(place) = address::resolve(cx, space, at, BYTES, ALIGNMENT, l, Access::Write) else {
             return Flow::Fault;
         };
-        if races::lane_write(cx, place.kind, BYTES, l, 0, false).is_err() {
+        if races::lane(cx, place.kind, BYTES, l, races::Access::WRITE, false).is_err() {
             return Flow::Fault;
         }
         let mut bytes = [0u8; BYTES as usize];
@@ -91,8 +91,8 @@ unsafe fn copy(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     let Ok(place) = address::resolve(cx, Where::Global, to, BYTES, ALIGNMENT, 0, Access::Write) else {
         return Flow::Fault;
     };
-    if races::lane_read(cx, source.kind, BYTES, 0, 0).is_err()
-        || races::lane_write(cx, place.kind, BYTES, 0, 0, false).is_err()
+    if races::lane(cx, source.kind, BYTES, 0, races::Access::READ, false).is_err()
+        || races::lane(cx, place.kind, BYTES, 0, races::Access::WRITE, false).is_err()
     {
         return Flow::Fault;
     }

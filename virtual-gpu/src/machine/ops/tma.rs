@@ -45,6 +45,9 @@ struct Row {
 fn read_map(cx: &mut Cx<'_>, i: &Instr, l: usize) -> Result<TensorMap, Flow> {
     let at: u64 = cx.lane(cx.listed(i, 1), l);
     let place = address::resolve(cx, Where::Generic, at, 128, 64, l, Access::Read).map_err(|()| Flow::Fault)?;
+    if let PlaceKind::Global(at) = place.kind {
+        crate::machine::races::tensor_map_read(cx, l, at).map_err(|()| Flow::Fault)?;
+    }
     let mut bytes = [0u8; 128];
     // SAFETY: resolved for 128 bytes.
     unsafe { std::ptr::copy_nonoverlapping(place.pointer, bytes.as_mut_ptr(), 128) };
@@ -247,7 +250,18 @@ fn one(cx: &mut Cx<'_>, i: &Instr, l: usize) -> Result<(), Flow> {
     let what = crate::machine::report::describe(cx, l, "an asynchronous tensor copy");
     cx.worker.traffic.sectors += u64::from(total.div_ceil(32));
     cx.worker.traffic.sectors_needed += u64::from(total.div_ceil(32));
-    let t = Transfer { segments, source: block, targets, barrier, counted: total, reduce, group, what };
+    let t = Transfer {
+        segments,
+        source: block,
+        targets,
+        barrier,
+        counted: total,
+        reduce,
+        group,
+        what,
+        fetched: Vec::new(),
+    };
+    copy::account(cx, l, &t).map_err(|()| Flow::Fault)?;
     objects::issue(cx.launch, cx.ctas, t).map_err(|fault| {
         cx.fault = Some(fault);
         Flow::Fault

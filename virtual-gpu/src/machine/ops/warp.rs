@@ -4,30 +4,31 @@
 
 use crate::machine::exec::{Cx, Flow, Fragment, Instr, Wait};
 use crate::machine::fault::FaultKind;
-use crate::machine::lanes::OpPair;
+#[cfg(target_arch = "x86_64")]
+use crate::machine::lanes::wide_vectors;
+use crate::machine::lanes::{OpPair, op_versions};
 use crate::machine::lower::{Decoded, Form, Lower, MInst, Opnd, TaintRule};
 use crate::machine::taint;
 use crate::ptx::{Operand, Ty};
 
 /// Waits for the lanes named in operand `member`; `Err` with the flow while they are not all here.
 fn gather(cx: &mut Cx<'_>, member: u32, mask: u32) -> Result<u32, Flow> {
-    let lane = mask.trailing_zeros() as usize;
-    let want: u32 = cx.lane(member, lane);
-    for l in (0..32).filter(|l| mask >> l & 1 != 0) {
-        let w: u32 = cx.lane(member, l);
-        if w != want && w & mask != w & want & mask {
-            break;
-        }
-        if w >> l & 1 == 0 {
-            let text = format!("lane {l} executes this with a member mask of {w:#010x}, which does not name it");
-            return Err(cx.fail(FaultKind::LaunchFailed, Some("convergence"), Some(l), &text));
-        }
+    let first = mask.trailing_zeros() as usize;
+    let members = *cx.lanes_ref(member);
+    let want = members[first];
+    let (mut unlike, mut absent) = (0u32, 0u32);
+    for l in 0..32 {
+        let on = mask >> l & 1;
+        unlike |= (u32::from(members[l] != want) & on) << l;
+        absent |= (!(members[l] >> l) & on) << l;
+    }
+    if absent != 0 {
+        let l = absent.trailing_zeros() as usize;
+        let text = format!("lane {l} executes this with a member mask of {:#010x}, which does not name it", members[l]);
+        return Err(cx.fail(FaultKind::LaunchFailed, Some("convergence"), Some(l), &text));
     }
     // Lanes with another mask form a group of their own.
-    let mut group = 0;
-    for l in (0..32).filter(|l| mask >> l & 1 != 0) {
-        group |= u32::from(cx.lane::<u32>(member, l) == want) << l;
-    }
+    let group = mask & !unlike;
     let need = want & cx.warp.live;
     if need & !group == 0 {
         if group != mask {
@@ -53,41 +54,52 @@ const BFLY: u32 = 2;
 const IDX: u32 = 3;
 
 /// `shfl.sync`: `a` value, `b` lane operand, `c` clamp and segment mask, `e` predicate, list: member mask.
+#[inline(always)]
 unsafe fn shfl(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     let group = match gather(cx, cx.listed(i, 0), m) {
         Ok(g) => g,
         Err(flow) => return flow,
     };
     let (a, b, c) = (cx.lanes::<u32>(i.a), cx.lanes::<u32>(i.b), cx.lanes::<u32>(i.c));
-    let source_taint = if cx.tainted { taint::of(cx, i.a) } else { 0 };
-    let mut out = [0u32; 32];
-    let mut valid = [false; 32];
-    let mut bad = 0u32;
-    for l in 0..32usize {
-        let lane = l as u32;
-        let (bval, cval, segment) = (b[l] & 31, c[l] & 31, c[l] >> 8 & 31);
-        let max = (lane & segment) | (cval & !segment);
-        let min = lane & segment;
-        let (j, p) = match i.x & 3 {
-            UP => (lane.wrapping_sub(bval), (lane as i32 - bval as i32) >= max as i32),
-            DOWN => (lane + bval, lane + bval <= max),
-            BFLY => (lane ^ bval, (lane ^ bval) <= max),
-            _ => {
-                let j = min | (bval & !segment);
-                (j, j <= max)
+    let mut from = [0u32; 32];
+    let mut inside = [0u32; 32];
+    macro_rules! each {
+        (|$lane:ident, $b:ident, $max:ident, $min:ident, $segment:ident| $f:expr) => {
+            for l in 0..32 {
+                let $lane = l as u32;
+                let ($b, clamp, $segment) = (b[l] & 31, c[l] & 31, c[l] >> 8 & 31);
+                let $min = $lane & $segment;
+                let $max = $min | (clamp & !$segment);
+                let (j, p): (u32, bool) = $f;
+                from[l] = if p { j & 31 } else { $lane };
+                inside[l] = u32::from(p);
             }
         };
-        let j = if p { j & 31 } else { lane };
-        out[l] = a[j as usize];
-        valid[l] = p;
-        // Reading a lane that does not take part gives an undefined value.
-        bad |= u32::from(group >> j & 1 == 0 || source_taint >> j & 1 != 0) << l;
     }
-    cx.put(i.d, &out, group);
+    match i.x & 3 {
+        UP => each!(|lane, b, max, _min, _s| (lane.wrapping_sub(b), lane as i32 - b as i32 >= max as i32)),
+        DOWN => each!(|lane, b, max, _min, _s| (lane + b, lane + b <= max)),
+        BFLY => each!(|lane, b, max, _min, _s| (lane ^ b, lane ^ b <= max)),
+        _ => each!(|_lane, b, max, min, s| (min | (b & !s), min | (b & !s) <= max)),
+    }
+    cx.put(i.d, &permute(&a, &from), group);
     if i.x & 4 != 0 {
+        let mut valid = [false; 32];
+        for l in 0..32 {
+            valid[l] = inside[l] != 0;
+        }
         cx.put(i.e, &valid, group);
     }
-    bad &= group;
+    let source_taint = if cx.tainted { taint::of(cx, i.a) } else { 0 };
+    let mut bad = 0;
+    if group != u32::MAX || source_taint != 0 {
+        // Reading a lane that does not take part gives an undefined value.
+        let undefined = !group | source_taint;
+        for l in 0..32 {
+            bad |= (undefined >> from[l] & 1) << l;
+        }
+        bad &= group;
+    }
     if cx.launch.checks.uninitialised && (cx.tainted || bad != 0) {
         taint::set(cx, i.d, group, bad);
         if i.x & 4 != 0 {
@@ -95,6 +107,37 @@ unsafe fn shfl(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         }
     }
     after(cx, m, group)
+}
+
+/// The values at the given lanes.
+#[inline(always)]
+fn permute(values: &[u32; 32], from: &[u32; 32]) -> [u32; 32] {
+    let mut out = [0u32; 32];
+    #[cfg(target_arch = "x86_64")]
+    if wide_vectors() {
+        // SAFETY: the machine has AVX-512.
+        unsafe { permute_wide(values, from, &mut out) };
+        return out;
+    }
+    for l in 0..32 {
+        out[l] = values[from[l] as usize & 31];
+    }
+    out
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn permute_wide(values: &[u32; 32], from: &[u32; 32], out: &mut [u32; 32]) {
+    use std::arch::x86_64::*;
+    // SAFETY: halves of arrays of 32 values; the instruction takes the low five bits of each lane.
+    unsafe {
+        let half = |v: &[u32; 32], h: usize| _mm512_loadu_si512(v.as_ptr().add(16 * h).cast());
+        let (low, high) = (half(values, 0), half(values, 1));
+        for h in 0..2 {
+            let v = _mm512_permutex2var_epi32(low, half(from, h), high);
+            _mm512_storeu_si512(out.as_mut_ptr().add(16 * h).cast(), v);
+        }
+    }
 }
 
 /// Goes on, or stays when only a group of the lanes was served.
@@ -213,7 +256,7 @@ pub unsafe fn warp_barrier(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         }
     }
     if want & cx.warp.live & !m == 0 {
-        crate::machine::races::warp_barrier(cx, want);
+        crate::machine::races::warp_barrier(cx);
         return Flow::Next;
     }
     let out = cx.mask & !m;
@@ -266,7 +309,7 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
                 None => Opnd::No,
             };
             let x = mode | u32::from(second.is_some()) << 2;
-            let i = MInst::new(OpPair::same(shfl)).d(d).e(e).a(a).b(b).c(c).x(x).list(&[], &[member]);
+            let i = MInst::new(op_versions!(shfl)).d(d).e(e).a(a).b(b).c(c).x(x).list(&[], &[member]);
             lw.emit(i.keeps().taint(TaintRule::Own));
         }
         "vote" => {

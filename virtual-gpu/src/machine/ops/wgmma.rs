@@ -6,14 +6,16 @@
 
 use super::address::{self, PlaceKind};
 use super::cvt::f8_value;
-use super::half::{b2f, f2h, h2f};
-use super::mma::{matrix, shape, truncated_sum, whole_warp};
+use super::fragment;
+use super::half::{b2f, h2f};
+use super::mma::{add_sums, check_tf32, matrix, multiply, shape, whole_warp};
 use super::sparse::Layout;
+use crate::machine::accumulators;
 use crate::machine::exec::{Cx, Flow, Instr, Wait};
 use crate::machine::fault::FaultKind;
 use crate::machine::lanes::{OpPair, op_versions};
 use crate::machine::lower::{Decoded, Form, Lower, MInst, Opnd, TaintRule, Width};
-use crate::machine::taint;
+use crate::machine::{races, taint};
 use crate::ptx::{Operand, Ty};
 
 pub const TYPES: [Ty; 8] = [Ty::F16, Ty::BF16, Ty::TF32, Ty::E4M3, Ty::E5M2, Ty::S8, Ty::U8, Ty::B1];
@@ -73,7 +75,7 @@ impl Descriptor {
 }
 
 /// Sixteen bytes of the block's shared memory.
-fn chunk(cx: &mut Cx<'_>, at: u32) -> Result<[u8; 16], Flow> {
+fn chunk(cx: &mut Cx<'_>, at: u32) -> Result<[u32; 4], Flow> {
     let own = cx.warp.cta;
     if at + 16 > cx.ctas[own].shared_len {
         let text = format!(
@@ -91,14 +93,24 @@ fn chunk(cx: &mut Cx<'_>, at: u32) -> Result<[u8; 16], Flow> {
         let text = format!("wgmma reads uninitialised shared memory at {at:#x}");
         return Err(cx.fail(FaultKind::LaunchFailed, Some("uninitialised"), None, &text));
     }
+    if cx.launch.checks.asynchrony {
+        let (first, group) = (cx.warp.index / 4 * 4, cx.warp.copies.registers.group);
+        cx.ctas[own].objects.product_reads(first, group, at);
+    }
+    let lane = 0;
+    races::asynchronous_read(cx, lane, kind, 16, "wgmma").map_err(|()| Flow::Fault)?;
     let p = cx.ctas[own].shared.base().wrapping_add(at as usize);
     // SAFETY: within the block's shared memory.
-    Ok(unsafe { p.cast::<[u8; 16]>().read_unaligned() })
+    Ok(unsafe { p.cast::<[u32; 4]>().read_unaligned() })
 }
 
 /// Elements of a chunk as f32 (integers are exact).
 #[inline(always)]
-fn elements(bytes: &[u8; 16], ty: Ty, out: &mut [f32]) -> usize {
+fn elements(words: &[u32; 4], ty: Ty, out: &mut [f32]) -> usize {
+    let mut bytes = [0u8; 16];
+    for (to, word) in bytes.chunks_exact_mut(4).zip(words) {
+        to.copy_from_slice(&word.to_le_bytes());
+    }
     let half = |k: usize| u16::from_le_bytes([bytes[2 * k], bytes[2 * k + 1]]);
     match ty {
         Ty::F16 => (0..8).for_each(|k| out[k] = h2f(half(k))),
@@ -129,8 +141,8 @@ fn gather<const K: usize>(
     if transposed {
         for k in 0..K as u32 {
             for r in (0..rows).step_by(8) {
-                let bytes = chunk(cx, d.row_major(first + r, k))?;
-                elements(&bytes, ty, &mut part);
+                let words = chunk(cx, d.row_major(first + r, k))?;
+                elements(&words, ty, &mut part);
                 for e in 0..8 {
                     out[r as usize + e][k as usize] = part[e];
                 }
@@ -141,12 +153,23 @@ fn gather<const K: usize>(
     let per = 128 / ty.bits() as usize;
     for r in 0..rows {
         for c in 0..(K / per) as u32 {
-            let bytes = chunk(cx, d.k_major(first + r, c))?;
-            elements(&bytes, ty, &mut part);
+            let words = chunk(cx, d.k_major(first + r, c))?;
+            if ty == Ty::TF32 {
+                check_tf32(cx, &words, |_| None)?;
+            }
+            elements(&words, ty, &mut part);
             out[r as usize][c as usize * per..(c as usize + 1) * per].copy_from_slice(&part[..per]);
         }
     }
     Ok(())
+}
+
+/// The registers of a product, accumulators first, must not be in use elsewhere.
+pub fn begin(cx: &mut Cx<'_>, i: &Instr, registers: usize, depth: usize) -> Result<(), Flow> {
+    let fragments = if i.x & A_REGISTERS != 0 { 4 } else { 0 };
+    // Products of one shape hand accumulators on without a fence.
+    let shape = i.x & (D_HALF | 0xffff << 16) | (depth as u32) << 7;
+    accumulators::issue(cx, i, registers, fragments, shape)
 }
 
 /// The warp's 16 rows of A, from registers behind D's or from shared memory.
@@ -159,10 +182,11 @@ pub fn read_a<const K: usize>(cx: &mut Cx<'_>, i: &Instr, ta: Ty, registers: usi
         let mut wide = [0f32; 128];
         for r in 0..count {
             let raw = cx.lanes::<u32>(cx.listed(i, registers + r));
+            if ta == Ty::TF32 {
+                check_tf32(cx, &raw, Some)?;
+            }
             for l in 0..32 {
-                let mut bytes = [0u8; 16];
-                bytes[..4].copy_from_slice(&raw[l].to_le_bytes());
-                elements(&bytes, ta, &mut wide);
+                elements(&[raw[l], 0, 0, 0], ta, &mut wide);
                 let at = (r >> 1) * 4 * per + (l % 4) * per;
                 a[l / 4 + 8 * (r & 1)][at..at + per].copy_from_slice(&wide[..per]);
             }
@@ -190,89 +214,162 @@ pub fn read_b<const K: usize>(cx: &mut Cx<'_>, i: &Instr, tb: Ty, n: usize) -> R
     Ok(b)
 }
 
-/// `list`: D (also read), then A's registers; `a` and `b` descriptors, `c` the scale-d predicate.
+/// Part `part` of eight rows from `row` on as a register: lane 4·row + j has bytes 4j to 4j + 3 of the row's chunk of 16
+/// bytes. Rows that are contiguous in memory (`transposed`, 16-bit elements) are turned.
 #[inline(always)]
-unsafe fn run<const K: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
+fn eight_rows(cx: &mut Cx<'_>, d: &Descriptor, row: u32, part: u32, transposed: bool) -> Result<[u32; 32], Flow> {
+    let mut at = [0u32; 8];
+    for (k, at) in at.iter_mut().enumerate() {
+        let k = k as u32;
+        *at = if transposed { d.row_major(row, 8 * part + k) } else { d.k_major(row + k, part) };
+    }
+    let mut out = [[0u32; 4]; 8];
+    let cta = &mut cx.ctas[cx.warp.cta];
+    let last = at.iter().fold(0, |m, a| m.max(*a));
+    if last + 16 > cta.shared_len
+        || cta.objects.in_flight != 0 && at.iter().any(|a| cta.objects.flying(*a, 16))
+        || cx.launch.checks.uninitialised
+        || races::follows(cx.launch)
+    {
+        for (words, at) in out.iter_mut().zip(at) {
+            *words = chunk(cx, at)?;
+        }
+    } else {
+        let base = cta.shared.base();
+        for (words, at) in out.iter_mut().zip(at) {
+            // SAFETY: within the block's shared memory.
+            *words = unsafe { base.wrapping_add(at as usize).cast::<[u32; 4]>().read_unaligned() };
+        }
+    }
+    if transposed {
+        let rows = out;
+        for (row, words) in out.iter_mut().enumerate() {
+            for (j, word) in words.iter_mut().enumerate() {
+                let half = |k: usize| rows[k][row / 2] >> (16 * (row & 1)) & 0xffff;
+                *word = half(2 * j) | half(2 * j + 1) << 16;
+            }
+        }
+    }
+    let mut lanes = [0u32; 32];
+    lanes.copy_from_slice(out.as_flattened());
+    Ok(lanes)
+}
+
+/// A's four registers: the warp's 16 rows of 32 bytes.
+#[inline(always)]
+fn load_a(cx: &mut Cx<'_>, i: &Instr, ta: Ty, registers: usize) -> Result<[[u32; 32]; 4], Flow> {
+    let mut a = [[0u32; 32]; 4];
+    if i.x & A_REGISTERS != 0 {
+        for (r, a) in a.iter_mut().enumerate() {
+            *a = cx.lanes(cx.listed(i, registers + r));
+            if ta == Ty::TF32 {
+                check_tf32(cx, a, Some)?;
+            }
+        }
+        return Ok(a);
+    }
+    let d = Descriptor::new(cx.lane(i.a, 0));
+    let first = 16 * (cx.warp.index % 4);
+    for (r, a) in a.iter_mut().enumerate() {
+        *a = eight_rows(cx, &d, first + 8 * (r as u32 & 1), r as u32 / 2, i.x & TRANS_A != 0)?;
+        if ta == Ty::TF32 {
+            check_tf32(cx, a, |_| None)?;
+        }
+    }
+    Ok(a)
+}
+
+/// Floats, E to a word. `list`: D (also read), then A's registers; `a` and `b` descriptors, `c` the scale-d predicate.
+#[inline(always)]
+unsafe fn floats<const E: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     if let Err(flow) = whole_warp(cx, m) {
         return flow;
     }
     let (ta, tb) = (TYPES[(i.x & 7) as usize], TYPES[(i.x >> 3 & 7) as usize]);
     let n = (i.x >> 16) as usize;
     let keep = cx.mask_of(i.c) & 1 != 0;
-    let integer = matches!(ta, Ty::S8 | Ty::U8 | Ty::B1);
     let half = i.x & D_HALF != 0;
     let registers = if half { n / 4 } else { n / 2 };
-    let a = match read_a::<K>(cx, i, ta, registers) {
+    let raw = match begin(cx, i, registers, 8 * E).and_then(|()| load_a(cx, i, ta, registers)) {
         Ok(a) => a,
         Err(flow) => return flow,
     };
-    let b = match read_b::<K>(cx, i, tb, n) {
-        Ok(b) => b,
+    let mut scratch = cx.worker.scratch.take().unwrap_or_default();
+    for (a, raw) in scratch.a.chunks_exact_mut(E).zip(&raw) {
+        fragment::widen::<E>(raw, ta, a);
+    }
+    // The sign of a product is the same wherever it is changed.
+    if (i.x & NEGATE_A != 0) != (i.x & NEGATE_B != 0) {
+        scratch.a[..4 * E].as_flattened_mut().iter_mut().for_each(|v| *v = -*v);
+    }
+    let d = Descriptor::new(cx.lane(i.b, 0));
+    let truncate = cx.launch.seed & 1 != 0;
+    let list = cx.list(i);
+    for block in 0..n / 8 {
+        for (part, b) in scratch.b.chunks_exact_mut(E).take(2).enumerate() {
+            let raw = eight_rows(cx, &d, 8 * block as u32, part as u32, i.x & TRANS_B != 0);
+            let raw = match raw {
+                Ok(raw) if tb == Ty::TF32 => check_tf32(cx, &raw, |_| None).map(|()| raw),
+                other => other,
+            };
+            match raw {
+                Ok(raw) => fragment::widen::<E>(&raw, tb, b),
+                Err(flow) => return flow,
+            }
+        }
+        fragment::columns::<E>(&scratch.b[..2 * E], &mut scratch.columns);
+        let sums = &list[if half { 2 * block } else { 4 * block }..];
+        if !keep {
+            let count = if half { 2 } else { 4 };
+            sums[..count].iter().for_each(|d| cx.put(*d, &[0u32; 32], m));
+        }
+        multiply::<E>(cx, &scratch, 2, [sums, sums], [half, half], truncate.then_some(8 * E));
+    }
+    cx.worker.scratch = Some(scratch);
+    finish(cx, i, registers, keep, 8 * E);
+    Flow::Next
+}
+
+/// Integers, operands as for `floats`.
+#[inline(always)]
+unsafe fn integers(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
+    if let Err(flow) = whole_warp(cx, m) {
+        return flow;
+    }
+    let (ta, tb) = (TYPES[(i.x & 7) as usize], TYPES[(i.x >> 3 & 7) as usize]);
+    let n = (i.x >> 16) as usize;
+    let keep = cx.mask_of(i.c) & 1 != 0;
+    let a = match begin(cx, i, n / 2, 256 / ta.bits() as usize).and_then(|()| load_a(cx, i, ta, n / 2)) {
+        Ok(a) => a,
         Err(flow) => return flow,
     };
-    let truncate = cx.launch.seed & 1 != 0 && !half && !integer;
+    let d = Descriptor::new(cx.lane(i.b, 0));
     for block in 0..n / 8 {
-        let mut bt = [[0f32; 8]; K];
-        for (c, row) in b[8 * block..8 * block + 8].iter().enumerate() {
-            for k in 0..K {
-                bt[k][c] = row[k];
-            }
-        }
-        if integer {
-            integer_block::<K>(cx, i, m, block, keep, &a, &bt);
-            continue;
-        }
-        let mut acc = [[0f32; 8]; 16];
-        if keep {
-            for r in 0..2 {
-                for e in 0..2 {
-                    for l in 0..32 {
-                        acc[8 * r + l / 4][2 * (l % 4) + e] = if half {
-                            h2f((cx.lane::<u32>(cx.listed(i, 2 * block + r), l) >> (16 * e)) as u16)
-                        } else {
-                            cx.lane::<f32>(cx.listed(i, 4 * block + 2 * r + e), l)
-                        };
-                    }
-                }
-            }
-        }
-        if truncate {
-            for (row, out) in acc.iter_mut().enumerate() {
-                for (col, c) in out.iter_mut().enumerate() {
-                    let terms: [f64; K] = std::array::from_fn(|k| f64::from(a[row][k]) * f64::from(bt[k][col]));
-                    *c = truncated_sum(&terms, *c);
-                }
-            }
-        } else {
-            for k in 0..K {
-                for row in 0..16 {
-                    for col in 0..8 {
-                        acc[row][col] = a[row][k].mul_add(bt[k][col], acc[row][col]);
-                    }
-                }
-            }
+        let mut b = [[0u32; 32]; 2];
+        for (part, b) in b.iter_mut().enumerate() {
+            *b = match eight_rows(cx, &d, 8 * block as u32, part as u32, false) {
+                Ok(raw) => raw,
+                Err(flow) => return flow,
+            };
         }
         for r in 0..2 {
-            let at = |e: usize| -> [f32; 32] { std::array::from_fn(|l| acc[8 * r + l / 4][2 * (l % 4) + e]) };
-            if half {
-                let (even, odd) = (at(0), at(1));
-                let out = std::array::from_fn(|l| u32::from(f2h(even[l])) | u32::from(f2h(odd[l])) << 16);
-                let d = cx.listed(i, 2 * block + r);
-                cx.put::<u32>(d, &out, m);
-            } else {
-                for e in 0..2 {
-                    let d = cx.listed(i, 4 * block + 2 * r + e);
-                    cx.put(d, &at(e), m);
-                }
+            let sums = fragment::integer_product(&[a[r], a[r + 2]], &b, ta, tb, false);
+            for (odd, sums) in sums.iter().enumerate() {
+                let d = cx.listed(i, 4 * block + 2 * r + odd);
+                let c = if keep { cx.lanes::<i32>(d) } else { [0; 32] };
+                cx.put(d, &add_sums(&c, sums, i.x & SATURATE != 0), m);
             }
         }
     }
+    finish(cx, i, n / 2, keep, 256 / ta.bits() as usize);
+    Flow::Next
+}
+
+fn finish(cx: &mut Cx<'_>, i: &Instr, registers: usize, keep: bool, depth: usize) {
     cx.worker.traffic.tensor += 1;
-    cx.worker.traffic.tensor_macs += (16 * n * K) as u64;
+    cx.worker.traffic.tensor_macs += (16 * (i.x >> 16) as usize * depth) as u64;
     cx.progress = true;
     carry_taint(cx, i, registers, keep);
-    track_accumulators(cx, i, registers);
-    Flow::Next
 }
 
 /// Accumulators depend on A's registers, and on what they held where it is added to.
@@ -292,69 +389,23 @@ pub fn carry_taint(cx: &mut Cx<'_>, i: &Instr, registers: usize, keep: bool) {
     }
 }
 
-fn integer_block<const K: usize>(
-    cx: &mut Cx<'_>,
-    i: &Instr,
-    m: u32,
-    block: usize,
-    keep: bool,
-    a: &[[f32; K]; 16],
-    bt: &[[f32; 8]; K],
-) {
-    let bits = TYPES[(i.x & 7) as usize] == Ty::B1;
-    for r in 0..2 {
-        for e in 0..2 {
-            let d = cx.listed(i, 4 * block + 2 * r + e);
-            let old = cx.lanes::<i32>(d);
-            let out = std::array::from_fn(|l| {
-                let (row, col) = (8 * r + l / 4, 2 * (l % 4) + e);
-                // Products of bytes are exact in f32, and so are ands of bits.
-                let sum = (0..K).fold(0i64, |s, k| s + (a[row][k] * bt[k][col]) as i64);
-                let sum = sum + if keep { i64::from(old[l]) } else { 0 };
-                if i.x & SATURATE != 0 && !bits {
-                    sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
-                } else {
-                    sum as i32
-                }
-            });
-            cx.put(d, &out, m);
-        }
-    }
-}
-
-/// Remembers the accumulators until the group is waited for.
-pub fn track_accumulators(cx: &mut Cx<'_>, i: &Instr, registers: usize) {
-    if !cx.launch.checks.asynchrony {
-        return;
-    }
-    let group = cx.warp.copies.matrix_group;
-    for k in 0..registers {
-        let d = cx.listed(i, k);
-        if !cx.warp.copies.accumulators.iter().any(|(o, _)| *o == d) {
-            cx.warp.copies.accumulators.push((d, group));
-        } else if let Some(entry) = cx.warp.copies.accumulators.iter_mut().find(|(o, _)| *o == d) {
-            entry.1 = group;
-        }
-    }
-}
-
 /// `x`: 0 fence, 1 commit, 2 wait until at most `imm` groups are pending.
 unsafe fn control(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     if let Err(flow) = whole_warp(cx, m) {
         return flow;
     }
     match i.x {
-        0 => cx.warp.copies.fenced = true,
+        0 => cx.warp.copies.registers.fence(),
         1 => {
-            cx.warp.copies.matrix_group += 1;
-            let (group, warp) = (cx.warp.copies.matrix_group, cx.warp.index as usize);
+            cx.warp.copies.registers.group += 1;
+            let (group, warp) = (cx.warp.copies.registers.group, cx.warp.index as usize);
             let issued = &mut cx.cta().objects.matrix_groups;
             issued.resize(issued.len().max(warp / 4 * 4 + 4), 0);
             issued[warp] = group;
             cx.progress = true;
         }
         _ => {
-            let now = cx.warp.copies.matrix_group;
+            let now = cx.warp.copies.registers.group;
             // The product is one operation of four warps: it is complete once all of them have issued it.
             let first = cx.warp.index as usize / 4 * 4;
             let done = now.saturating_sub(i.imm as u32);
@@ -363,7 +414,8 @@ unsafe fn control(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             {
                 return Flow::Block(Wait::Retry);
             }
-            cx.warp.copies.accumulators.retain(|(_, g)| g.saturating_add(i.imm as u32) >= now);
+            cx.warp.copies.registers.wait(i.imm as u32);
+            cx.cta().objects.products_finished(first as u32, done);
         }
     }
     Flow::Next
@@ -380,7 +432,7 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
         return lw.refuse("is .sync.aligned");
     }
     let (x, imm) = match what {
-        Some("mma_async") => return multiply(lw, f),
+        Some("mma_async") => return mma_async(lw, f),
         Some("fence") => (0, 0),
         Some("commit_group") => (1, 0),
         Some(_) => match ops {
@@ -393,7 +445,7 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     Ok(())
 }
 
-fn multiply<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
+fn mma_async<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let ops = f.operands();
     let Some((64, n, k)) = f.find(shape) else { return lw.refuse("names no shape with M = 64") };
     let [dt, at, bt] = f.types[..] else { return lw.refuse("names three types") };
@@ -431,10 +483,10 @@ fn multiply<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
         16 if sparse => op_versions!(super::wgmma_sparse::run::<16, 8>),
         32 if sparse => op_versions!(super::wgmma_sparse::run::<32, 16>),
         _ if sparse => op_versions!(super::wgmma_sparse::run::<64, 32>),
-        8 => op_versions!(run::<8>),
-        16 => op_versions!(run::<16>),
-        32 => op_versions!(run::<32>),
-        _ => op_versions!(run::<256>),
+        _ if integer => op_versions!(integers),
+        8 => op_versions!(floats::<1>),
+        16 => op_versions!(floats::<2>),
+        _ => op_versions!(floats::<4>),
     });
     let mut uses: Vec<Opnd> = Vec::new();
     if in_registers {

@@ -35,6 +35,7 @@ fn multiply<const K: usize, const STORE: usize>(cx: &mut Cx<'_>, i: &Instr, m: u
         return Err(cx.fail(FaultKind::LaunchFailed, Some("uninitialised"), None, text));
     }
     let columns = layout.columns(cx, i.e)?;
+    wgmma::begin(cx, i, registers, K)?;
     let dense = wgmma::read_a::<STORE>(cx, i, ta, registers)?;
     let mut a = [[0f32; STORED]; 16];
     for (to, from) in a.iter_mut().zip(&dense) {
@@ -91,6 +92,5 @@ fn multiply<const K: usize, const STORE: usize>(cx: &mut Cx<'_>, i: &Instr, m: u
     cx.worker.traffic.tensor_macs += (8 * n * K) as u64;
     cx.progress = true;
     wgmma::carry_taint(cx, i, registers, keep);
-    wgmma::track_accumulators(cx, i, registers);
     Ok(())
 }

@@ -172,7 +172,7 @@ unsafe fn load(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         let Ok(place) = address::resolve(cx, access.space, at, n as u32, 1, l, Access::Read) else {
             return Flow::Fault;
         };
-        if races::lane_read(cx, place.kind, n as u32, l, 0).is_err() {
+        if races::lane(cx, place.kind, n as u32, l, races::Access::READ, false).is_err() {
             return Flow::Fault;
         }
         // SAFETY: resolved for `n` bytes, a power of two up to 16.
@@ -270,7 +270,7 @@ unsafe fn store(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         }
         // SAFETY: resolved for `n` bytes, a power of two up to 16.
         let same = unsafe { address::load_bytes(place.pointer, n as u32) } == raw;
-        if races::lane_write(cx, place.kind, n as u32, l, 0, same).is_err() {
+        if races::lane(cx, place.kind, n as u32, l, races::Access::WRITE, same).is_err() {
             return Flow::Fault;
         }
         // SAFETY: as above.

@@ -1,9 +1,13 @@
 //! Loads, as they run.
 
-use super::pattern::{Element, Pattern, addresses, count_banks, count_sectors, global_range, pattern, read_run};
-use super::{NON_COHERENT, SIGNED, STRONG, WIDTH_SHIFT};
+use super::pattern::{
+    Element, Pattern, addresses, bounds, count_banks, count_sectors, gather, global_range, pattern, reach, read_run,
+};
+use super::{SIGNED, STRONG, WIDTH_SHIFT, race_access};
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
+use crate::machine::l2::Use;
+use crate::machine::objects::Objects;
 use crate::machine::ops::address::{self, Access, PlaceKind, Where};
 use crate::machine::{races, taint};
 
@@ -34,7 +38,7 @@ pub(super) unsafe fn ld_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
     // SAFETY: the decoder made the operands.
     let addr = unsafe { addresses(cx, i) };
     let bytes = T::BYTES * N as u64;
-    if i.x & (STRONG | NON_COHERENT) != 0 {
+    if i.x & STRONG != 0 || cx.ctas[0].objects.global_in_flight[0] != 0 {
         // SAFETY: the same operands.
         return unsafe { ld_any(cx, i, m) };
     }
@@ -56,7 +60,8 @@ pub(super) unsafe fn ld_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
                 t.global_requests += 1;
                 t.sectors += (first % 32 + 32 * bytes).div_ceil(32);
                 t.sectors_needed += bytes;
-                if cx.launch.checks.races && races::global_read(cx, &addr, m, bytes as u32).is_err() {
+                reach(cx, first, 32 * bytes, Use::Read);
+                if races::global_warp(cx, &addr, m, bytes as u32, race_access(i.x, false), true, |_| false).is_err() {
                     return Flow::Fault;
                 }
                 // SAFETY: passed on.
@@ -75,7 +80,8 @@ pub(super) unsafe fn ld_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
                 t.global_requests += 1;
                 t.sectors += 1;
                 t.sectors_needed += 1;
-                if cx.launch.checks.races && races::global_read(cx, &addr, m, bytes as u32).is_err() {
+                reach(cx, at, bytes, Use::Read);
+                if races::global_warp(cx, &addr, m, bytes as u32, race_access(i.x, false), false, |_| false).is_err() {
                     return Flow::Fault;
                 }
                 // SAFETY: passed on.
@@ -83,29 +89,26 @@ pub(super) unsafe fn ld_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
             }
         }
         Pattern::Scattered => {
-            let (mut low, mut high, mut bits) = (u64::MAX, 0, 0);
-            for l in 0..32 {
-                let on = m >> l & 1 != 0;
-                low = low.min(if on { addr[l] } else { u64::MAX });
-                high = high.max(if on { addr[l] } else { 0 });
-                bits |= if on { addr[l] } else { 0 };
-            }
+            let (low, high, bits) = bounds(&addr, m);
             if bits & (bytes - 1) == 0 && global_range(cx, low, high - low + bytes) {
                 let memory = cx.launch.memory;
-                let mut bad = 0;
+                // Lanes that are off read the lowest address: harmless, and without a branch.
+                let mut at = addr;
+                let mut pointers = [std::ptr::null::<u8>(); 32];
                 for l in 0..32 {
-                    // Lanes that are off read the lowest address: harmless, and without a branch.
-                    let at = if m >> l & 1 != 0 { addr[l] } else { low };
-                    for (k, o) in out.iter_mut().enumerate() {
-                        // SAFETY: between low and high, which lie in one live allocation.
-                        o[l] = unsafe { memory.pointer(at).cast::<T>().add(k).read_unaligned() };
-                    }
-                    if track {
-                        bad |= u32::from(!memory.initialised(at, bytes)) << l;
+                    at[l] = if m >> l & 1 != 0 { addr[l] } else { low };
+                    pointers[l] = memory.pointer(at[l]);
+                }
+                // SAFETY: between low and high, which lie in one live allocation.
+                unsafe { gather(&pointers, &mut out) };
+                let mut bad = 0;
+                if track {
+                    for l in 0..32 {
+                        bad |= u32::from(!memory.initialised(at[l], bytes)) << l;
                     }
                 }
-                count_sectors(cx, &addr, m, bytes);
-                if cx.launch.checks.races && races::global_read(cx, &addr, m, bytes as u32).is_err() {
+                count_sectors(cx, &addr, m, bytes, Use::Read);
+                if races::global_warp(cx, &addr, m, bytes as u32, race_access(i.x, false), false, |_| false).is_err() {
                     return Flow::Fault;
                 }
                 // SAFETY: passed on.
@@ -122,17 +125,12 @@ pub(super) unsafe fn ld_shared<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
     // SAFETY: the decoder made the operands.
     let addr = unsafe { addresses(cx, i) };
     let bytes = T::BYTES * N as u64;
-    let (mut high, mut bits) = (0, 0);
-    for l in 0..32 {
-        let a = if m >> l & 1 != 0 { addr[l] } else { 0 };
-        high = high.max(a);
-        bits |= a;
-    }
+    let (_, high, bits) = bounds(&addr, m);
     let cta = cx.cta();
     if bits & (bytes - 1) != 0
         || high + bytes > u64::from(cta.shared_len)
         || i.x & STRONG != 0
-        || cta.objects.in_flight != 0
+        || cta.objects.in_flight != 0 && flying(&cta.objects, &addr, m)
     {
         // SAFETY: the same operands.
         return unsafe { ld_any(cx, i, m) };
@@ -150,13 +148,13 @@ pub(super) unsafe fn ld_shared<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
             }
         }
         Pattern::Scattered => {
+            // Lanes that are off read offset 0, which exists where any does.
+            let mut pointers = [std::ptr::null::<u8>(); 32];
             for l in 0..32 {
-                let at = if m >> l & 1 != 0 { addr[l] } else { 0 };
-                for (k, o) in out.iter_mut().enumerate() {
-                    // SAFETY: as above; offset 0 exists where any address does.
-                    o[l] = unsafe { p.wrapping_add(at as usize).cast::<T>().add(k).read_unaligned() };
-                }
+                pointers[l] = p.wrapping_add(if m >> l & 1 != 0 { addr[l] as usize } else { 0 });
             }
+            // SAFETY: as above.
+            unsafe { gather(&pointers, &mut out) };
         }
     }
     let mut bad = 0;
@@ -187,11 +185,18 @@ pub(super) unsafe fn ld_shared<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
         }
         Pattern::Scattered => count_banks(cx, &addr, m, bytes),
     }
-    if cx.launch.checks.races && races::shared_read(cx, &addr, m, bytes as u32).is_err() {
+    let contiguous = matches!(at, Pattern::Contiguous(_));
+    if races::shared_warp(cx, &addr, m, bytes as u32, races::Access::READ, contiguous, |_| false).is_err() {
         return Flow::Fault;
     }
     // SAFETY: passed on.
     unsafe { finish_load(cx, i, m, &out, bad) }
+}
+
+/// Whether an asynchronous copy is going to write 16 bytes around an address.
+#[inline(always)]
+fn flying(objects: &Objects, addr: &[u64; 32], m: u32) -> bool {
+    (0..32).any(|l| m >> l & 1 != 0 && objects.flying_words(addr[l] as u32 & !15))
 }
 
 /// Any load: lane by lane.
@@ -205,6 +210,7 @@ pub unsafe fn ld_any(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     let mut bad = 0u32;
     if i.x & STRONG != 0 {
         cx.polls += 1;
+        cx.awaits_other = true;
     }
     let track = cx.launch.checks.uninitialised;
     for l in (0..32).filter(|l| m >> l & 1 != 0) {
@@ -224,14 +230,14 @@ pub unsafe fn ld_any(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         if track && !address::initialised(cx, place.kind, bytes) {
             bad |= 1 << l;
         }
-        if races::lane_read(cx, place.kind, bytes, l, i.x).is_err() {
+        if races::lane(cx, place.kind, bytes, l, race_access(i.x, false), false).is_err() {
             return Flow::Fault;
         }
     }
     std::sync::atomic::fence(std::sync::atomic::Ordering::Acquire);
     match space {
         Where::Shared => count_banks(cx, &addr, m, u64::from(bytes)),
-        Where::Global | Where::Const => count_sectors(cx, &addr, m, u64::from(bytes)),
+        Where::Global | Where::Const => count_sectors(cx, &addr, m, u64::from(bytes), Use::Read),
         _ => {}
     }
     for (k, v) in out.iter().enumerate().take(count) {
