@@ -87,15 +87,16 @@ struct Shape {
 
 pub fn opcodes() -> Vec<String> {
     let mut all: Vec<String> = shapes().into_iter().map(|s| s.opcode).collect();
-    for d in ["f16", "f32"] {
-        for c in ["f16", "f32"] {
-            for (x, y) in [("row", "col"), ("row", "row"), ("col", "col"), ("col", "row")] {
-                all.push(format!("mma.sync.aligned.m8n8k4.{x}.{y}.{d}.f16.f16.{c}"));
-            }
+    for (d, c) in QUAD_TYPES {
+        for (x, y) in [("row", "col"), ("row", "row"), ("col", "col"), ("col", "row")] {
+            all.push(format!("mma.sync.aligned.m8n8k4.{x}.{y}.{d}.f16.f16.{c}"));
         }
     }
     all
 }
+
+/// Types of D and C of `m8n8k4`: D is f32 where C is.
+const QUAD_TYPES: [(&str, &str); 3] = [("f16", "f16"), ("f32", "f16"), ("f32", "f32")];
 
 fn shapes() -> Vec<Shape> {
     let mut out = Vec::new();
@@ -267,54 +268,52 @@ fn every_shape_and_type() {
 #[test]
 fn quads() {
     let mut draw = Draw(12);
-    for d in ["f16", "f32"] {
-        for c in ["f16", "f32"] {
-            for (x, y) in [("row", "col"), ("row", "row"), ("col", "col"), ("col", "row")] {
-                let opcode = format!("mma.sync.aligned.m8n8k4.{x}.{y}.{d}.f16.f16.{c}");
-                let mut matrix = |r: usize, c: usize| -> Vec<Vec<Vec<i64>>> {
-                    (0..4)
-                        .map(|_| (0..r).map(|_| (0..c).map(|_| draw_value("f16", &mut draw)).collect()).collect())
-                        .collect()
-                };
-                let (a, b, cc) = (matrix(8, 4), matrix(4, 8), matrix(8, 8));
-                let quad = |l: usize| l % 16 / 4;
-                let number = |l: usize| l % 4 + 4 * (l / 16);
-                let place = |ty: &str, l: usize, i: usize| -> (usize, usize) {
-                    if ty == "f16" {
-                        (number(l), i)
-                    } else {
-                        ((l & 1) + (i & 2) + 4 * (l / 16), (i & 4) + (l & 2) + (i & 1))
-                    }
-                };
-                let all = |n: usize| (0..32).flat_map(move |l| (0..n).map(move |i| (l, i)));
-                let fa: Vec<u64> = all(4)
-                    .map(|(l, i)| {
-                        let (r, k) = if x == "row" { (number(l), i) } else { (i + 4 * (l / 16), l % 4) };
-                        encode("f16", a[quad(l)][r][k])
-                    })
-                    .collect();
-                let fb: Vec<u64> = all(4)
-                    .map(|(l, i)| {
-                        let (k, n) = if y == "col" { (i, number(l)) } else { (l % 4, i + 4 * (l / 16)) };
-                        encode("f16", b[quad(l)][k][n])
-                    })
-                    .collect();
-                let fc: Vec<u64> = all(8)
-                    .map(|(l, i)| {
-                        let (r, n) = place(c, l, i);
-                        encode(c, cc[quad(l)][r][n])
-                    })
-                    .collect();
-                let count = |ty: &str| if ty == "f16" { 4 } else { 8 };
-                let text = kernel(&opcode, [count(d), 2, 2, count(c)], false);
-                let buffers = [pack(16, &fa), pack(16, &fb), pack(bits_of(c), &fc), vec![0u8; 32 * count(d) * 4]];
-                let result = run(&text, 1, 32, 1, &buffers).unwrap_or_else(|e| panic!("{opcode}: {e}"));
-                for (l, i) in all(8) {
-                    let (r, n) = place(d, l, i);
-                    let q = quad(l);
-                    let want = (0..4).map(|k| a[q][r][k] * b[q][k][n]).sum::<i64>() + cc[q][r][n];
-                    assert_eq!(decode(d, unpack(bits_of(d), &result[3], l * 8 + i)), want, "{opcode}: {r} {n}");
+    for (d, c) in QUAD_TYPES {
+        for (x, y) in [("row", "col"), ("row", "row"), ("col", "col"), ("col", "row")] {
+            let opcode = format!("mma.sync.aligned.m8n8k4.{x}.{y}.{d}.f16.f16.{c}");
+            let mut matrix = |r: usize, c: usize| -> Vec<Vec<Vec<i64>>> {
+                (0..4)
+                    .map(|_| (0..r).map(|_| (0..c).map(|_| draw_value("f16", &mut draw)).collect()).collect())
+                    .collect()
+            };
+            let (a, b, cc) = (matrix(8, 4), matrix(4, 8), matrix(8, 8));
+            let quad = |l: usize| l % 16 / 4;
+            let number = |l: usize| l % 4 + 4 * (l / 16);
+            let place = |ty: &str, l: usize, i: usize| -> (usize, usize) {
+                if ty == "f16" {
+                    (number(l), i)
+                } else {
+                    ((l & 1) + (i & 2) + 4 * (l / 16), (i & 4) + (l & 2) + (i & 1))
                 }
+            };
+            let all = |n: usize| (0..32).flat_map(move |l| (0..n).map(move |i| (l, i)));
+            let fa: Vec<u64> = all(4)
+                .map(|(l, i)| {
+                    let (r, k) = if x == "row" { (number(l), i) } else { (i + 4 * (l / 16), l % 4) };
+                    encode("f16", a[quad(l)][r][k])
+                })
+                .collect();
+            let fb: Vec<u64> = all(4)
+                .map(|(l, i)| {
+                    let (k, n) = if y == "col" { (i, number(l)) } else { (l % 4, i + 4 * (l / 16)) };
+                    encode("f16", b[quad(l)][k][n])
+                })
+                .collect();
+            let fc: Vec<u64> = all(8)
+                .map(|(l, i)| {
+                    let (r, n) = place(c, l, i);
+                    encode(c, cc[quad(l)][r][n])
+                })
+                .collect();
+            let count = |ty: &str| if ty == "f16" { 4 } else { 8 };
+            let text = kernel(&opcode, [count(d), 2, 2, count(c)], false);
+            let buffers = [pack(16, &fa), pack(16, &fb), pack(bits_of(c), &fc), vec![0u8; 32 * count(d) * 4]];
+            let result = run(&text, 1, 32, 1, &buffers).unwrap_or_else(|e| panic!("{opcode}: {e}"));
+            for (l, i) in all(8) {
+                let (r, n) = place(d, l, i);
+                let q = quad(l);
+                let want = (0..4).map(|k| a[q][r][k] * b[q][k][n]).sum::<i64>() + cc[q][r][n];
+                assert_eq!(decode(d, unpack(bits_of(d), &result[3], l * 8 + i)), want, "{opcode}: {r} {n}");
             }
         }
     }
