@@ -26,6 +26,8 @@ type AnyCall = unsafe extern "C" fn(
     usize,
 ) -> u32;
 
+type DeviceAttribute = unsafe extern "C" fn(*mut i32, u32, i32) -> u32;
+
 /// Calls with a result that is right whatever it is: they wait for nothing, but end what the others use.
 const LEFT_OUT: [&str; 1] = ["cuInit"];
 
@@ -113,24 +115,27 @@ fn handles_do_not_mix() {
     assert_eq!(unsafe { sys::cuCtxSetCurrent(stream.cast()) }, wrong);
 }
 
-/// A sequence of calls drawn at random over a few live and dead handles.
+/// A sequence of calls drawn at random over a few live and dead handles: thousands of them, as many as
+/// `VIRTUAL_GPU_FUZZ` says (5 where it is not set), from the seed `VIRTUAL_GPU_FUZZ_SEED`.
 #[test]
 fn random_sequences_survive() {
     // Reading what was never written would end the context, and with it the test's reach.
     support::h100().apply(&virtual_gpu::Options::new().checks("-uninitialised")).expect("checks can change");
     let _context = Context::new();
-    let mut state = 0x1234_5678_9abc_def0u64;
+    let setting = |name: &str, default: u64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
+    let mut state = 0x1234_5678_9abc_def0u64 ^ setting("VIRTUAL_GPU_FUZZ_SEED", 1) << 20;
     let mut draw = move |below: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % below
     };
+    let library = unsafe { libloading::Library::new("libcuda.so") }.expect("installed");
     let mut streams = vec![std::ptr::null_mut(), 1 as sys::CUstream, 2 as sys::CUstream];
     let mut events = vec![std::ptr::null_mut()];
     let mut memory = vec![0u64];
     let mut graphs = vec![std::ptr::null_mut()];
     let mut host = [0u8; 64];
     let relaxed = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
-    for _ in 0..5_000 {
+    for _ in 0..setting("VIRTUAL_GPU_FUZZ", 5) * 1_000 {
         let stream = streams[draw(streams.len())];
         let event = events[draw(events.len())];
         let address = memory[draw(memory.len())].wrapping_add(draw(3) as u64);
@@ -138,7 +143,7 @@ fn random_sequences_survive() {
         let bytes = draw(80);
         // Any code will do.
         let _any = unsafe {
-            match draw(20) {
+            match draw(26) {
                 0 => {
                     let mut new = std::ptr::null_mut();
                     let result = sys::cuStreamCreate(&mut new, draw(3) as u32);
@@ -201,6 +206,38 @@ fn random_sequences_survive() {
                 16 => sys::cuGraphDestroy(graph),
                 17 => sys::cuStreamDestroy_v2(stream),
                 18 => sys::cuEventDestroy_v2(event),
+                // Numbers that name nothing, and sizes that nothing has.
+                20 => {
+                    let mut value = 0;
+                    let call = library.get::<DeviceAttribute>(b"cuDeviceGetAttribute").expect("exported");
+                    call(&mut value, u32::MAX >> draw(32), draw(4) as i32 - 1);
+                    sys::CUresult::CUDA_SUCCESS
+                }
+                21 => sys::cuMemsetD32Async(address, 7, usize::MAX >> draw(64), stream),
+                22 => sys::cuMemcpyDtoDAsync_v2(
+                    address,
+                    address.wrapping_add(bytes as u64),
+                    usize::MAX >> draw(64),
+                    stream,
+                ),
+                23 => sys::cuStreamWaitEvent(stream, event, u32::MAX >> draw(32)),
+                24 => {
+                    let (text, mut module) = (support::kernels::PTX.as_bytes(), std::ptr::null_mut());
+                    let mut cut = text[..draw(text.len())].to_vec();
+                    cut.push(0);
+                    let result = sys::cuModuleLoadData(&mut module, cut.as_ptr().cast());
+                    if result == sys::CUresult::CUDA_SUCCESS {
+                        let mut function = std::ptr::null_mut();
+                        let _any = sys::cuModuleGetFunction(&mut function, module, c"add".as_ptr());
+                        let (null, none) = (std::ptr::null_mut(), std::ptr::null_mut());
+                        let g = [draw(3) as u32, draw(70_000) as u32, draw(2_000) as u32];
+                        if !function.is_null() {
+                            let _any = sys::cuLaunchKernel(function, g[0], 0, 1, g[1], 1, 1, g[2], stream, null, none);
+                        }
+                        check(sys::cuModuleUnload(module));
+                    }
+                    result
+                }
                 _ => {
                     let target = host.as_mut_ptr().cast();
                     let _any = sys::cuMemsetD8_v2(address, 0, bytes.min(64));

@@ -95,7 +95,7 @@ fn ampere() {
         let a: Vec<u16> = (0..mm * kk).map(|i| bf(((i * 7919) % 64) as f32 / 32.0 - 1.0)).collect();
         let b: Vec<u16> = (0..nn * kk).map(|i| bf(((i * 104729) % 61) as f32 / 32.0 - 1.0)).collect();
         let (da, db) = (up(&mem, &bytes(&a, u16::to_le_bytes)), up(&mem, &bytes(&b, u16::to_le_bytes)));
-        for seed in 0..4 {
+        for seed in 0..10 {
             let dc = mem.alloc((mm * nn * 4) as u64, AllocationKind::Device).unwrap();
             let p = params(&[da, db, dc], &[mm as u32, nn as u32, kk as u32]);
             let cfg = LaunchConfig {

@@ -2,7 +2,9 @@
 //! random ones, on every value of 16- and 8-bit types. `coverage` compares the tables with what the machine accepts.
 
 mod compare;
+mod control;
 mod convert;
+mod coverage;
 mod exact;
 mod float;
 mod harness;
@@ -11,3 +13,16 @@ mod matrix;
 mod memory;
 mod warp;
 mod wgmma;
+
+/// The same tables on the code for machines without vector extensions, in a process of its own.
+#[test]
+fn portable_code() {
+    const SETTING: &str = "VIRTUAL_GPU_PORTABLE";
+    if std::env::var_os(SETTING).is_some() {
+        return;
+    }
+    let program = std::env::current_exe().expect("a test has a file");
+    let output = std::process::Command::new(program).env(SETTING, "1").output().expect("the test runs again");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+}

@@ -1,0 +1,149 @@
+//! No form without a test: every opcode of the tables is changed by one modifier at a time, and what the machine then
+//! accepts has to be in the tables too.
+
+use super::harness::{Row, kernel, load};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Modifiers that are tried everywhere.
+const COMMON: [&str; 34] = [
+    "rn",
+    "rz",
+    "rm",
+    "rp",
+    "rni",
+    "rzi",
+    "ftz",
+    "sat",
+    "satfinite",
+    "relu",
+    "approx",
+    "full",
+    "NaN",
+    "abs",
+    "lo",
+    "hi",
+    "wide",
+    "cc",
+    "b8",
+    "u8",
+    "s8",
+    "b16",
+    "u16",
+    "s16",
+    "b32",
+    "u32",
+    "s32",
+    "b64",
+    "u64",
+    "s64",
+    "f16",
+    "bf16",
+    "f32",
+    "f64",
+];
+
+/// A form, whatever the order of its modifiers.
+fn canonical(opcode: &str) -> String {
+    let (root, rest) = opcode.split_once('.').unwrap_or((opcode, ""));
+    // Where two types stand, their order counts; other modifiers are a bag.
+    let is_type = |m: &&str| width(m).is_some();
+    let types: Vec<&str> = rest.split('.').filter(is_type).collect();
+    let mut bag: Vec<&str> = rest.split('.').filter(|m| !m.is_empty() && !is_type(m)).collect();
+    bag.sort_unstable();
+    format!("{root} {} {}", bag.join("."), types.join("."))
+}
+
+fn width(ty: &str) -> Option<u32> {
+    Some(match ty {
+        "pred" => 1,
+        "b8" | "u8" | "s8" | "b16" | "u16" | "s16" | "f16" | "bf16" => 16,
+        "b32" | "u32" | "s32" | "f32" | "f16x2" | "bf16x2" | "u16x2" | "s16x2" | "tf32" => 32,
+        "e4m3x2" | "e5m2x2" => 16,
+        "b64" | "u64" | "s64" | "f64" => 64,
+        _ => return None,
+    })
+}
+
+fn class(width: u32) -> char {
+    match width {
+        1 => 'p',
+        16 => 'h',
+        32 => 'r',
+        _ => 'd',
+    }
+}
+
+/// Opcodes of the statements of a row, in order.
+fn opcodes(row: &Row) -> Vec<String> {
+    let text = format!("{} {}", row.op, row.operands);
+    let first = |s: &str| s.split_whitespace().next().map(str::to_string);
+    text.split(';').filter_map(first).filter(|t| !t.starts_with('.')).collect()
+}
+
+#[test]
+fn every_accepted_form_is_in_a_table() {
+    let mut rows = super::integer::rows();
+    rows.extend(super::float::rows());
+    rows.extend(super::float::approximate());
+    rows.extend(super::convert::rows());
+    rows.extend(super::compare::rows());
+    let mut tested: BTreeSet<String> = BTreeSet::new();
+    let mut modifiers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for row in &rows {
+        for opcode in opcodes(row) {
+            tested.insert(canonical(&opcode));
+            let (root, rest) = opcode.split_once('.').unwrap_or((&opcode, ""));
+            modifiers.entry(root.into()).or_default().extend(rest.split('.').map(str::to_string));
+        }
+    }
+    let mut tried = tested.clone();
+    let mut missing = BTreeSet::new();
+    for row in &rows {
+        let Some(opcode) = opcodes(row).pop() else { continue };
+        let parts: Vec<&str> = opcode.split('.').collect();
+        let all: BTreeSet<&str> =
+            modifiers[parts[0]].iter().map(String::as_str).chain(COMMON).filter(|m| !m.is_empty()).collect();
+        let mut variants: Vec<(Vec<&str>, String)> = Vec::new();
+        for k in 1..parts.len() {
+            let mut without = parts.clone();
+            without.remove(k);
+            variants.push((without, row.classes.clone()));
+            for m in &all {
+                let mut with = parts.clone();
+                with[k] = m;
+                // A type of another width takes other registers.
+                let classes = match (width(parts[k]), width(m)) {
+                    (Some(old), Some(new)) => row.classes.replace(class(old), &class(new).to_string()),
+                    _ => row.classes.clone(),
+                };
+                variants.push((with, classes));
+            }
+        }
+        for m in &all {
+            let mut with = parts.clone();
+            with.insert(1, m);
+            variants.push((with, row.classes.clone()));
+        }
+        for (variant, classes) in variants {
+            let name = variant.join(".");
+            // The same modifier twice is another matter.
+            let distinct: BTreeSet<&&str> = variant[1..].iter().collect();
+            let repeated = distinct.len() < variant.len() - 1 && width(variant[variant.len() - 1]).is_none();
+            if repeated || !tried.insert(canonical(&name)) {
+                continue;
+            }
+            let op = row.op.strip_suffix(&opcode).map(|before| format!("{before}{name}"));
+            let Some(op) = op else { continue };
+            if load(&kernel(&op, &row.operands, &classes)).is_ok() {
+                missing.insert(format!("{name} {} ({classes})", row.operands));
+            }
+        }
+    }
+    assert!(tried.len() > 4 * tested.len(), "few variants were tried: {}", tried.len());
+    assert!(
+        missing.is_empty(),
+        "{} forms have no test:\n{}",
+        missing.len(),
+        missing.into_iter().collect::<Vec<_>>().join("\n")
+    );
+}
