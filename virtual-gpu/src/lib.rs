@@ -24,7 +24,7 @@
 //! | `VIRTUAL_GPU_DRIVER` | the driver version, `12.0` to `13.x` |
 //! | `VIRTUAL_GPU_CHECK` | the checks that are on: `all`, `none`, `memory,races`, `-races` |
 //! | `VIRTUAL_GPU_SCHEDULE` | a seed: which of the orders that hardware may take is taken; 0 is the plain one |
-//! | `VIRTUAL_GPU_PROFILE` | a file for the counters as JSON; `-` for the table alone |
+//! | `VIRTUAL_GPU_PROFILE` | a file for the counters as JSON; `-` for the table alone; models the L2 cache too |
 //! | `VIRTUAL_GPU_FAULT` | faults to inject: `allocation=3,launch=1,lost=2` |
 //! | `VIRTUAL_GPU_LOG` | `0` keeps the explanations of refused calls off standard error |
 //! | `VIRTUAL_GPU_LIBRARY` | the shared object to load, instead of searching for it |

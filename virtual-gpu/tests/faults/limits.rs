@@ -70,14 +70,14 @@ const LAUNCHES: &[Refused] = &[
         "more threads than .maxntid",
         (|t| declare(&t, ".maxntid 128, 1, 1"), |c| c.block = [129, 1, 1]),
         ".maxntid allows 128",
-        FaultKind::OutOfResources,
+        FaultKind::InvalidValue,
         (|t| declare(&t, ".maxntid 128, 1, 1"), |c| c.block = [128, 1, 1]),
     ),
     (
         "another block than .reqntid",
         (|t| declare(&t, ".reqntid 64, 2, 1"), |c| c.block = [128, 1, 1]),
         ".reqntid asks for",
-        FaultKind::OutOfResources,
+        FaultKind::InvalidValue,
         (|t| declare(&t, ".reqntid 64, 2, 1"), |c| c.block = [64, 2, 1]),
     ),
     (

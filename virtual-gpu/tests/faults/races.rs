@@ -223,7 +223,8 @@ const ORDERS: &[Case] = &[
         "setp.eq.u32 %p1, %r1, 0; @%p1 mbarrier.init.shared.b64 [bar], 64; bar.sync 0; st.shared.u32 [%r3], %r1; \
      mbarrier.arrive.shared.b64 %rd6, [bar]; L: mbarrier.try_wait.shared.b64 %p2, [bar], %rd6; @!%p2 bra L; xor.b32 %r5, %r2, 128; mov.u32 %r6, s; add.u32 %r6, %r6, %r5; \
      ld.shared.u32 %r7, [%r6];",
-    ).threads(64),
+    ).threads(64)
+    .hopper(),
     case(
         "bar.arrive in place of bar.sync",
         "races",

@@ -38,7 +38,7 @@ fn approximated(kind: Approximate, a: f32, v: f32, r: f64) -> f32 {
         Approximate::Log2 if a > 0.5 && a < 2.0 => y + 0.7 * r * f64::powi(2.0, -22),
         Approximate::Log2 => y * (1.0 + 0.4 * r * f64::powi(2.0, -22)),
         // Absolute: 2^-20.5 within two periods, 2^-14.7 within a hundred half ones, and no bound beyond.
-        Approximate::Sine if x.abs() <= std::f64::consts::TAU => y + 0.9 * r * f64::powf(2.0, -20.5),
+        Approximate::Sine if x.abs() <= std::f64::consts::TAU => y + 0.8 * r * f64::powf(2.0, -20.5),
         Approximate::Sine => y + 0.9 * r * f64::powf(2.0, -14.7),
         // Relative: 2^-11.
         Approximate::Tanh => (y * (1.0 + 0.95 * r * f64::powi(2.0, -11))).clamp(-1.0, 1.0),
