@@ -72,8 +72,7 @@ pub fn rows() -> Vec<Row> {
         types.push((format!("s{bits}"), bits, INTEGER.to_vec(), false));
         types.push((format!("u{bits}"), bits, [&INTEGER[..], &["lo", "ls", "hi", "hs"]].concat(), false));
     }
-    for ty in ["b16", "u16", "s16", "b32", "u32", "s32", "f32", "b64", "u64", "s64", "f64"] {
-        let bits: u32 = ty[1..].parse().expect("a width");
+    for (ty, bits) in [("f16", 16), ("bf16", 16), ("f32", 32), ("f64", 64)] {
         types.push((ty.into(), bits, FLOAT.to_vec(), false));
         if matches!(ty, "f16" | "f32") {
             types.push((ty.into(), bits, FLOAT.to_vec(), true));
@@ -140,7 +139,8 @@ pub fn rows() -> Vec<Row> {
         }
     }
     out.extend(pairs());
-    for (ty, bits) in [("b16", 16), ("b32", 32), ("b64", 64), ("u16", 16), ("s32", 32), ("f32", 32), ("f64", 64)] {
+    for ty in ["b16", "u16", "s16", "b32", "u32", "s32", "f32", "b64", "u64", "s64", "f64"] {
+        let bits: u32 = ty[1..].parse().expect("a width");
         let c = class_of(bits);
         let inputs = super::integer::values(32);
         let classes = format!("{c}{c}r>{c}");

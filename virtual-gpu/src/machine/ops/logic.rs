@@ -309,6 +309,9 @@ fn set_packed<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, dty: Ty, sty: Ty
     if ftz && sty == Ty::BF16X2 {
         return lw.refuse(".ftz goes with .f16x2");
     }
+    if matches!(COMPARISONS[at], "lo" | "ls" | "hi" | "hs") {
+        return lw.refuse("this comparison does not take this type");
+    }
     let one: u32 = match dty {
         Ty::F16X2 if sty == Ty::F16X2 => 0x3c00,
         Ty::BF16X2 if sty == Ty::BF16X2 => 0x3f80,
