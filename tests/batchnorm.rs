@@ -2,6 +2,7 @@
 
 mod support;
 
+use approx::assert_abs_diff_eq;
 use support::check::{round, tensor};
 use support::large::{Large, compare};
 use support::{Array, OpCheck, Random};
@@ -221,7 +222,7 @@ fn a_large_mean_costs_no_variance() {
         let x: Vec<f32> = (0..1000).map(|i| 4096.0 + if (i / (c * l) + i % l) % 2 == 0 { 1.0 } else { -1.0 }).collect();
         let x = Tensor::from_slice(&x, dims, &Device::Cpu).unwrap();
         for var in x.batch_norm_train(None, None, 0.0).unwrap().var.to_vec::<f32>().unwrap() {
-            assert!((var - 1.0).abs() < 1e-6, "{var}");
+            assert_abs_diff_eq!(var, 1.0, epsilon = 1e-6);
         }
     }
 }

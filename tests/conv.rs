@@ -102,7 +102,7 @@ fn conv2d() {
         .input(&x)
         .input(&w)
         .input(&[w[0]])
-        .terms(terms + 1.0, 60.0)
+        .ulps(terms + 2.0, 61.0)
         .run();
     }
 }
@@ -121,7 +121,7 @@ fn conv1d_is_conv2d_with_a_height_of_one() {
     .magnitude(move |t| drop(conv(&lift(&t[0]), &lift(&t[1]), None, &flat, size)))
     .input(&[2, 3, 9])
     .input(&[2, 3, 3])
-    .terms(9.0, 20.0)
+    .ulps(10.0, 21.0)
     .run();
 }
 
@@ -157,7 +157,7 @@ fn conv_transpose2d() {
         .input(&x)
         .input(&w)
         .input(&[dims[1]])
-        .terms(40.0, 64.0)
+        .ulps(41.0, 65.0)
         .run();
     }
 }

@@ -72,7 +72,7 @@ fn matmul_with_broadcasting() {
             .magnitude(|x| magnitude(&x[0], &x[1]))
             .input(a)
             .input(b)
-            .terms(forward, backward)
+            .ulps(forward + 1.0, backward + 1.0)
             .run();
     }
 }
@@ -95,19 +95,19 @@ fn vectors_are_rows_and_columns() {
         .magnitude(move |x| vec(magnitude(&x[0], &column(&x[1]))))
         .input(&[3, 5])
         .input(&[5])
-        .terms(5.0, 5.0)
+        .ulps(6.0, 6.0)
         .run();
     OpCheck::new("matmul 1x2", |x| x[0].matmul(&x[1]), move |x| vec(matmul(&row(&x[0]), &x[1])))
         .magnitude(move |x| vec(magnitude(&row(&x[0]), &x[1])))
         .input(&[5])
         .input(&[5, 3])
-        .terms(5.0, 5.0)
+        .ulps(6.0, 6.0)
         .run();
     OpCheck::new("dot", |x| x[0].dot(&x[1]), move |x| reshaped(&matmul(&row(&x[0]), &column(&x[1])), &[]))
         .magnitude(move |x| reshaped(&magnitude(&row(&x[0]), &column(&x[1])), &[]))
         .input(&[7])
         .input(&[7])
-        .terms(7.0, 1.0)
+        .ulps(8.0, 2.0)
         .run();
     OpCheck::new("outer", |x| x[0].outer(&x[1]), move |x| matmul(&column(&x[0]), &row(&x[1])))
         .input(&[3])
@@ -118,7 +118,7 @@ fn vectors_are_rows_and_columns() {
         .magnitude(|x| magnitude(&x[0], &x[1]))
         .input(&[2, 3, 4])
         .input(&[2, 4, 3])
-        .terms(5.0, 5.0)
+        .ulps(6.0, 6.0)
         .run();
 }
 
@@ -145,13 +145,13 @@ fn linear_with_and_without_bias() {
             .input(dims)
             .input(&[5, 4])
             .input(&[5])
-            .terms(6.0, 7.0)
+            .ulps(7.0, 8.0)
             .run();
         OpCheck::new("linear without bias", |x| x[0].linear(&x[1], None), plain)
             .magnitude(size)
             .input(dims)
             .input(&[5, 4])
-            .terms(5.0, 7.0)
+            .ulps(6.0, 8.0)
             .run();
     }
 }
@@ -267,7 +267,7 @@ fn linear_gelu() {
         .input_in(&[3, 4], Domain::Range(-0.7, 0.7))
         .input_in(&[5, 4], Domain::Range(-0.7, 0.7))
         .input_in(&[5], Domain::Range(-0.7, 0.7))
-        .terms(12.0, 16.0)
+        .ulps(13.0, 17.0)
         .run();
 }
 

@@ -2,6 +2,7 @@
 
 mod support;
 
+use approx::assert_abs_diff_eq;
 use support::check::{round, tensor};
 use support::large::{Large, compare};
 use support::{Array, Domain, OpCheck, Random};
@@ -216,7 +217,7 @@ fn a_large_mean_costs_no_variance() {
     let x = Tensor::from_slice(&x, [2, 1000], &Device::Cpu).unwrap();
     for y in [x.layer_norm(1, None, None, 0.0).unwrap(), x.group_norm(1, None, None, 0.0).unwrap()] {
         for (i, v) in y.to_vec::<f32>().unwrap().into_iter().enumerate() {
-            assert!((v - if i % 2 == 0 { 1.0 } else { -1.0 }).abs() < 1e-6, "{v}");
+            assert_abs_diff_eq!(v, if i % 2 == 0 { 1.0 } else { -1.0 }, epsilon = 1e-6);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod support;
 
+use approx::relative_eq;
 use support::{Array, Random};
 use warpsmith::models::{Gpt, GptConfig, ResNet, ResNetConfig};
 use warpsmith::nn::*;
@@ -37,7 +38,8 @@ fn array(t: &Tensor) -> Array {
 fn close(found: &Tensor, expected: &Array) {
     assert_eq!(found.dims(), expected.dims);
     for (i, (f, e)) in found.to_f64_vec().unwrap().iter().zip(&expected.data).enumerate() {
-        assert!((f - e).abs() <= 1e-11 * e.abs().max(1.0), "element {i}: {f:e} instead of {e:e}");
+        let near = relative_eq!(f, e, epsilon = 1e-11, max_relative = 1e-11);
+        assert!(near, "element {i}: {f:e} instead of {e:e}");
     }
 }
 

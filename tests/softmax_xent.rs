@@ -2,6 +2,7 @@
 
 mod support;
 
+use approx::assert_abs_diff_eq;
 use support::check::{round, tensor};
 use support::large::{Large, compare};
 use support::{Array, OpCheck, Random};
@@ -222,7 +223,7 @@ fn trailing_axes_are_samples() {
     let one = Tensor::from_slice(&[0f32, 1.0, 2.0], 3, &Device::Cpu).unwrap();
     let label = Tensor::from_slice(&[2u32], (), &Device::Cpu).unwrap();
     let loss = one.cross_entropy(&label, &CrossEntropyParams::default()).unwrap();
-    assert!((loss.item::<f64>().unwrap() - 0.407_605_96).abs() < 1e-6);
+    assert_abs_diff_eq!(loss.item::<f64>().unwrap(), 0.407_605_96, epsilon = 1e-6);
 }
 
 #[test]

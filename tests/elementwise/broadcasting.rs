@@ -41,8 +41,6 @@ fn fill(dims: &[usize], dtype: DType, seed: u64) -> Array {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
-
     #[test]
     fn of_two_operands((a, b) in shapes(), dtype in prop::sample::select(DType::ALL.to_vec()), seed: u64) {
         // Eighths of up to 40: sums are exact in every float dtype but bf16, which `round` follows.

@@ -125,11 +125,6 @@ impl OpCheck {
         self
     }
 
-    /// Forward and backward error of sums of this many products.
-    pub fn terms(self, forward: f64, backward: f64) -> Self {
-        self.ulps(forward + 1.0, backward + 1.0)
-    }
-
     /// What the forward bound scales with instead of |result|: Σ|ab| for sums of products.
     pub fn magnitude(mut self, magnitude: impl Fn(&[Array]) -> Array + 'static) -> Self {
         self.magnitude = Some(Box::new(magnitude));

@@ -6,7 +6,7 @@ use crate::{nvrtc, packed};
 use anyhow::{Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::process;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 pub const TASK: Task = Task {
     command: || {
@@ -16,7 +16,7 @@ pub const TASK: Task = Task {
                 Arg::new("full")
                     .long("full")
                     .action(ArgAction::SetTrue)
-                    .help("Sweep all sizes and dtypes instead of a fixed, stratified part (WARPSMITH_TEST_FULL=1)"),
+                    .help("Draw again: eight more seeds for every test, 2,048 cases for every property"),
             )
     },
     run,
@@ -25,20 +25,37 @@ pub const TASK: Task = Task {
 fn run(arguments: &ArgMatches) -> Result<()> {
     let full = arguments.get_flag("full");
     let nextest = cargo(&["nextest", "--version"]).output().is_ok_and(|output| output.status.success());
-    let mut steps = Steps { done: Vec::new(), full };
+    let mut steps = Steps { done: Vec::new() };
     steps.task("NVRTC", nvrtc::install_if_absent);
     steps.command("formatting", cargo(&["fmt", "--all", "--check"]));
     steps.command("generated code", cargo(&["run", "--quiet", "--package", "xtask", "--", "codegen", "--check"]));
     steps.command("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
     steps.command("build", cargo(&["build", "--workspace"]));
-    steps.command(
-        "tests",
-        if nextest {
-            cargo(&["nextest", "run", "--workspace", "--no-fail-fast"])
-        } else {
-            cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--no-fail-fast"])
-        },
-    );
+    let tests = |only: &[&str]| {
+        let mut command =
+            if nextest { cargo(&["nextest", "run", "--no-fail-fast"]) } else { cargo(&["test", "--no-fail-fast"]) };
+        match (only, nextest) {
+            ([], true) => command.arg("--workspace"),
+            ([], false) => command.args(["--workspace", "--lib", "--bins", "--tests", "--examples"]),
+            _ => command.args(only.iter().flat_map(|name| ["--test", name])),
+        };
+        command
+    };
+    steps.command("tests", tests(&[]));
+    // What processors without AVX-512 run: the families that hold vector registers.
+    for (name, level) in [("tests with AVX2", "avx2"), ("tests without AVX", "baseline")] {
+        let mut command = tests(&["gemm", "conv", "attention"]);
+        command.env("WARPSMITH_SIMD", level);
+        steps.command(name, command);
+    }
+    if full {
+        for _ in 0..8 {
+            let mut command = tests(&[]);
+            let seed = UNIX_EPOCH.elapsed().map_or(0, |time| time.as_nanos() as u64).to_string();
+            command.env("WARPSMITH_TEST_SEED", &seed).env("PROPTEST_RNG_SEED", &seed).env("PROPTEST_CASES", "2048");
+            steps.command("tests with another seed", command);
+        }
+    }
     steps.command("examples in the docs", cargo(&["test", "--workspace", "--doc"]));
     let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
@@ -49,7 +66,6 @@ fn run(arguments: &ArgMatches) -> Result<()> {
 
 struct Steps {
     done: Vec<(&'static str, Result<()>, Duration)>,
-    full: bool,
 }
 
 impl Steps {
@@ -64,9 +80,6 @@ impl Steps {
     }
 
     fn command(&mut self, name: &'static str, mut command: process::Command) {
-        if self.full {
-            command.env("WARPSMITH_TEST_FULL", "1");
-        }
         self.task(name, || {
             println!("{}", line(&command));
             run_command(&mut command)

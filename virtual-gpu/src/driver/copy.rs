@@ -5,6 +5,7 @@ use super::config;
 use super::error::{Error, Res};
 use super::layouts::Memcpy3d;
 use super::memory;
+use super::queue::current_tag;
 use super::state::Device;
 use std::sync::Arc;
 
@@ -46,6 +47,14 @@ pub fn check_range(device: &Device, address: u64, bytes: u64, what: &str) -> Res
             "{what}: {bytes} bytes at {address:#x}, but the allocation of {} bytes at {:#x} has only {left} from there on",
             allocation.size, allocation.base
         )));
+    }
+    Ok(())
+}
+
+/// Checks bytes that a copy or fill touches against work of other streams.
+fn check_order(device: i32, address: u64, bytes: u64, write: bool) -> Res {
+    if config::read(|config| config.checks.races) {
+        super::state::device(device)?.memory.copy_in_order(&current_tag(), address, bytes, write)?;
     }
     Ok(())
 }
@@ -136,6 +145,11 @@ impl Copy {
     /// Copies `width` bytes from `offset` into the source to `to`.
     fn row(&self, offset: u64, to: u64, width: u64, buffer: &mut Vec<u8>) -> Res {
         let from = self.src.address + offset;
+        for (side, address, write) in [(&self.src, from, false), (&self.dst, to, true)] {
+            if let Some(device) = side.device {
+                check_order(device, address, width, write)?;
+            }
+        }
         let uninitialised = config::read(|config| config.checks.uninitialised);
         match (self.src.device, self.dst.device) {
             (None, Some(dst)) => {
@@ -217,6 +231,7 @@ impl Fill {
         self.check()?;
         let memory = &super::state::device(self.device)?.memory;
         for y in 0..self.height {
+            check_order(self.device, self.address + y * self.pitch, self.width * u64::from(self.size), true)?;
             memory.fill(self.address + y * self.pitch, self.value, self.size as usize, self.width)?;
         }
         Ok(())

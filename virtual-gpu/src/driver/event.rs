@@ -68,10 +68,8 @@ pub fn wait(context: &Arc<Context>, stream: &Arc<Stream>, event: &Arc<Event>, ex
     if capture::wait(context, stream, event, external)? {
         return Ok(());
     }
-    if let Mark::Work(completion) = event.mark()
-        && completion.ended().is_none()
-    {
-        stream.submit(context, vec![completion], false, |_| Ok(()));
+    if let Mark::Work(completion) = event.mark() {
+        stream.submit(context, vec![completion], true, |_| Ok(()));
     }
     Ok(())
 }
@@ -137,7 +135,7 @@ extern "C" fn cuCtxRecordEvent(context_handle: Handle, handle: Handle) -> CuResu
         // Recorded behind everything that the context has been given so far.
         let (legacy, waits) = {
             let set = lock(&context.streams);
-            (set.legacy.clone(), set.others().filter_map(|stream| stream.queue.last()).collect())
+            (set.legacy.clone(), set.others().filter_map(|stream| stream.queue.end()).collect())
         };
         let done = legacy.submit(&context, waits, false, |_| Ok(()));
         *lock(&event.mark) = Mark::Work(done);
@@ -170,7 +168,12 @@ extern "C" fn cuEventQuery(handle: Handle) -> CuResult {
                 completion.want();
                 Err(Code::NotReady.into())
             }
-            _ => context.outcome(),
+            completion => {
+                if let Some(completion) = completion {
+                    completion.observe();
+                }
+                context.outcome()
+            }
         }
     })
 }

@@ -13,13 +13,13 @@ const WALL_TIME: u32 = 2;
 /// The options of one load. Values sit in the option array itself, as pointers or numbers.
 pub struct Options {
     entries: Vec<(u32, usize)>,
-    /// Where the values are, for those that are written back.
-    values: Out<usize>,
+    /// Address of the values, for those that are written back.
+    values: usize,
 }
 
 impl Options {
     pub fn none() -> Options {
-        Options { entries: Vec::new(), values: Out::at_address(0) }
+        Options { entries: Vec::new(), values: 0 }
     }
 
     pub fn read(count: u32, options: In<u32>, values: Out<usize>) -> Res<Options> {
@@ -28,7 +28,7 @@ impl Options {
             let value = In::<usize>::at_address(values.address()).at(index)?;
             entries.push((options.at(index)?, value));
         }
-        Ok(Options { entries, values })
+        Ok(Options { entries, values: values.address() })
     }
 
     fn value(&self, option: u32) -> Option<usize> {
@@ -38,7 +38,7 @@ impl Options {
     /// Writes a value back into the option array.
     fn write_back(&self, option: u32, value: usize) -> Res {
         match self.entries.iter().position(|entry| entry.0 == option) {
-            Some(index) => self.values.set_at(index, value),
+            Some(index) => Out::<usize>::at_address(self.values).set_at(index, value),
             None => Ok(()),
         }
     }

@@ -10,11 +10,12 @@ use super::function::{Function, function};
 use super::inject::{self, LaunchFate};
 use super::layouts::{LaunchAttribute, LaunchConfigC};
 use super::ops::Op;
+use super::queue::current_tag;
 use super::state::driver;
 use super::stream::{enqueue, resolve};
 use super::table::lock;
 use super::{occupancy, profile};
-use crate::machine::{self, LaunchConfig, StreamTag};
+use crate::machine::{self, Dependence, LaunchConfig, StreamTag};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
@@ -188,6 +189,7 @@ pub fn prepare(context: &Context, function: &Arc<Function>, request: Request, pa
         cooperative,
         programmatic,
         stream: StreamTag::default(),
+        l2: false,
         cubin_registers: function.cubin_registers,
         model: model.clone(),
     };
@@ -234,7 +236,7 @@ fn cluster_of(function: &Function, asked: Option<[u32; 3]>, grid: [u32; 3]) -> R
 
 impl Launch {
     /// Runs the grid to its end on this thread.
-    pub fn execute(&self, context: &Arc<Context>) -> Res {
+    pub fn execute(&self, context: &Arc<Context>, dependence: Dependence<'_>) -> Res {
         let entry = self.function.entry();
         match inject::launch() {
             LaunchFate::Runs => {}
@@ -254,7 +256,10 @@ impl Launch {
         }
         let (checks, schedule) = config::read(|config| (config.checks, config.schedule));
         let module = &self.function.module.instance;
-        let report = machine::launch(module, self.function.index, &self.config, &self.params, &checks, schedule)?;
+        let l2 = config::read(|config| config.profile.is_some());
+        let config = LaunchConfig { stream: current_tag(), l2, ..self.config.clone() };
+        let entry = self.function.index;
+        let report = machine::launch_dependent(module, entry, &config, &self.params, &checks, schedule, dependence)?;
         profile::record(self, &report);
         Ok(())
     }
@@ -268,7 +273,7 @@ impl Launch {
 
     /// The launch with the stream that it runs in.
     pub fn in_stream(mut self, stream: u64) -> Launch {
-        self.config.stream = StreamTag(stream);
+        self.config.stream = StreamTag { stream, ..StreamTag::default() };
         self
     }
 }

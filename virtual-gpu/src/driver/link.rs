@@ -1,5 +1,5 @@
 //! `cuLink*`: linking PTX. The device runs PTX, so the "cubin" that linking gives is the PTX itself, in a form that
-//! `cuModuleLoadData` takes.
+//! `cuModuleLoadData` takes; several inputs are joined into one text.
 
 use super::abi::{CuResult, Handle, In, Out};
 use super::call;
@@ -21,6 +21,8 @@ const FATBINARY: u32 = 2;
 
 struct Link {
     inputs: Mutex<Vec<String>>,
+    /// Where the caller wants the logs; they stay valid until the link is complete.
+    options: Options,
     /// What `cuLinkComplete` handed out; it has to live as long as the link.
     output: Mutex<Vec<u8>>,
     handle: Handle,
@@ -36,9 +38,24 @@ extern "C" fn cuLinkCreate_v2(count: u32, options: In<u32>, values: Out<usize>, 
     call("cuLinkCreate", || {
         out.check()?;
         current()?;
-        Options::read(count, options, values)?.report("", "")?;
-        out.set(LINKS.add(|handle| Link { inputs: Mutex::default(), output: Mutex::default(), handle }).handle)
+        let options = Options::read(count, options, values)?;
+        options.report("", "")?;
+        let new = |handle| Link { inputs: Mutex::default(), options, output: Mutex::default(), handle };
+        out.set(LINKS.add(new).handle)
     })
+}
+
+/// An input that is not PTX is refused when it is added.
+fn check(link: &Link, text: &str) -> Res {
+    match crate::ptx::parse(text) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let (line, column) = crate::ptx::LineMap::new(text).locate(error.pos);
+            let message = format!("line {line}, column {column}: {}", error.message);
+            link.options.report("", &format!("ptxas application ptx input, {message}\n"))?;
+            Err(Error::new(Code::InvalidPtx, message))
+        }
+    }
 }
 
 fn add(handle: Handle, kind: u32, bytes: &[u8]) -> Res {
@@ -47,6 +64,7 @@ fn add(handle: Handle, kind: u32, bytes: &[u8]) -> Res {
     match kind {
         PTX | FATBINARY => {
             let image = fatbin::from_bytes(bytes, context.device.model)?;
+            check(&link, &image.ptx)?;
             lock(&link.inputs).push(image.ptx);
             Ok(())
         }
@@ -88,16 +106,18 @@ extern "C" fn cuLinkComplete(handle: Handle, image: Out<In<u8>>, size: Out<usize
         let link = link(handle)?;
         let context = current()?;
         let inputs = lock(&link.inputs).clone();
-        let [ptx] = &inputs[..] else {
-            return Err(Error::new(
-                Code::NotSupported,
-                format!("a link of {} inputs: only one translation unit can be linked", inputs.len()),
-            ));
+        let ptx = match &inputs[..] {
+            [] => return Err(Error::invalid("nothing was added to the link")),
+            [one] => one.clone(),
+            // Each input was parsed when it was added.
+            several => crate::ptx::link(several).map_err(|(unit, error)| {
+                Error::new(Code::InvalidPtx, format!("input {unit} of the link: {}", error.message))
+            })?,
         };
         let source = fatbin::from_bytes(ptx.as_bytes(), context.device.model)?;
-        module::translate(&source, context.device.model, &Options::none())?;
+        module::translate(&source, context.device.model, &link.options)?;
         let mut output = lock(&link.output);
-        *output = ptx.clone().into_bytes();
+        *output = ptx.into_bytes();
         output.push(0);
         image.set(In::from_pointer(output.as_ptr()))?;
         size.set_if_wanted(output.len())

@@ -12,6 +12,7 @@ use super::layouts::BatchMemOp;
 use super::queue::Completion;
 use super::table::lock;
 use super::{memory, stream_values};
+use crate::machine::Dependence;
 use std::sync::Arc;
 
 /// An operation with everything it needs.
@@ -68,7 +69,7 @@ impl Op {
     /// Does it, on the calling thread, to its end.
     pub fn execute(&self, context: &Arc<Context>) -> Res {
         match self {
-            Op::Kernel(launch) => launch.execute(context),
+            Op::Kernel(launch) => launch.execute(context, Dependence::default()),
             Op::Copy(copy) => copy.execute(),
             Op::Fill(fill) => fill.execute(),
             Op::Host { function, data } => {
@@ -88,7 +89,7 @@ impl Op {
             }
             Op::Wait(event) => {
                 if let Mark::Work(completion) = event.mark() {
-                    completion.wait();
+                    completion.block();
                 }
                 Ok(())
             }

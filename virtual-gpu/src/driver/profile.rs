@@ -50,7 +50,7 @@ pub fn record(launch: &Launch, report: &LaunchReport) {
     lock(&RECORDS).push(Record {
         kernel: entry.name.clone(),
         device: launch.function.module.device,
-        stream: launch.config.stream.0,
+        stream: launch.config.stream.stream,
         grid: launch.config.grid,
         block: launch.config.block,
         cluster: launch.config.cluster,
@@ -94,9 +94,15 @@ fn numbers(counters: &Counters) -> Vec<(&'static str, u64)> {
         ("sectors_needed", traffic.sectors_needed),
         ("shared_requests", traffic.shared_requests),
         ("shared_passes", traffic.shared_passes),
+        ("bank_conflicts", traffic.bank_conflicts),
+        ("l2_hits", traffic.l2_hits),
+        ("l2_misses", traffic.l2_misses),
+        ("dram_bytes_read", traffic.dram_read),
+        ("dram_bytes_written", traffic.dram_written),
         ("tensor_instructions", traffic.tensor),
         ("tensor_multiply_adds", traffic.tensor_macs),
         ("barriers", traffic.barriers),
+        ("barrier_waits", traffic.barrier_waits),
         ("blocks", counters.blocks),
         ("warps", counters.warps),
     ];
@@ -158,10 +164,13 @@ fn by_kernel(records: &[Record]) -> Vec<Sums> {
 pub fn json() -> String {
     let records = lock(&RECORDS);
     let launches = records.iter().map(|record| {
+        let of = |(source, passes): &(String, u64)| format!("{}:{passes}", quoted(source));
+        let conflicts: Vec<String> = record.counters.conflicts.iter().map(of).collect();
         let notes: Vec<String> = record.notes.iter().map(|note| quoted(note)).collect();
         format!(
             "{{\"kernel\":{},\"device\":{},\"stream\":{},\"grid\":{:?},\"block\":{:?},\"cluster\":{:?},\"registers\":{},\
-             \"static_shared\":{},\"dynamic_shared\":{},\"occupancy_percent\":{},\"counters\":{},\"notes\":[{}]}}",
+             \"static_shared\":{},\"dynamic_shared\":{},\"occupancy_percent\":{},\
+             \"achieved_occupancy_percent\":{},\"counters\":{},\"bank_conflicts_by_access\":{{{}}},\"notes\":[{}]}}",
             quoted(&record.kernel),
             record.device,
             record.stream,
@@ -172,7 +181,9 @@ pub fn json() -> String {
             record.static_shared,
             record.dynamic_shared,
             record.counters.occupancy_percent,
+            record.counters.achieved_percent,
             json_numbers(&numbers(&record.counters)),
+            conflicts.join(","),
             notes.join(",")
         )
     });

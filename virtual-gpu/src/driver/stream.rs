@@ -2,12 +2,14 @@
 
 use super::abi::Handle;
 use super::capture::{self, Participation};
-use super::context::{Context, context, current};
+use super::context::{Context, StreamSet, context, current};
 use super::error::{Code, Error, Res};
+use super::launch::Launch;
 use super::ops::Op;
 use super::per_thread;
-use super::queue::{Completion, Queue};
+use super::queue::{Completion, Grid, Queue};
 use super::table::{Table, lock};
+use crate::machine::Dependence;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -90,6 +92,17 @@ impl Stream {
         lock(&self.capture).is_some()
     }
 
+    /// What the null stream's rule makes work of this stream wait for.
+    fn null_rule(&self, order: &StreamSet) -> Vec<Arc<Completion>> {
+        match self.kind {
+            StreamKind::Legacy => {
+                order.others().filter(|other| other.is_blocking()).filter_map(|other| other.queue.end()).collect()
+            }
+            _ if self.is_blocking() => order.legacy.queue.end().into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Queues `body` behind this stream's work, `waits`, and what the null stream's rule adds. Errors of the body become
     /// errors of the context; after a sticky one nothing is run any more.
     pub fn submit(
@@ -100,30 +113,42 @@ impl Stream {
         body: impl FnOnce(&Arc<Context>) -> Res + Send + 'static,
     ) -> Arc<Completion> {
         let owner = context.clone();
-        let run = move || {
-            if owner.check().is_err() {
-                return;
-            }
-            let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| body(&owner)));
-            let defect = || Err(Error::new(Code::Unknown, "a defect of virtual-gpu itself: queued work panicked"));
-            if let Err(error) = outcome.unwrap_or_else(|_| defect()) {
-                owner.fail(&error);
-            }
-        };
+        let run = move || guarded(&owner, body);
         let order = lock(&context.streams);
-        match self.kind {
-            StreamKind::Legacy => {
-                waits.extend(order.others().filter(|other| other.is_blocking()).filter_map(|other| other.queue.last()));
-            }
-            _ if self.is_blocking() => waits.extend(order.legacy.queue.last()),
-            _ => {}
-        }
+        waits.extend(self.null_rule(&order));
         // Work that the caller waits for runs on its thread after the lock is gone: it may be long.
-        if at_once && waits.is_empty() {
+        if at_once && waits.iter().all(|wait| wait.ended().is_some()) {
             drop(order);
             return self.queue.submit(waits, true, run);
         }
         self.queue.submit(waits, false, run)
+    }
+
+    /// Queues a grid, which may start before the one in front of it has ended if it was launched so.
+    fn submit_grid(&self, context: &Arc<Context>, launch: Arc<Launch>) {
+        let owner = context.clone();
+        let (early, grid) = (launch.config.programmatic, Arc::new(Grid::default()));
+        let own = grid.clone();
+        let run = move |ahead: Option<Arc<Grid>>| {
+            guarded(&owner, |context| {
+                let prerequisite = ahead.as_ref().map(|grid| &grid.ended);
+                launch.execute(context, Dependence { prerequisite, dependents: Some(&own.triggered) })
+            });
+        };
+        let order = lock(&context.streams);
+        self.queue.submit_grid(self.null_rule(&order), early, grid, run);
+    }
+}
+
+/// Runs queued work unless the context is lost; its error becomes the context's.
+fn guarded(owner: &Arc<Context>, body: impl FnOnce(&Arc<Context>) -> Res) {
+    if owner.check().is_err() {
+        return;
+    }
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| body(owner)));
+    let defect = || Err(Error::new(Code::Unknown, "a defect of virtual-gpu itself: queued work panicked"));
+    if let Err(error) = outcome.unwrap_or_else(|_| defect()) {
+        owner.fail(&error);
     }
 }
 
@@ -132,6 +157,12 @@ impl Stream {
 pub fn enqueue(context: &Arc<Context>, stream: &Arc<Stream>, op: Op, wait: bool) -> Res {
     context.check()?;
     if capture::take(context, stream, &op, wait)? {
+        return Ok(());
+    }
+    if let Op::Kernel(launch) = &op
+        && !wait
+    {
+        stream.submit_grid(context, launch.clone());
         return Ok(());
     }
     let done = stream.submit(context, Vec::new(), wait, move |context| op.execute(context));

@@ -77,6 +77,9 @@ extern "C" fn cuStreamQuery(handle: Handle) -> CuResult {
             left.extend(set.others().filter(|other| other.is_blocking()).filter_map(|other| other.queue.last()));
         }
         if left.is_empty() {
+            if let Some(end) = stream.queue.end() {
+                end.observe();
+            }
             return context.outcome();
         }
         left.iter().for_each(|completion| completion.want());

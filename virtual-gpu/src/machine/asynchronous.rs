@@ -29,12 +29,8 @@ pub struct WarpCopies {
     pub bulk_group: [u32; 32],
     /// Arrivals that wait for the copies before them: lane, group, mbarrier address, counted on top.
     arrivals: Vec<(u32, u32, u32, bool)>,
-    /// Accumulators of `wgmma` in flight: arena offset and group; the warpgroup's current group.
-    pub accumulators: Vec<(u32, u32)>,
-    /// Current `wgmma` group.
-    pub matrix_group: u32,
-    /// Registers that `wgmma` may use were fenced since they were last written.
-    pub fenced: bool,
+    /// Registers of `wgmma`.
+    pub registers: super::accumulators::Registers,
 }
 
 /// Issues a copy of one lane.

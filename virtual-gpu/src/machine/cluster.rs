@@ -26,6 +26,8 @@ pub struct Cta {
     pub cluster_barrier: Barrier,
     /// Threads that have not exited.
     pub live: u32,
+    /// It let the dependent grids start, as far as it is concerned.
+    pub triggered: bool,
     /// Mbarriers, asynchronous operations and race shadow.
     pub objects: super::objects::Objects,
 }
@@ -37,6 +39,8 @@ pub struct Cluster {
     /// Warps of all blocks.
     pub warps: Vec<Warp>,
     done: Vec<bool>,
+    /// Rounds in a row in which all that happened was polling of mbarriers.
+    barren: u32,
 }
 
 /// How a run ended.
@@ -54,11 +58,31 @@ pub enum Outcome {
     Stopped,
 }
 
+/// Rounds of polling mbarriers alone that count as a deadlock: programs may try a number of times before they do something
+/// else.
+const BARREN: u32 = 256;
 /// Rounds a cluster gets before others do.
 const ROUNDS: u32 = 64;
 
-/// Sets up cluster number `index`; warps left over from finished clusters are used again.
-pub fn start(launch: &Launch<'_>, index: u64, spare: &mut Vec<Warp>) -> Cluster {
+/// What finished clusters leave for new ones.
+#[derive(Default)]
+pub struct Spare {
+    warps: Vec<Warp>,
+    shadows: Vec<super::races::Shadow>,
+}
+
+impl Spare {
+    /// Takes a finished cluster apart.
+    pub fn take(&mut self, mut cluster: Cluster) {
+        self.warps.append(&mut cluster.warps);
+        if let Some(races) = cluster.ctas.first_mut().and_then(|cta| cta.objects.races.take()) {
+            self.shadows.extend(races.into_shadows());
+        }
+    }
+}
+
+/// Sets up cluster number `index`; parts of finished clusters are used again.
+pub fn start(launch: &Launch<'_>, index: u64, spare: &mut Spare) -> Cluster {
     let config = launch.config;
     let [cx, cy, cz] = config.cluster.map(u64::from);
     let (gx, gy) = (u64::from(config.grid[0]) / cx, u64::from(config.grid[1]) / cy);
@@ -84,24 +108,27 @@ pub fn start(launch: &Launch<'_>, index: u64, spare: &mut Vec<Warp>) -> Cluster 
             barriers: Default::default(),
             cluster_barrier: Barrier::default(),
             live: threads,
+            triggered: false,
             objects: Default::default(),
         });
         for w in 0..threads.div_ceil(32) {
             let lanes = (threads - w * 32).min(32);
             let live = if lanes == 32 { u32::MAX } else { (1 << lanes) - 1 };
-            let mut warp = spare.pop().unwrap_or_else(|| Warp {
+            let mut warp = spare.warps.pop().unwrap_or_else(|| Warp {
                 arena: Arena::new(launch.entry_code.arena as usize),
                 taint: None,
                 fragments: Vec::new(),
                 live: 0,
                 local: Vec::new(),
                 local_init: Vec::new(),
+                stack: [0; 32],
                 saved: Vec::new(),
                 cta: 0,
                 index: 0,
                 copies: Default::default(),
                 stalled: 0,
                 cluster_arrived: [None; 32],
+                stamps: Default::default(),
             });
             warp.taint = None;
             warp.live = live;
@@ -113,10 +140,12 @@ pub fn start(launch: &Launch<'_>, index: u64, spare: &mut Vec<Warp>) -> Cluster 
             warp.local.resize(local, 0);
             warp.local_init.clear();
             warp.local_init.resize(local.div_ceil(64) + 1, 0);
+            warp.stack = [launch.code.stack_base; 32];
             warp.saved.clear();
             warp.copies = Default::default();
             warp.stalled = 0;
             warp.cluster_arrived = [None; 32];
+            warp.stamps = Default::default();
             special_registers(launch, &mut warp, id, cluster, inside);
             if launch.checks.uninitialised && !launch.entry_code.undefined.is_empty() {
                 let mut taint = Arena::new(warp.arena.len());
@@ -129,8 +158,17 @@ pub fn start(launch: &Launch<'_>, index: u64, spare: &mut Vec<Warp>) -> Cluster 
             warps.push(warp);
         }
     }
+    if super::races::follows(launch) {
+        let ids: Vec<[u32; 3]> = ctas.iter().map(|c| c.id).collect();
+        let words = shared_len.div_ceil(4) as usize;
+        let races = super::races::RaceState::start(launch, &ids, words, &mut spare.shadows);
+        for w in &mut warps {
+            w.stamps = races.stamps(launch, w.cta, w.index as usize);
+        }
+        ctas[0].objects.races = Some(races);
+    }
     let done = vec![false; warps.len()];
-    Cluster { ctas, warps, done }
+    Cluster { ctas, warps, done, barren: 0 }
 }
 
 fn special_registers(launch: &Launch<'_>, warp: &mut Warp, id: [u32; 3], cluster: [u64; 3], inside: [u64; 3]) {
@@ -219,6 +257,7 @@ pub fn run(launch: &Launch<'_>, cluster: &mut Cluster, worker: &mut Worker, stop
             }
         }
         let (mut progress, mut blocked, mut left) = (false, true, false);
+        let (mut mbarriers, mut others) = (false, false);
         for w in &order {
             if cluster.done[*w] {
                 continue;
@@ -229,6 +268,8 @@ pub fn run(launch: &Launch<'_>, cluster: &mut Cluster, worker: &mut Worker, stop
             let mut cx = Cx::new(launch, &mut cluster.ctas, warp, worker, budget);
             let stopped = cx.run();
             progress |= cx.progress;
+            mbarriers |= cx.awaits_mbarrier;
+            others |= cx.awaits_other;
             match stopped {
                 Stop::Fault => {
                     let fault = cx.fault.take().unwrap_or_else(|| {
@@ -248,7 +289,10 @@ pub fn run(launch: &Launch<'_>, cluster: &mut Cluster, worker: &mut Worker, stop
         if !left {
             return match super::objects::at_exit(launch, cluster) {
                 Some(fault) => Outcome::Fault(fault),
-                None => Outcome::Done,
+                None => {
+                    cluster.ctas.iter_mut().for_each(|cta| launch.block_triggers(cta));
+                    Outcome::Done
+                }
             };
         }
         any |= progress;
@@ -262,6 +306,11 @@ pub fn run(launch: &Launch<'_>, cluster: &mut Cluster, worker: &mut Worker, stop
             Err(fault) => return Outcome::Fault(fault),
         }
         if blocked && !progress {
+            return Outcome::Fault(Box::new(deadlock(launch, cluster)));
+        }
+        // Nobody outside of the cluster completes its mbarriers.
+        cluster.barren = if mbarriers && !others && !progress { cluster.barren + 1 } else { 0 };
+        if cluster.barren >= BARREN {
             return Outcome::Fault(Box::new(deadlock(launch, cluster)));
         }
         if progress {
@@ -292,6 +341,10 @@ fn waiting_table(launch: &Launch<'_>, cluster: &Cluster) -> String {
             let meta = &launch.code.meta[f.pc as usize];
             let what = match f.wait {
                 Wait::No | Wait::Retry => "polls at".to_string(),
+                Wait::Registers(need) => {
+                    let free = cta.objects.registers.free;
+                    format!("waits for {need} registers a thread more, of which the block has {free}, at")
+                }
                 Wait::Lanes(need) => format!("waits for lanes {need:#010x} at"),
                 Wait::WarpBarrier(need) => format!("waits in bar.warp.sync for lanes {need:#010x} at"),
                 Wait::Barrier { id, .. } => {
@@ -320,12 +373,28 @@ fn waiting_table(launch: &Launch<'_>, cluster: &Cluster) -> String {
 }
 
 fn deadlock(launch: &Launch<'_>, cluster: &Cluster) -> Fault {
-    let text = format!(
+    let mut text = format!(
         "deadlock: no thread of the block or cluster can go on\n  kernel      {}{}",
         launch.entry.name,
         waiting_table(launch, cluster)
     );
-    Fault::checked(FaultKind::Timeout, "convergence", text)
+    let mut check = "convergence";
+    for cta in &cluster.ctas {
+        let mut barriers: Vec<_> = cta.objects.mbarriers.iter().collect();
+        barriers.sort_by_key(|(at, _)| **at);
+        for (at, b) in barriers {
+            let _ = write!(
+                text,
+                "\n  mbarrier at shared address {at:#x} of block {:?}: phase {}, {} of {} arrivals missing",
+                cta.id, b.phase, b.pending, b.count
+            );
+            if b.bytes != 0 {
+                let _ = write!(text, "; {}", b.mismatch());
+                check = "asynchrony";
+            }
+        }
+    }
+    Fault::checked(FaultKind::Timeout, check, text)
 }
 
 /// Every resident block only polls.

@@ -37,12 +37,24 @@ pub struct Traffic {
     pub shared_requests: u64,
     /// Passes over the 32 banks that they take; above `shared_requests` are conflicts.
     pub shared_passes: u64,
+    /// Passes that two words of one bank cost, over those that the width of the accesses costs.
+    pub bank_conflicts: u64,
+    /// Sectors that requests found in the modelled L2, and those they did not (with `LaunchConfig::l2`).
+    pub l2_hits: u64,
+    /// See `l2_hits`.
+    pub l2_misses: u64,
+    /// Bytes read from DRAM behind the modelled L2.
+    pub dram_read: u64,
+    /// Bytes written to DRAM when the modelled L2 displaced them.
+    pub dram_written: u64,
     /// Tensor-core instructions.
     pub tensor: u64,
     /// Multiply-adds of tensor-core instructions.
     pub tensor_macs: u64,
     /// Barrier arrivals by warps.
     pub barriers: u64,
+    /// Those that had to wait for others.
+    pub barrier_waits: u64,
 }
 
 impl Traffic {
@@ -52,9 +64,15 @@ impl Traffic {
         self.sectors_needed += o.sectors_needed;
         self.shared_requests += o.shared_requests;
         self.shared_passes += o.shared_passes;
+        self.bank_conflicts += o.bank_conflicts;
+        self.l2_hits += o.l2_hits;
+        self.l2_misses += o.l2_misses;
+        self.dram_read += o.dram_read;
+        self.dram_written += o.dram_written;
         self.tensor += o.tensor;
         self.tensor_macs += o.tensor_macs;
         self.barriers += o.barriers;
+        self.barrier_waits += o.barrier_waits;
     }
 }
 
@@ -79,4 +97,8 @@ pub struct Counters {
     pub shared_bytes: u32,
     /// Share of an SM's warps that can be resident, in percent.
     pub occupancy_percent: u32,
+    /// Share of all SMs' warps that are resident on average, with the waves that the grid's blocks come in, in percent.
+    pub achieved_percent: u32,
+    /// Bank conflicts by access: the source line, and the passes above those of its width.
+    pub conflicts: Vec<(String, u64)>,
 }

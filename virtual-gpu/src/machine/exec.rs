@@ -53,6 +53,8 @@ pub enum Wait {
     },
     /// The cluster barrier to leave the generation.
     ClusterBarrier(u32),
+    /// The block to have this many free registers for each thread of the warp.
+    Registers(u32),
     /// Something that the instruction itself finds out when it runs again.
     Retry,
 }
@@ -152,6 +154,8 @@ pub struct Warp {
     pub local: Vec<u8>,
     /// Which bytes of `local` were written; one bit a byte.
     pub local_init: Vec<u64>,
+    /// Top of each lane's local memory: its variables and what `alloca` took.
+    pub stack: [u32; 32],
     /// Saved frames per lane.
     pub saved: Vec<SaveStack>,
     /// Block within the cluster.
@@ -164,6 +168,8 @@ pub struct Warp {
     pub stalled: u32,
     /// Generation of the cluster barrier that lanes arrived in and have not waited for.
     pub cluster_arrived: [Option<u32>; 32],
+    /// What the race check notes of accesses now.
+    pub stamps: super::races::Stamps,
 }
 
 /// What a worker thread keeps over all clusters of a launch.
@@ -174,6 +180,8 @@ pub struct Worker {
     pub counts: Vec<(u64, u64)>,
     /// Memory generation that `ranges` belongs to.
     pub generation: u64,
+    /// Bank conflicts of each instruction.
+    pub conflicts: Vec<u64>,
     /// Traffic counters.
     pub traffic: super::counters::Traffic,
     /// Room for matrix operands.
@@ -221,6 +229,10 @@ pub struct Cx<'c> {
     pub polls: u32,
     /// Whether the warp did anything but poll since it was resumed.
     pub progress: bool,
+    /// It polled an mbarrier, which only its own cluster completes.
+    pub awaits_mbarrier: bool,
+    /// It polled something else.
+    pub awaits_other: bool,
     /// Some register of the warp is tainted.
     pub tainted: bool,
 }
@@ -270,6 +282,8 @@ impl<'c> Cx<'c> {
             loops: 0,
             polls: 0,
             progress: false,
+            awaits_mbarrier: false,
+            awaits_other: false,
             tainted,
         }
     }
@@ -419,6 +433,13 @@ impl<'c> Cx<'c> {
                 self.warp.fragments[k].wait = Wait::No;
                 true
             }
+            Wait::Registers(need) => {
+                if self.ctas[self.warp.cta].objects.registers.free < need {
+                    return false;
+                }
+                self.warp.fragments[k].wait = Wait::No;
+                true
+            }
             Wait::Lanes(need) => need & self.warp.live & !f.mask == 0,
             Wait::WarpBarrier(need) => {
                 let arrived = self
@@ -434,7 +455,7 @@ impl<'c> Cx<'c> {
                     o.wait = Wait::No;
                     o.pc += 1;
                 }
-                super::races::warp_barrier(self, need);
+                super::races::warp_barrier(self);
                 true
             }
             Wait::Barrier { id, generation } => {
@@ -449,6 +470,7 @@ impl<'c> Cx<'c> {
                 if self.ctas[0].cluster_barrier.generation == generation {
                     return false;
                 }
+                super::races::cluster_leave(self);
                 let f = &mut self.warp.fragments[k];
                 f.wait = Wait::No;
                 f.pc += 1;
@@ -500,6 +522,26 @@ impl<'c> Cx<'c> {
         second.map(|k| self.warp.fragments.remove(k))
     }
 
+    /// Lets some lanes of the fragment run ahead of the others for a while: converged lanes need not run in step. They meet
+    /// again before the next instruction that speaks of other lanes.
+    fn divide(&mut self, limit: u32) -> u32 {
+        let random = self.worker.next_random();
+        let first = self.mask & (random >> 32) as u32;
+        if random & 7 != 0 || first == 0 || first == self.mask {
+            return limit;
+        }
+        let most = limit.min(self.pc + 1 + (random >> 3 & 15) as u32);
+        let meta = &self.launch.code.meta;
+        let end = (self.pc..most).find(|pc| !meta[*pc as usize].divisible).unwrap_or(most);
+        if end <= self.pc + 1 {
+            return limit;
+        }
+        let rest = Fragment { pc: self.pc, mask: self.mask & !first, wait: Wait::No, gave_way: false };
+        self.warp.fragments.push(rest);
+        self.mask = first;
+        end
+    }
+
     /// Runs the warp until it stops.
     pub fn run(&mut self) -> Stop {
         self.polls = self.warp.stalled;
@@ -517,6 +559,7 @@ impl<'c> Cx<'c> {
             self.pc = fragment.pc;
             self.mask = fragment.mask;
             let limit = self.warp.fragments.iter().map(|f| f.pc).filter(|pc| *pc > self.pc).min().unwrap_or(u32::MAX);
+            let limit = if self.launch.seed == 0 { limit } else { self.divide(limit) };
             let flow = if self.tainted { self.straight::<true>(limit) } else { self.straight::<false>(limit) };
             let mut wait = Wait::No;
             let mut gave_way = false;

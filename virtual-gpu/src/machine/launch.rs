@@ -2,10 +2,12 @@
 
 use super::cluster::{self, Cluster};
 use super::counters::Counters;
+use super::dependents::Dependence;
 use super::exec::{Arena, Worker};
 use super::fault::{Fault, FaultKind};
 use super::memory::{AllocationKind, Memory, MemoryError, RangeCache};
 use super::program::{Code, Entry, EntryCode, GlobalSpace, Program};
+use super::streams::StreamTag;
 use crate::model::DeviceModel;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -100,10 +102,6 @@ impl Drop for Module {
     }
 }
 
-/// Identifies the stream of a launch, for the ordering between streams that the race check knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct StreamTag(pub u64);
-
 /// How a kernel is launched.
 #[derive(Debug, Clone)]
 pub struct LaunchConfig {
@@ -125,6 +123,8 @@ pub struct LaunchConfig {
     pub programmatic: bool,
     /// Stream of the launch.
     pub stream: StreamTag,
+    /// Model the L2 cache, and so count its hits and the traffic of DRAM.
+    pub l2: bool,
     /// Registers per thread as a cubin beside the PTX declares them, where one was passed.
     pub cubin_registers: Option<u32>,
     /// The device, for its limits.
@@ -142,7 +142,8 @@ impl Default for LaunchConfig {
             non_portable_cluster: false,
             cooperative: false,
             programmatic: false,
-            stream: StreamTag(0),
+            stream: StreamTag::default(),
+            l2: false,
             cubin_registers: None,
             model: DeviceModel::H100,
         }
@@ -202,10 +203,19 @@ pub struct Launch<'l> {
     pub(super) checks: Checks,
     pub(super) params: &'l [u8],
     pub(super) seed: u64,
-    /// Number of the launch, for the race check.
+    /// Number of the launch in the process.
     pub(super) number: u64,
+    /// Its number in the cells of the race check.
+    pub(super) race_number: u64,
+    /// Its place among the work of all streams.
+    pub(super) place: super::streams::Place,
+    /// What blocks released.
+    pub(super) published: super::races::Published,
     pub(super) printed: Mutex<Vec<u8>>,
     pub(super) notes: Mutex<Vec<String>>,
+    pub(super) dependence: Dependence<'l>,
+    /// Blocks that let the dependent grids start.
+    triggered: AtomicU64,
     ticks: AtomicU64,
 }
 
@@ -216,6 +226,25 @@ impl Launch<'_> {
     /// A clock that advances with every reading.
     pub(super) fn ticks(&self) -> u64 {
         self.ticks.fetch_add(40, Ordering::Relaxed)
+    }
+
+    /// A remark, once.
+    pub(super) fn note(&self, text: &str) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if !notes.iter().any(|n| n == text) {
+            notes.push(text.to_string());
+        }
+    }
+
+    /// A block executed `griddepcontrol.launch_dependents`, or ended.
+    pub(super) fn block_triggers(&self, cta: &mut super::cluster::Cta) {
+        let blocks: u64 = self.config.grid.iter().map(|g| u64::from(*g)).product();
+        if !std::mem::replace(&mut cta.triggered, true)
+            && self.triggered.fetch_add(1, Ordering::AcqRel) + 1 == blocks
+            && let Some(dependents) = self.dependence.dependents
+        {
+            dependents.open();
+        }
     }
 
     /// Thread index of a lane.
@@ -237,6 +266,22 @@ impl Launch<'_> {
             return (self.entry_code.static_shared, start);
         }
         (start + self.config.dynamic_shared, start)
+    }
+
+    /// Whether work that nothing orders with this launch may have touched memory.
+    #[inline(always)]
+    pub(super) fn has_concurrent(&self) -> bool {
+        self.place.concurrent || self.memory.launches.newest() != self.place.sequence
+    }
+
+    /// Whether nothing orders this launch behind the one that a cell notes.
+    pub(super) fn concurrent(&self, number: u64) -> bool {
+        number != 0 && self.has_concurrent() && self.memory.launches.is_concurrent(number, &self.place)
+    }
+
+    /// The launch that a cell notes, for reports.
+    pub(super) fn other_launch(&self, number: u64) -> String {
+        self.memory.launches.describe(number)
     }
 
     /// Blocks per cluster.
@@ -271,6 +316,19 @@ pub fn launch(
     checks: &Checks,
     schedule: Schedule,
 ) -> Result<LaunchReport, Fault> {
+    launch_dependent(module, entry, config, params, checks, schedule, Dependence::default())
+}
+
+/// As [`launch`], for a grid that others depend on or that depends on another.
+pub fn launch_dependent(
+    module: &Module,
+    entry: usize,
+    config: &LaunchConfig,
+    params: &[u8],
+    checks: &Checks,
+    schedule: Schedule,
+    dependence: Dependence<'_>,
+) -> Result<LaunchReport, Fault> {
     let program = &*module.program;
     let (Some(entry_info), Some(entry_code)) = (program.entries().get(entry), program.code.entries.get(entry)) else {
         return Err(Fault::new(FaultKind::InvalidValue, format!("the module has no kernel number {entry}")));
@@ -280,6 +338,7 @@ pub fn launch(
         config.cluster = cluster;
     }
     let occupancy = super::limits::check(entry_info, &config, params.len(), checks)?;
+    let (race_number, place) = module.memory.begin_launch(&config.stream, &entry_info.name);
     let launch = Launch {
         program,
         code: &program.code,
@@ -292,8 +351,13 @@ pub fn launch(
         params,
         seed: schedule.seed,
         number: LAUNCHES.fetch_add(1, Ordering::Relaxed),
+        race_number,
+        place,
+        published: Default::default(),
         printed: Mutex::new(Vec::new()),
         notes: Mutex::new(Vec::new()),
+        dependence,
+        triggered: AtomicU64::new(0),
         ticks: AtomicU64::new(1 << 20),
     };
     let blocks: u64 = config.grid.iter().map(|g| u64::from(*g)).product();
@@ -350,6 +414,7 @@ pub fn launch(
         registers: occupancy.registers,
         shared_bytes: entry_code.static_shared + config.dynamic_shared,
         occupancy_percent: occupancy.percent,
+        achieved_percent: occupancy.achieved(&config),
         ..Counters::default()
     };
     for w in &workers {
@@ -360,6 +425,15 @@ pub fn launch(
         }
         counters.traffic.add(&w.traffic);
     }
+    let mut conflicts: HashMap<String, u64> = HashMap::new();
+    for (pc, meta) in program.code.meta.iter().enumerate() {
+        let sum: u64 = workers.iter().map(|w| w.conflicts[pc]).sum();
+        if sum != 0 {
+            *conflicts.entry(super::report::source(program, meta)).or_default() += sum;
+        }
+    }
+    counters.conflicts = conflicts.into_iter().collect();
+    counters.conflicts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     let notes = launch.notes.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(LaunchReport { counters, notes, printed })
 }
@@ -385,6 +459,7 @@ fn work(
     let mut worker = Worker {
         ranges: vec![RangeCache::default(); n],
         counts: vec![(0, 0); n],
+        conflicts: vec![0; n],
         generation: 0,
         traffic: Default::default(),
         scratch: None,
@@ -392,7 +467,7 @@ fn work(
         random: launch.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
     };
     let lock = || queue.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut spare = Vec::new();
+    let mut spare = cluster::Spare::default();
     loop {
         let mut q = lock();
         let mut cluster = loop {
@@ -424,10 +499,17 @@ fn work(
             cluster::Outcome::Done => {
                 q.resident -= 1;
                 q.last_progress = Instant::now();
-                spare.append(&mut cluster.warps);
+                spare.take(cluster);
             }
             cluster::Outcome::Parked { progress } => {
                 if progress {
+                    q.last_progress = Instant::now();
+                }
+                if !progress && let Some(grid) = launch.dependence.prerequisite.filter(|grid| !grid.is_open()) {
+                    // It may wait for the grid before it, for as long as that takes.
+                    drop(q);
+                    grid.wait_for(Duration::from_millis(2));
+                    q = lock();
                     q.last_progress = Instant::now();
                 }
                 let idle = q.last_progress.elapsed();

@@ -14,6 +14,19 @@ pub(super) struct Occupancy {
     pub percent: u32,
 }
 
+impl Occupancy {
+    /// Share of all warps that are resident on average, in percent: the blocks of a wave over what the device holds.
+    pub fn achieved(&self, config: &LaunchConfig) -> u32 {
+        let m = &config.model;
+        let blocks: u64 = config.grid.iter().map(|g| u64::from(*g)).product();
+        let wave = u64::from(m.multiprocessors) * u64::from(self.blocks);
+        let waves = blocks.div_ceil(wave).max(1);
+        let threads = u64::from(config.block.iter().product::<u32>().next_multiple_of(32));
+        let room = waves * u64::from(m.multiprocessors) * u64::from(m.max_threads_per_multiprocessor);
+        (blocks * threads * 100 / room.max(1)) as u32
+    }
+}
+
 /// Registers are given to a warp in units of this many.
 const REGISTER_UNIT: u32 = 256;
 
@@ -84,12 +97,12 @@ pub(super) fn check(entry: &Entry, config: &LaunchConfig, params: usize, checks:
         if let Some(max) = entry.max_ntid
             && threads > max.iter().product::<u32>()
         {
-            return resources(format!("{threads} threads, .maxntid allows {}", max.iter().product::<u32>()));
+            return invalid(format!("{threads} threads, .maxntid allows {}", max.iter().product::<u32>()));
         }
         if let Some(want) = entry.req_ntid
             && config.block != want
         {
-            return resources(format!("a block of {:?}, .reqntid asks for {want:?}", config.block));
+            return invalid(format!("a block of {:?}, .reqntid asks for {want:?}", config.block));
         }
         let per_thread = config.cubin_registers.or(entry.max_nreg);
         if let Some(per_thread) = per_thread {

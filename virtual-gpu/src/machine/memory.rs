@@ -69,7 +69,7 @@ impl std::error::Error for MemoryError {}
 /// Addresses are handed out at odd multiples of this: aligned to 256 and to no more.
 const GRANULE: u64 = 256;
 /// Largest reservation tried, and smallest taken.
-const LARGEST: u64 = 1 << 40;
+const LARGEST: u64 = 1 << 39;
 const SMALLEST: u64 = 1 << 30;
 
 #[derive(Debug, Clone)]
@@ -110,8 +110,12 @@ pub struct Memory {
     init: Reservation,
     /// Allocation number per granule.
     granules: Reservation,
-    /// Race cells, 8 bytes per 4 bytes of data.
-    cells: Reservation,
+    /// Shadow cells, 8 bytes per 4 bytes of data: of writes, of reads, and 64 bytes for single bytes.
+    cells: [Reservation; 3],
+    /// The L2 cache in front of it.
+    pub(super) l2: super::l2::L2,
+    /// Launches as the race check tells them apart.
+    pub(super) launches: super::streams::Launches,
     state: Mutex<State>,
     generation: AtomicU64,
     capacity: u64,
@@ -124,18 +128,15 @@ impl Memory {
     pub fn new(model: &DeviceModel) -> Self {
         let mut size = LARGEST;
         let (data, init, granules, cells) = loop {
-            let parts = (
-                Reservation::new(size),
-                Reservation::new(size / 8),
-                Reservation::new(size / GRANULE * 4),
-                Reservation::new(size * 2),
-            );
-            if let (Some(data), Some(init), Some(granules), Some(cells)) = parts {
-                break (data, init, granules, cells);
+            let cells = [size * 2, size * 2, size * 16].map(Reservation::new);
+            let parts = (Reservation::new(size), Reservation::new(size / 8), Reservation::new(size / GRANULE * 4));
+            if let ((Some(data), Some(init), Some(granules)), [Some(w), Some(r), Some(b)]) = (parts, cells) {
+                break (data, init, granules, [w, r, b]);
             }
             if size <= SMALLEST {
                 // Not even a gigabyte of address space: every allocation fails from here on.
-                break (Reservation::none(), Reservation::none(), Reservation::none(), Reservation::none());
+                let none = Reservation::none;
+                break (none(), none(), none(), [none(), none(), none()]);
             }
             size /= 2;
         };
@@ -152,6 +153,8 @@ impl Memory {
             generation: AtomicU64::new(1),
             capacity: model.memory_bytes,
             wide_lock: Mutex::new(()),
+            l2: super::l2::L2::new(model.l2_bytes),
+            launches: Default::default(),
         }
     }
 
@@ -177,12 +180,18 @@ impl Memory {
         unsafe { AtomicU32::from_ptr(self.granules.pointer(self.granules.base + index * 4).cast()) }
     }
 
-    /// The race cell of the word that holds a reserved address.
+    /// The shadow cells of the word that holds a reserved address: of writes, of reads, of bytes.
     #[inline(always)]
-    pub(super) fn cell(&self, address: u64) -> &AtomicU64 {
+    pub(super) fn cells(&self, address: u64) -> [*mut u64; 3] {
         let index = (address - self.data.base) / 4;
-        // SAFETY: as for `granule`: eight aligned bytes for every word of the reservation.
-        unsafe { AtomicU64::from_ptr(self.cells.pointer(self.cells.base + index * 8).cast()) }
+        let [writes, reads, bytes] = &self.cells;
+        let at = |r: &Reservation, size: u64| r.pointer(r.base + index * size).cast();
+        [at(writes, 8), at(reads, 8), at(bytes, 64)]
+    }
+
+    /// Makes all shadow cells look untouched.
+    pub(super) fn clear_cells(&self) {
+        self.cells.iter().for_each(|r| r.discard(r.base, r.len));
     }
 
     /// Allocates `bytes` (not zero), aligned to 256 and no more; the contents are uninitialised.
@@ -285,7 +294,9 @@ impl Memory {
         drop(state);
         self.data.discard(base, size);
         let offset = base - self.data.base;
-        self.cells.discard(self.cells.base + offset * 2, size * 2);
+        for (cells, times) in self.cells.iter().zip([2, 2, 16]) {
+            cells.discard(cells.base + offset * times, size * times);
+        }
         Ok(())
     }
 

@@ -27,6 +27,15 @@ pub struct Mbarrier {
 }
 
 impl Mbarrier {
+    /// What is wrong with the transaction count, in words.
+    pub fn mismatch(&self) -> String {
+        if self.bytes > 0 {
+            format!("its transaction count does not match: {} bytes more were expected than came", self.bytes)
+        } else {
+            format!("its transaction count does not match: {} bytes more came than were expected", -self.bytes)
+        }
+    }
+
     /// Ends the phase if nothing is missing.
     pub fn settle(&mut self) {
         if self.pending == 0 && self.bytes == 0 {
@@ -45,12 +54,42 @@ pub struct Objects {
     flight: Vec<u64>,
     /// Bytes in flight.
     pub in_flight: u32,
-    /// Race state of the block.
-    pub races: super::races::RaceState,
+    /// Bytes of shared memory that transfers still have to read, one bit each.
+    reading: Vec<u64>,
+    /// Some are.
+    is_read: bool,
+    /// Shared memory that unfinished products of `wgmma` read.
+    products: Vec<ProductReads>,
+    /// Race state of the cluster; that of rank 0 serves, `None` while races are not looked for.
+    pub races: Option<Box<super::races::RaceState>>,
     /// Groups of `wgmma` that each warp committed.
     pub matrix_groups: Vec<u32>,
+    /// Registers that `setmaxnreg` moves.
+    pub registers: super::registers::Registers,
     /// Transfers of the cluster; those of rank 0 serve.
     pub transfers: Vec<Transfer>,
+    /// Transfers of the cluster that have global memory to write, and to read; those of rank 0 serve.
+    pub global_in_flight: [u32; 2],
+}
+
+/// Shared memory that the products of a group read, one bit for 16 bytes.
+struct ProductReads {
+    /// First warp of the four.
+    warp: u32,
+    group: u32,
+    chunks: Vec<u64>,
+}
+
+fn set_bits(bits: &mut Vec<u64>, at: u32, bytes: u32) {
+    let words = (at + bytes).div_ceil(64) as usize;
+    if bits.len() < words {
+        bits.resize(words, 0);
+    }
+    (at..at + bytes).for_each(|k| bits[(k / 64) as usize] |= 1 << (k % 64));
+}
+
+fn any_bit(bits: &[u64], at: u32, bytes: u32) -> bool {
+    (at..at + bytes).any(|k| bits.get((k / 64) as usize).is_some_and(|w| w >> (k % 64) & 1 != 0))
 }
 
 impl Objects {
@@ -78,8 +117,42 @@ impl Objects {
 
     /// Whether one of the bytes is in flight.
     pub fn flying(&self, at: u32, bytes: u32) -> bool {
-        self.in_flight != 0
-            && (at..at + bytes).any(|k| self.flight.get((k / 64) as usize).is_some_and(|w| w >> (k % 64) & 1 != 0))
+        self.in_flight != 0 && any_bit(&self.flight, at, bytes)
+    }
+
+    /// Whether some shared memory must not be written now.
+    #[inline(always)]
+    pub fn is_busy(&self) -> bool {
+        self.in_flight != 0 || self.is_read || !self.products.is_empty()
+    }
+
+    /// What still reads one of the bytes.
+    pub fn reader(&self, at: u32, bytes: u32) -> Option<&'static str> {
+        if self.is_read && any_bit(&self.reading, at, bytes) {
+            return Some("an asynchronous copy still reads them: wait with cp.async.bulk.wait_group.read first");
+        }
+        let (first, last) = (at / 16, (at + bytes).div_ceil(16));
+        let read = self.products.iter().any(|p| any_bit(&p.chunks, first, last - first));
+        read.then_some("an unfinished wgmma reads them: wait with wgmma.wait_group first")
+    }
+
+    /// A product of the group of warps reads 16 bytes.
+    pub fn product_reads(&mut self, warp: u32, group: u32, at: u32) {
+        let chunk = at / 16;
+        let p = match self.products.iter_mut().position(|p| p.warp == warp && p.group == group) {
+            Some(k) => &mut self.products[k],
+            None => {
+                self.products.push(ProductReads { warp, group, chunks: Vec::new() });
+                let last = self.products.len() - 1;
+                &mut self.products[last]
+            }
+        };
+        set_bits(&mut p.chunks, chunk, 1);
+    }
+
+    /// Products of groups below `group` are finished.
+    pub fn products_finished(&mut self, warp: u32, group: u32) {
+        self.products.retain(|p| p.warp != warp || p.group >= group);
     }
 }
 
@@ -124,14 +197,34 @@ pub struct Transfer {
     pub group: Option<(usize, usize, u32)>,
     /// Source text, for reports.
     pub what: String,
+    /// What was read, by segment, and whether it is initialised; empty until then.
+    pub fetched: Vec<(Vec<u8>, bool)>,
+}
+
+impl Transfer {
+    fn touches(&self, pick: impl Fn(&Segment) -> Side) -> bool {
+        self.segments.iter().any(|s| matches!(pick(s), Side::Global(_)))
+    }
+
+    /// Shared memory it still has to read, in a block.
+    fn sources(&self, block: usize) -> impl Iterator<Item = (u32, u32)> {
+        let waits = self.fetched.is_empty() && self.source == block;
+        self.segments.iter().filter(move |_| waits).filter_map(|s| match s.from {
+            Side::Shared(a) => Some((a, s.bytes)),
+            _ => None,
+        })
+    }
 }
 
 fn shared_pointer(cta: &mut Cta, at: u32) -> *mut u8 {
     cta.shared.base().wrapping_add(at as usize)
 }
 
-/// Carries a transfer out.
-pub(super) fn complete(launch: &Launch<'_>, ctas: &mut [Cta], t: &Transfer) -> Result<(), Box<Fault>> {
+/// Reads what a transfer moves.
+fn fetch(launch: &Launch<'_>, ctas: &mut [Cta], t: &mut Transfer) {
+    if !t.fetched.is_empty() {
+        return;
+    }
     for s in &t.segments {
         let n = s.bytes as usize;
         let mut data = vec![0u8; n];
@@ -155,6 +248,15 @@ pub(super) fn complete(launch: &Launch<'_>, ctas: &mut [Cta], t: &Transfer) -> R
                 }
             }
         }
+        t.fetched.push((data, initialised));
+    }
+}
+
+/// Carries a transfer out.
+pub(super) fn complete(launch: &Launch<'_>, ctas: &mut [Cta], mut t: Transfer) -> Result<(), Box<Fault>> {
+    fetch(launch, ctas, &mut t);
+    for (s, (data, initialised)) in t.segments.iter().zip(&t.fetched) {
+        let (n, initialised) = (s.bytes as usize, *initialised);
         match s.to {
             Side::Global(a) => {
                 if !initialised && launch.checks.uninitialised {
@@ -169,7 +271,7 @@ pub(super) fn complete(launch: &Launch<'_>, ctas: &mut [Cta], t: &Transfer) -> R
                     // SAFETY: checked against its allocation when the transfer was issued.
                     None => unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), p, n) },
                     // SAFETY: as above.
-                    Some((op, ty)) => unsafe { reduce(p, &data, op, ty) },
+                    Some((op, ty)) => unsafe { reduce(p, data, op, ty) },
                 }
                 launch.memory.mark_initialised(a, u64::from(s.bytes));
             }
@@ -181,7 +283,7 @@ pub(super) fn complete(launch: &Launch<'_>, ctas: &mut [Cta], t: &Transfer) -> R
                         // SAFETY: checked against the block's shared memory when the transfer was issued.
                         None => unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), p, n) },
                         // SAFETY: as above.
-                        Some((op, ty)) => unsafe { reduce(p, &data, op, ty) },
+                        Some((op, ty)) => unsafe { reduce(p, data, op, ty) },
                     }
                     for k in a..a + s.bytes {
                         let (w, bit) = ((k / 64) as usize, 1u64 << (k % 64));
@@ -227,9 +329,19 @@ pub(super) fn complete_bytes(cta: &mut Cta, at: u32, bytes: u32, what: &str) -> 
         )));
     };
     b.bytes -= i64::from(bytes);
+    if b.bytes < -MOST_BYTES {
+        return Err(Box::new(Fault::checked(
+            FaultKind::LaunchFailed,
+            "asynchrony",
+            format!("{what}\n  overflows the transaction count of the mbarrier at shared address {at:#x}"),
+        )));
+    }
     b.settle();
     Ok(())
 }
+
+/// Largest transaction count of a phase (PTX ISA, "Tracking asynchronous operations by the mbarrier object").
+const MOST_BYTES: i64 = (1 << 20) - 1;
 
 /// Whether transfers complete as soon as they are issued.
 pub(super) fn eager(launch: &Launch<'_>) -> bool {
@@ -239,7 +351,7 @@ pub(super) fn eager(launch: &Launch<'_>) -> bool {
 /// Starts a transfer.
 pub(super) fn issue(launch: &Launch<'_>, ctas: &mut [Cta], t: Transfer) -> Result<(), Box<Fault>> {
     if eager(launch) {
-        return complete(launch, ctas, &t);
+        return complete(launch, ctas, t);
     }
     if launch.checks.asynchrony && t.reduce.is_none() {
         for s in &t.segments {
@@ -251,7 +363,55 @@ pub(super) fn issue(launch: &Launch<'_>, ctas: &mut [Cta], t: Transfer) -> Resul
         }
     }
     ctas[0].objects.transfers.push(t);
+    note_sources(launch, ctas);
     Ok(())
+}
+
+/// Notes what the transfers in flight still read and write.
+fn note_sources(launch: &Launch<'_>, ctas: &mut [Cta]) {
+    if !launch.checks.asynchrony {
+        return;
+    }
+    let transfers = std::mem::take(&mut ctas[0].objects.transfers);
+    for (block, cta) in ctas.iter_mut().enumerate() {
+        let objects = &mut cta.objects;
+        if std::mem::take(&mut objects.is_read) {
+            objects.reading.fill(0);
+        }
+        for (at, bytes) in transfers.iter().flat_map(|t| t.sources(block)) {
+            set_bits(&mut objects.reading, at, bytes);
+            objects.is_read = true;
+        }
+    }
+    let count = |pick: fn(&Segment) -> Side| transfers.iter().filter(|t| t.touches(pick)).count() as u32;
+    let fetched = transfers.iter().filter(|t| t.touches(|s| s.from) && !t.fetched.is_empty()).count() as u32;
+    ctas[0].objects.global_in_flight = [count(|s| s.to), count(|s| s.from) - fetched];
+    ctas[0].objects.transfers = transfers;
+}
+
+/// What a transfer in flight is going to do with bytes of global memory, if that forbids an access.
+pub(super) fn global_conflict(ctas: &[Cta], at: u64, bytes: u32, write: bool) -> Option<&'static str> {
+    let hit = |side: Side, n: u32| match side {
+        Side::Global(a) => at < a + u64::from(n) && a < at + u64::from(bytes),
+        _ => false,
+    };
+    for t in &ctas[0].objects.transfers {
+        if t.segments.iter().any(|s| hit(s.to, s.bytes)) {
+            return Some("an asynchronous copy into them is in flight: wait for it first");
+        }
+        if write && t.fetched.is_empty() && t.segments.iter().any(|s| hit(s.from, s.bytes)) {
+            return Some("an asynchronous copy still reads them: wait for it first");
+        }
+    }
+    None
+}
+
+/// Transfers of the cluster that a predicate picks have read their sources.
+pub(super) fn fetch_where(launch: &Launch<'_>, ctas: &mut [Cta], pick: impl Fn(&Transfer) -> bool) {
+    let mut all = std::mem::take(&mut ctas[0].objects.transfers);
+    all.iter_mut().filter(|t| pick(t)).for_each(|t| fetch(launch, ctas, t));
+    ctas[0].objects.transfers = all;
+    note_sources(launch, ctas);
 }
 
 /// Completes the transfers of a cluster that a predicate picks, oldest first.
@@ -263,7 +423,12 @@ pub(super) fn complete_where(
     let all = std::mem::take(&mut ctas[0].objects.transfers);
     let (now, later): (Vec<_>, Vec<_>) = all.into_iter().partition(pick);
     ctas[0].objects.transfers = later;
-    now.iter().try_for_each(|t| complete(launch, ctas, t))
+    let any = !now.is_empty();
+    now.into_iter().try_for_each(|t| complete(launch, ctas, t))?;
+    if any {
+        note_sources(launch, ctas);
+    }
+    Ok(())
 }
 
 /// Lets asynchronous operations of the cluster complete; `stuck` when no warp can go on without them.
@@ -287,21 +452,49 @@ pub(super) fn advance(
     } else {
         let k = (worker.next_random() % waiting as u64) as usize;
         let t = cluster.ctas[0].objects.transfers.remove(k);
-        complete(launch, &mut cluster.ctas, &t)?;
+        complete(launch, &mut cluster.ctas, t)?;
+        note_sources(launch, &mut cluster.ctas);
     }
     Ok(true)
 }
 
 /// Checks a finished cluster: what is in flight lands, and must not be waited for any more.
 pub(super) fn at_exit(launch: &Launch<'_>, cluster: &mut Cluster) -> Option<Box<Fault>> {
-    let unread = cluster.ctas[0].objects.transfers.iter().find(|t| t.barrier.is_some()).map(|t| t.what.clone());
+    let fault = |what: &str, text: &str| {
+        let check = launch.checks.asynchrony;
+        check.then(|| Box::new(Fault::checked(FaultKind::LaunchFailed, "asynchrony", format!("{what}\n  {text}"))))
+    };
+    let left = &cluster.ctas[0].objects.transfers;
+    let unread = left.iter().find(|t| t.barrier.is_some()).map(|t| t.what.clone());
+    let unsent = left.iter().find(|t| (0..cluster.ctas.len()).any(|b| t.sources(b).next().is_some()));
+    let unsent = unsent.map(|t| t.what.clone());
     if let Err(fault) = complete_where(launch, &mut cluster.ctas, |_| true) {
         return Some(fault);
     }
-    let what = unread.filter(|_| launch.checks.asynchrony)?;
-    Some(Box::new(Fault::checked(
-        FaultKind::LaunchFailed,
-        "asynchrony",
-        format!("{what}\n  the block ended while this transfer into its shared memory was in flight"),
-    )))
+    if launch.checks.convergence
+        && let Some(group) = cluster.ctas.iter().find_map(|c| c.objects.registers.uneven())
+    {
+        return Some(Box::new(Fault::checked(
+            FaultKind::IllegalInstruction,
+            "convergence",
+            format!("kernel {}\n  not all warps of warpgroup {group} executed the same setmaxnreg", launch.entry.name),
+        )));
+    }
+    if let Some(what) = unread {
+        return fault(&what, "the block ended while this transfer into its shared memory was in flight");
+    }
+    if let Some(what) = unsent {
+        let text = "the block ended while this transfer still read its shared memory: wait with \
+                    cp.async.bulk.wait_group.read first";
+        return fault(&what, text);
+    }
+    for cta in &cluster.ctas {
+        let mut barriers: Vec<_> = cta.objects.mbarriers.iter().filter(|(_, b)| b.bytes != 0).collect();
+        barriers.sort_by_key(|(at, _)| **at);
+        if let Some((at, b)) = barriers.first() {
+            let what = format!("the mbarrier at shared address {at:#x} of block {:?}: {}", cta.id, b.mismatch());
+            return fault(&what, &format!("kernel      {}", launch.entry.name));
+        }
+    }
+    None
 }

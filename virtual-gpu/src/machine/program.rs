@@ -2,7 +2,7 @@
 
 use super::exec::Instr;
 use super::lower::module::local_global_name;
-use super::lower::{ModuleCx, TaintRule, Width};
+use super::lower::{Approximate, ModuleCx, TaintRule, Width};
 use crate::model::DeviceModel;
 use crate::ptx::{self, Ast, Function, InitValue, LineMap, Linkage, Location, Space, Variable};
 
@@ -161,6 +161,16 @@ pub(super) struct Meta {
     pub uses: Vec<u32>,
     /// What taint does.
     pub taint: TaintRule,
+    /// A `wgmma.mma_async`.
+    pub product: bool,
+    /// A `mov` of one register.
+    pub copy: bool,
+    /// An approximate function: which one, whether it flushes subnormals, and its exact code.
+    pub approximate: Option<(Approximate, bool, super::exec::OpFn)>,
+    /// Lanes may run it apart from each other.
+    pub divisible: bool,
+    /// The code behind `accumulators::watched`.
+    pub watched: Option<super::exec::OpFn>,
 }
 
 /// A decoded entry.
@@ -196,8 +206,12 @@ pub(super) struct Code {
     /// Registers of recursive functions: offset and width, by function.
     pub layouts: Vec<Vec<(u32, Width)>>,
     pub specials: u64,
+    /// Something goes through the asynchronous proxy.
+    pub proxies: bool,
     /// Local memory of a thread.
     pub local_bytes: u32,
+    /// Where in it the stack of `alloca` begins.
+    pub stack_base: u32,
     /// Local memory of a level of recursion.
     pub level_bytes: u32,
 }

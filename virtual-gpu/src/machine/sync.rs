@@ -96,13 +96,16 @@ pub(super) unsafe fn barrier(cx: &mut Cx<'_>, i: &Instr, mask: u32) -> Flow {
         return cx.fail(FaultKind::LaunchFailed, Some("convergence"), None, &text);
     }
     let complete = b.arrived >= b.expected;
-    super::races::barrier_arrive(cx, id, mask);
+    super::races::barrier_arrive(cx, id, i.x & ARRIVE == 0);
     if complete {
         complete_barrier(cx, id);
     }
     let rest = cx.mask & !mask;
     if i.x & ARRIVE != 0 {
         return Flow::Next;
+    }
+    if !complete {
+        cx.worker.traffic.barrier_waits += 1;
     }
     if rest != 0 {
         cx.warp.fragments.push(Fragment { pc: cx.pc + 1, mask: rest, wait: Wait::No, gave_way: false });
@@ -133,7 +136,6 @@ pub(super) fn finish_barrier(cx: &mut Cx<'_>, fragment: usize, id: u32) {
         RED_OR => cx.put(i.d, &all(b.last_votes != 0), f.mask),
         _ => {}
     }
-    super::races::barrier_leave(cx, id, f.mask);
     let f = &mut cx.warp.fragments[fragment];
     f.wait = Wait::No;
     f.pc += 1;
@@ -161,6 +163,8 @@ pub const CLUSTER_ARRIVE: u32 = 1;
 pub const CLUSTER_WAIT: u32 = 2;
 /// `.aligned`
 pub const CLUSTER_ALIGNED: u32 = 4;
+/// `.relaxed`
+pub const CLUSTER_RELAXED: u32 = 8;
 
 fn complete_cluster_barrier(cx: &mut Cx<'_>) {
     let live: u32 = cx.ctas.iter().map(|c| c.live).sum();
@@ -190,7 +194,7 @@ pub(super) unsafe fn cluster_barrier(cx: &mut Cx<'_>, i: &Instr, mask: u32) -> F
             cx.warp.cluster_arrived[l] = Some(generation);
         }
         cx.ctas[0].cluster_barrier.arrived += mask.count_ones();
-        super::races::cluster_arrive(cx, mask);
+        super::races::cluster_arrive(cx, i.x & CLUSTER_RELAXED != 0);
         complete_cluster_barrier(cx);
         return Flow::Next;
     }
@@ -203,7 +207,7 @@ pub(super) unsafe fn cluster_barrier(cx: &mut Cx<'_>, i: &Instr, mask: u32) -> F
         cx.warp.cluster_arrived[l] = None;
     }
     if cx.ctas[0].cluster_barrier.generation != arrived {
-        super::races::cluster_leave(cx, mask);
+        super::races::cluster_leave(cx);
         return Flow::Next;
     }
     let rest = cx.mask & !mask;

@@ -71,6 +71,12 @@ pub(super) fn after(cx: &mut Cx<'_>, i: &Instr, mask: u32, pc: u32) {
                 set(cx, *d, mask, t);
             }
         }
+        TaintRule::Spread => {
+            let t = meta.uses.iter().fold(0, |t, u| t | of(cx, *u));
+            for d in &meta.defs {
+                set(cx, *d, mask, if t & mask != 0 { u32::MAX } else { 0 });
+            }
+        }
         TaintRule::Select => {
             let chosen = cx.mask_of(i.c);
             let t = (of(cx, i.a) & chosen) | (of(cx, i.b) & !chosen) | of(cx, i.c);

@@ -85,6 +85,41 @@ impl ElementType {
 }
 
 impl TensorMap {
+    /// What the driver would refuse of this map, for maps that a kernel changed.
+    pub fn flaw(&self) -> Option<String> {
+        let alignment = if self.interleave == 2 { 32 } else { 16 };
+        if self.address == 0 || !self.address.is_multiple_of(alignment) {
+            return Some(format!("its address {:#x} is not a multiple of {alignment}", self.address));
+        }
+        let rank = self.rank as usize;
+        if let Some(k) =
+            (0..rank - 1).find(|k| !self.strides[*k].is_multiple_of(alignment) || self.strides[*k] >> 40 != 0)
+        {
+            let stride = self.strides[k];
+            return Some(format!("the stride {stride} of dimension {} is not a multiple of {alignment}", k + 1));
+        }
+        if let Some(k) = (0..rank).find(|k| !(1..=8).contains(&self.element_strides[*k])) {
+            return Some(format!("the element stride {} of dimension {k} is not 1 to 8", self.element_strides[k]));
+        }
+        let inner = match self.im2col {
+            Some(im2col) => im2col.channels,
+            None => {
+                if let Some(k) = (0..rank).find(|k| !(1..=256).contains(&self.box_dims[*k])) {
+                    return Some(format!("the box has {} elements in dimension {k}, not 1 to 256", self.box_dims[k]));
+                }
+                self.box_dims[0]
+            }
+        };
+        let bytes = inner * self.element.bytes();
+        let span = [u32::MAX, 32, 64, 128][self.swizzle as usize & 3];
+        if self.interleave == 0 && (!bytes.is_multiple_of(16) || bytes > span) {
+            return Some(format!(
+                "its box is {bytes} bytes wide, which is no multiple of 16 or more than the swizzle spans"
+            ));
+        }
+        None
+    }
+
     /// The 128 opaque bytes.
     pub fn to_bytes(&self) -> [u8; 128] {
         let mut out = [0u8; 128];

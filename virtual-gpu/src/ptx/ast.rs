@@ -221,6 +221,10 @@ pub enum Operand<'a> {
     Reg(RegId),
     /// `!p`
     Not(RegId),
+    /// `-r`
+    Negative(Box<Operand<'a>>),
+    /// A part of a register: `r.b0`, `r.h10`.
+    Part(Box<Operand<'a>>, &'a str),
     /// `_`
     Sink,
     /// An integer constant.

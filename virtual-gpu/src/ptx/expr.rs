@@ -87,6 +87,19 @@ fn binary(cur: &mut Cursor<'_>, level: usize, depth: u32) -> Result<Constant, Sy
         let right = binary(cur, level + 1, depth)?;
         if let (Constant::F64(a), Constant::F64(b)) = (left, right) {
             let (a, b) = (f64::from_bits(a), f64::from_bits(b));
+            let truth = match op {
+                "==" => Some(a == b),
+                "!=" => Some(a != b),
+                "<=" => Some(a <= b),
+                ">=" => Some(a >= b),
+                "<" => Some(a < b),
+                ">" => Some(a > b),
+                _ => None,
+            };
+            if let Some(truth) = truth {
+                left = Constant::Int(i64::from(truth));
+                continue;
+            }
             let v = match op {
                 "+" => a + b,
                 "-" => a - b,
@@ -168,6 +181,7 @@ fn unary(cur: &mut Cursor<'_>, depth: u32) -> Result<Constant, SyntaxError> {
             Ok(v)
         }
         b'0'..=b'9' => number(cur),
+        b'.' if cur.raw_at(1).is_ascii_digit() => number(cur),
         _ => cur.error("expected a constant"),
     }
 }

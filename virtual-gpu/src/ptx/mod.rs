@@ -6,10 +6,12 @@
 mod ast;
 mod cursor;
 mod expr;
+mod link;
 mod parser;
 mod types;
 
 pub use ast::*;
 pub use cursor::LineMap;
+pub use link::link;
 pub use parser::{SyntaxError, parse};
 pub use types::{Space, Ty};

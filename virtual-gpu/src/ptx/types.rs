@@ -6,6 +6,8 @@
 pub enum Ty {
     Pred,
     B1,
+    U2,
+    S2,
     B4,
     U4,
     S4,
@@ -54,6 +56,8 @@ impl Ty {
         Some(match name {
             "pred" => Pred,
             "b1" => B1,
+            "u2" => U2,
+            "s2" => S2,
             "b4" => B4,
             "u4" => U4,
             "s4" => S4,
@@ -102,6 +106,7 @@ impl Ty {
         use Ty::*;
         match self {
             Pred | B1 => 1,
+            U2 | S2 => 2,
             B4 | U4 | S4 | E2M1 => 4,
             B8 | U8 | S8 | E4M3 | E5M2 | E2M3 | E3M2 | UE8M0 => 8,
             B16 | U16 | S16 | F16 | BF16 | E4M3X2 | E5M2X2 | UE8M0X2 => 16,
@@ -118,7 +123,7 @@ impl Ty {
 
     /// A signed integer.
     pub fn is_signed(self) -> bool {
-        matches!(self, Ty::S4 | Ty::S8 | Ty::S16 | Ty::S32 | Ty::S64)
+        matches!(self, Ty::S2 | Ty::S4 | Ty::S8 | Ty::S16 | Ty::S32 | Ty::S64)
     }
 
     /// An integer or untyped bits of 8 to 64 bits.

@@ -194,6 +194,17 @@ fn pairs() -> Vec<Row> {
                 }
                 let one = if f == F16 { 0x3c00 } else { 0x3f80 };
                 for (dty, one) in [(ty, one), ("u32", 0xffff), ("s32", 0xffff)] {
+                    for kind in ["and", "or", "xor"] {
+                        let o = float_order(f, ftz);
+                        let op = format!("set.{name}.{kind}{text}.{dty}.{ty}");
+                        out.push(Row::new(op, "$d, $a, $b, $c", "rrp>r", &inputs, move |i, g| {
+                            (0..2).all(|k| {
+                                let p = holds(name, o(i[0] >> (16 * k), i[1] >> (16 * k)));
+                                let hit = with(kind, p, i[2] & mask(32) != 0);
+                                g[0] >> (16 * k) & 0xffff == if hit { one } else { 0 }
+                            })
+                        }));
+                    }
                     let o = float_order(f, ftz);
                     let op = format!("set.{name}{text}.{dty}.{ty}");
                     out.push(Row::new(op, "$d, $a, $b", "rr>r", &inputs, move |i, g| {

@@ -93,7 +93,28 @@ pub(in crate::machine) fn place(lw: &Lower<'_, '_>, starts: &[u32], code: &mut C
     }
 }
 
-fn push(code: &mut Code, lw: &Lower<'_, '_>, i: &MInst, encoded: Instr, offsets: &[u32]) {
+/// Whether halves of a converged warp may execute an instruction one after the other: nothing in it speaks of other lanes.
+fn is_divisible(i: &crate::ptx::Instruction<'_>) -> bool {
+    const WHOLE: [&str; 14] = [
+        "activemask",
+        "bar",
+        "barrier",
+        "bra",
+        "brx",
+        "call",
+        "exit",
+        "match",
+        "ret",
+        "setmaxnreg",
+        "shfl",
+        "vote",
+        "wgmma",
+        "elect",
+    ];
+    !WHOLE.contains(&i.root) && !i.modifiers.iter().any(|m| matches!(*m, "sync" | "aligned" | "async"))
+}
+
+fn push(code: &mut Code, lw: &Lower<'_, '_>, i: &MInst, mut encoded: Instr, offsets: &[u32]) {
     let place = |o: Opnd| match o {
         Opnd::R(v) => Some(offsets[v as usize]),
         Opnd::F(at) => Some(at),
@@ -112,7 +133,15 @@ fn push(code: &mut Code, lw: &Lower<'_, '_>, i: &MInst, encoded: Instr, offsets:
         defs: i.defs().filter_map(place).collect(),
         uses,
         taint: i.taint,
+        product: source.is_some_and(|s| s.root == "wgmma" && s.modifiers.contains(&"mma_async")) && !i.list.is_empty(),
+        copy: source.is_some_and(|s| s.root == "mov") && i.list.is_empty() && i.b == Opnd::No,
+        approximate: i.approximate.map(|(kind, ftz)| (kind, ftz, encoded.run)),
+        divisible: i.exit == Exit::Fall && source.is_some_and(is_divisible),
+        watched: None,
     });
+    if i.approximate.is_some() {
+        encoded.run = crate::machine::ops::freedom::approximate;
+    }
     code.instrs.push(encoded);
 }
 

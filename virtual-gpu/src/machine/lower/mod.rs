@@ -10,10 +10,12 @@
 
 pub(super) mod cfg;
 pub(super) mod form;
+mod fuse;
 pub(super) mod module;
 mod special;
 
 pub(super) use form::Form;
+pub(super) use fuse::Contraction;
 pub(super) use module::ModuleCx;
 pub(super) use special::Special;
 
@@ -86,6 +88,8 @@ pub(super) enum Exit {
 pub(super) enum TaintRule {
     /// Results are tainted when a source is.
     Flow,
+    /// Results are tainted in all lanes when a source is in one.
+    Spread,
     /// The code keeps track itself; operand `a` is an address.
     Address,
     /// The code keeps track itself.
@@ -94,6 +98,19 @@ pub(super) enum TaintRule {
     Select,
     /// A tainted source decides what happens.
     Decide,
+}
+
+/// Functions whose result may be wrong by a bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Approximate {
+    Exp2,
+    Log2,
+    Reciprocal,
+    SquareRoot,
+    ReciprocalRoot,
+    Sine,
+    Tanh,
+    Divide,
 }
 
 /// An instruction before allocation.
@@ -119,6 +136,9 @@ pub(super) struct MInst {
     /// Index of the source instruction.
     pub source: u32,
     pub taint: TaintRule,
+    /// The function is approximate; the flag says that subnormals are flushed.
+    pub approximate: Option<(Approximate, bool)>,
+    pub contraction: Contraction,
 }
 
 impl MInst {
@@ -140,6 +160,8 @@ impl MInst {
             exit: Exit::Fall,
             source: 0,
             taint: TaintRule::Flow,
+            approximate: None,
+            contraction: Contraction::None,
         }
     }
     pub fn d(mut self, d: Opnd) -> Self {
@@ -231,6 +253,8 @@ pub(super) struct Lower<'p, 'a> {
     param_words: HashMap<u32, Vec<Opnd>>,
     /// Return address of a function that is no entry.
     pub return_address: Opnd,
+    /// The stack at the start of a function that takes some.
+    pub stack_mark: Option<Opnd>,
     guard: Option<(RegId, bool)>,
 }
 
@@ -247,6 +271,7 @@ impl<'p, 'a> Lower<'p, 'a> {
             carry: None,
             param_words: HashMap::new(),
             return_address: Opnd::No,
+            stack_mark: None,
             guard: None,
         }
     }
@@ -431,7 +456,8 @@ impl<'p, 'a> Lower<'p, 'a> {
         self.components(o).into_iter().map(|c| self.dst(c, ty)).collect()
     }
 
-    fn special(&mut self, name: &str, ty: Ty) -> Decoded<Opnd> {
+    /// A special register.
+    pub fn special(&mut self, name: &str, ty: Ty) -> Decoded<Opnd> {
         let Some(special) = Special::from_name(name) else {
             return self.refuse(format!("the special register {name} is not supported"));
         };
@@ -576,22 +602,6 @@ impl<'p, 'a> Lower<'p, 'a> {
         };
         address.offset += offset;
         Ok(address)
-    }
-
-    /// An address as 64 bits in one operand, the offset left apart.
-    pub fn address64(&mut self, o: &Operand<'a>) -> Decoded<(Opnd, i64)> {
-        let a = self.address(o)?;
-        if a.wide {
-            return Ok((a.base, a.offset));
-        }
-        if let Opnd::K(k) = a.base
-            && let Some((bits, false)) = self.cx.constant_value(k)
-        {
-            return Ok((self.constant(Width::W64, bits), a.offset));
-        }
-        let d = self.temp(Width::W64);
-        self.emit(MInst::new(super::lanes::un(|a: u32| u64::from(a))).d(d).a(a.base));
-        Ok((d, a.offset))
     }
 
     /// The words of a `.param` variable of a function body.

@@ -115,6 +115,14 @@ impl<'a> ModuleCx<'a> {
         for (k, f) in self.ast.functions.iter().enumerate() {
             match self.symbols.get(f.name).copied() {
                 Some(Symbol::Function(old)) if self.ast.functions[old].defined && f.defined => {
+                    // Of weak definitions one stays.
+                    if f.linkage == Linkage::Weak {
+                        continue;
+                    }
+                    if self.ast.functions[old].linkage == Linkage::Weak {
+                        self.symbols.insert(f.name, Symbol::Function(k));
+                        continue;
+                    }
                     return Err(self.error(
                         LoadErrorKind::Link,
                         f.pos,
@@ -461,6 +469,12 @@ impl<'a> ModuleCx<'a> {
                 frame += placed.frame;
             }
         }
+        code.proxies = ast
+            .functions
+            .iter()
+            .flat_map(|f| &f.body)
+            .any(|i| i.root == "wgmma" || (i.root == "cp" && i.modifiers.contains(&"bulk")));
+        crate::machine::accumulators::watch(code);
         code.specials = self.specials;
         code.local_bytes = self.local_bytes;
         let stacked = ast
@@ -471,6 +485,10 @@ impl<'a> ModuleCx<'a> {
         if stacked {
             code.level_bytes = self.local_bytes;
             code.local_bytes = self.local_bytes.saturating_mul(RECURSION_DEPTH).min(512 << 10);
+        }
+        code.stack_base = code.local_bytes;
+        if ast.functions.iter().any(|f| f.body.iter().any(|i| i.root == "alloca")) {
+            code.local_bytes += crate::machine::ops::stack::STACK_BYTES;
         }
         Ok(())
     }
@@ -505,6 +523,8 @@ impl<'a> ModuleCx<'a> {
         lw.at = f.body.len().saturating_sub(1);
         lw.set_guard(None);
         crate::machine::ops::control::implicit_return(&mut lw);
+        let entries: Vec<usize> = f.labels.iter().map(|(_, _, at)| starts[*at as usize] as usize).collect();
+        super::fuse::mark(&mut lw.out, &entries);
         let placed = cfg::place(&lw, &starts, code, frame);
         if lw.cx.recursive[k] {
             code.layouts[k] = placed.layout.clone();

@@ -165,7 +165,10 @@ impl Special {
             | "%nctaid.w"
             | "%reserved_smem_offset_begin"
             | "%reserved_smem_offset_end"
-            | "%reserved_smem_offset_cap" => Zero,
+            | "%reserved_smem_offset_cap"
+            | "%reserved_smem_offset_0"
+            | "%reserved_smem_offset_1"
+            | "%current_graph_exec" => Zero,
             "%gridid" => GridId,
             "%is_explicit_cluster" => IsExplicitCluster,
             "%clock" => Clock,

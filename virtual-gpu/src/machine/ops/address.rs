@@ -4,9 +4,9 @@
 //! A 32-bit shared address holds an offset in its low 24 bits; the bits above are zero for the own block, and one
 //! more than the rank for a block of the cluster (`mapa`).
 
-use crate::machine::asynchronous;
 use crate::machine::exec::Cx;
 use crate::machine::fault::FaultKind;
+use crate::machine::{asynchronous, objects};
 
 /// Bits of an address within a window.
 pub const WINDOW_BITS: u32 = 48;
@@ -95,6 +95,18 @@ pub enum PlaceKind {
     Param,
 }
 
+impl PlaceKind {
+    /// The place some bytes further on.
+    pub fn add(self, bytes: u32) -> PlaceKind {
+        match self {
+            PlaceKind::Global(at) => PlaceKind::Global(at + u64::from(bytes)),
+            PlaceKind::Shared(block, at) => PlaceKind::Shared(block, at + bytes),
+            PlaceKind::Local(at) => PlaceKind::Local(at + bytes),
+            PlaceKind::Param => PlaceKind::Param,
+        }
+    }
+}
+
 /// Finds the bytes that a lane accesses, or reports why it may not. Bytes that an asynchronous operation is going to
 /// write must not be touched.
 pub fn resolve(
@@ -117,9 +129,26 @@ pub fn resolve(
             cx.fail(FaultKind::LaunchFailed, Some("asynchrony"), Some(lane), &text);
             return Err(());
         }
+        if access != Access::Read
+            && let PlaceKind::Shared(_, at) = place.kind
+            && cx.ctas[block].objects.is_busy()
+            && let Some(why) = cx.ctas[block].objects.reader(at, bytes)
+        {
+            let text = format!("{} of {bytes} bytes at shared address {address:#x} while {why}", access.verb());
+            cx.fail(FaultKind::LaunchFailed, Some("asynchrony"), Some(lane), &text);
+            return Err(());
+        }
         if access == Access::Write {
             asynchronous::overwritten(cx, place.kind, bytes);
         }
+    }
+    if let PlaceKind::Global(at) = place.kind
+        && cx.ctas[0].objects.global_in_flight != [0; 2]
+        && let Some(why) = objects::global_conflict(cx.ctas, at, bytes, access != Access::Read)
+    {
+        let text = format!("{} of {bytes} bytes at {address:#x} while {why}", access.verb());
+        cx.fail(FaultKind::LaunchFailed, Some("asynchrony"), Some(lane), &text);
+        return Err(());
     }
     Ok(place)
 }
@@ -222,9 +251,10 @@ pub fn resolve_object(
         }
         Where::Local => {
             let size = cx.launch.code.local_bytes;
-            if at + u64::from(bytes) > u64::from(size) {
+            let top = cx.warp.stack[lane & 31];
+            if at + u64::from(bytes) > u64::from(top) {
                 let text = format!(
-                    "out-of-bounds {} of {bytes} bytes at local address {at:#x}: a thread has {size} bytes",
+                    "out-of-bounds {} of {bytes} bytes at local address {at:#x}: a thread has {top} bytes",
                     access.verb()
                 );
                 cx.fail(FaultKind::IllegalAddress, None, Some(lane), &text);

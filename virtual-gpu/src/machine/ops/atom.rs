@@ -5,12 +5,13 @@
 
 use super::address::{self, Access, PlaceKind, Where};
 use super::half::{b2f, f2b, f2h, h2f};
-use super::mem::{take_hints, take_order};
+use super::mem::{ACQUIRE, NARROW, RELEASE, reach, take_hints, take_order};
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
+use crate::machine::l2::Use;
 use crate::machine::lanes::OpPair;
 use crate::machine::lower::{Decoded, Form, Lower, MInst, Opnd, TaintRule};
-use crate::machine::taint;
+use crate::machine::{races, taint};
 use crate::ptx::{Operand, Ty};
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
@@ -35,7 +36,7 @@ const TYPES: [Ty; 14] = [
 
 /// Operation in bits 0 to 3, type in 4 to 7, space in 8 to 11, elements in 12 to 15, wide address in 16, result in 17.
 const RESULT: u32 = 1 << 17;
-/// Ordering and scope are given to the race check as for strong accesses.
+/// The address has 64 bits. Ordering and scope from bit 19 on are those of loads and stores.
 const WIDE: u32 = 1 << 16;
 
 fn halves(a: u32, b: u32, f: impl Fn(u16, u16) -> u16) -> u32 {
@@ -172,6 +173,7 @@ unsafe fn run(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     let element = ty.bytes();
     let results = if i.x & RESULT != 0 { count } else { 0 };
     cx.polls += 1;
+    cx.awaits_other = true;
     if op != "cas" {
         cx.progress = true;
     }
@@ -185,6 +187,12 @@ unsafe fn run(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     let mut out = [[0u64; 32]; 8];
     let mut wide_out = [[0u64; 2]; 32];
     let mut uninitialised = 0u32;
+    let order = races::Order {
+        acquire: i.x & ACQUIRE != 0,
+        release: i.x & RELEASE != 0,
+        update: true,
+        narrow: i.x & NARROW != 0,
+    };
     // Lanes are unordered; the seed picks where to begin.
     let start = if cx.launch.seed == 0 { 0 } else { (cx.worker.next_random() % 32) as usize };
     for n in 0..32 {
@@ -216,7 +224,7 @@ unsafe fn run(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
                 return cx.fail(FaultKind::LaunchFailed, Some("uninitialised"), Some(l), &text);
             }
         }
-        if super::super::races::lane_atomic(cx, place.kind, bytes, l).is_err() {
+        if races::lane(cx, place.kind, bytes, l, races::Access::ordered(true, order), false).is_err() {
             return Flow::Fault;
         }
         if ty == Ty::B128 {
@@ -255,6 +263,9 @@ unsafe fn run(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         if op == "exch" || uninitialised >> l & 1 == 0 {
             address::mark(cx, place.kind, bytes, true);
         }
+        if let PlaceKind::Global(at) = place.kind {
+            reach(cx, at, u64::from(bytes), Use::Update);
+        }
     }
     if matches!(space, Where::Global | Where::Generic) {
         cx.worker.traffic.global_requests += 1;
@@ -287,8 +298,8 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let result = f.ins.root == "atom";
     let ops = f.operands();
     let policy = take_hints(f);
-    take_order(f);
-    f.one_of(&["cta", "cluster", "gpu", "sys"]);
+    let ordered = take_order(f);
+    let scoped = f.one_of(&["cta", "cluster", "gpu", "sys"]) == Some("cta");
     let space = f.find(Where::from_name).unwrap_or(Where::Generic);
     f.flag("noftz");
     let count = match f.one_of(&["v2", "v4", "v8"]) {
@@ -350,7 +361,9 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
         | (space as u32) << 8
         | (count as u32) << 12
         | if a.wide { WIDE } else { 0 }
-        | if result { RESULT } else { 0 };
+        | if result { RESULT } else { 0 }
+        | if scoped { NARROW } else { 0 }
+        | ordered & (ACQUIRE | RELEASE | NARROW);
     let i = MInst::new(OpPair::same(run)).a(a.base).imm(a.offset).x(x).list(&defs, &uses);
     lw.emit(i.taint(TaintRule::Address));
     Ok(())

@@ -4,13 +4,26 @@ use super::warp::warp_barrier;
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::lanes::OpPair;
 use crate::machine::lower::{Decoded, Form, Lower, MInst, Opnd, TaintRule};
-use crate::machine::sync;
+use crate::machine::{races, sync};
 use crate::ptx::{Operand, Ty};
 
-/// `x`: bit 0 a proxy fence, bit 1 of the asynchronous proxy; scope in bits 4 and 5.
+/// `x`: bit 0 a proxy fence, bit 1 of the asynchronous proxy, bit 2 acquires the tensor map at
+/// `a`, bit 3 releases maps; scope in bits 4 and 5.
 unsafe fn fence(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-    crate::machine::races::fence(cx, m, i.x);
+    match i.x & 7 {
+        0 => races::fence(cx, i.x >> 4 & 3 == 0),
+        3 => races::proxy_fence(cx, m),
+        _ if i.x & 8 != 0 => races::fence(cx, false),
+        x if x & 4 != 0 => {
+            for l in (0..32).filter(|l| m >> l & 1 != 0) {
+                let at = cx.lane::<u64>(i.a, l);
+                races::tensor_map_acquired(cx, at);
+            }
+            races::fence(cx, false);
+        }
+        _ => {}
+    }
     Flow::Next
 }
 
@@ -39,7 +52,12 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
                 f.one_of(&["sync_restrict::shared::cta", "sync_restrict::shared::cluster"]);
                 if f.one_of(&["cta", "cluster", "gpu", "sys", "gl"]).is_some() && ops.len() == 2 {
                     // The acquire form names the tensor map and its size.
-                    lw.address64(&ops[0])?;
+                    let a = super::copy::full_address(lw, &ops[0])?;
+                    lw.emit(MInst::new(OpPair::same(fence)).a(a).x(x | 4).taint(TaintRule::Decide));
+                    return Ok(());
+                }
+                if kind == Some(false) {
+                    x |= 8;
                 }
             } else {
                 f.flag("mbarrier_init");
@@ -132,7 +150,9 @@ fn cluster<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
         Some(_) => sync::CLUSTER_WAIT,
         None => return lw.refuse("names neither .arrive nor .wait"),
     };
-    f.one_of(&["release", "relaxed", "acquire"]);
+    if f.one_of(&["release", "relaxed", "acquire"]) == Some("relaxed") {
+        x |= sync::CLUSTER_RELAXED;
+    }
     lw.emit(MInst::new(OpPair::same(sync::cluster_barrier)).x(x));
     Ok(())
 }

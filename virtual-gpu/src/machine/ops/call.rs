@@ -63,6 +63,7 @@ pub fn prologue(lw: &mut Lower<'_, '_>) -> Decoded {
     lw.return_address = lw.temp(Width::W32);
     let ra = lw.return_address;
     lw.emit(MInst::new(move32()).d(ra).a(Opnd::F(RETURN_SLOT)));
+    super::stack::prologue(lw);
     let mut k = 0;
     for p in lw.f.params.clone() {
         let words: Vec<Opnd> = (k..k + formal_words(&p)).map(argument).collect();
@@ -80,6 +81,7 @@ pub fn prologue(lw: &mut Lower<'_, '_>) -> Decoded {
 
 /// Moves the results to their slots and goes back.
 pub fn emit_return(lw: &mut Lower<'_, '_>) {
+    super::stack::epilogue(lw);
     let mut k = 0;
     for p in lw.f.returns.clone() {
         let words = if p.space == Space::Reg {

@@ -51,6 +51,7 @@ unsafe fn run_breakpoint(cx: &mut Cx<'_>, _: &Instr, _: u32) -> Flow {
 
 unsafe fn run_sleep(cx: &mut Cx<'_>, _: &Instr, _: u32) -> Flow {
     cx.polls += 1;
+    cx.awaits_other = true;
     Flow::Yield
 }
 

@@ -1,5 +1,5 @@
-//! Asynchronous copies: `cp.async`, `cp.async.bulk`, `cp.reduce.async.bulk` and their groups, with `st.async`,
-//! `red.async`, `griddepcontrol` and `setmaxnreg`.
+//! Asynchronous copies: `cp.async`, `cp.async.bulk`, `cp.reduce.async.bulk` and their groups, with `st.async`
+//! and `red.async`.
 
 use super::address::{self, Access, PlaceKind, Where};
 use super::mem::take_hints;
@@ -7,9 +7,11 @@ use super::tma;
 use crate::machine::asynchronous;
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
+use crate::machine::l2::Use;
 use crate::machine::lanes::OpPair;
 use crate::machine::lower::{Decoded, Form, Lower, MInst, Opnd, TaintRule, Width};
 use crate::machine::objects::{self, Segment, Side, Transfer};
+use crate::machine::races;
 use crate::ptx::{Operand, Ty};
 
 /// An address operand of a copy: register offset in the list, and offset.
@@ -49,14 +51,16 @@ unsafe fn cp_async(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             };
             let PlaceKind::Global(at) = place.kind else { return Flow::Fault };
             source = at;
-            if crate::machine::races::lane_read(cx, place.kind, read, l, 0).is_err() {
+            super::mem::reach(cx, at, u64::from(read), Use::Read);
+            if races::lane(cx, place.kind, read, l, races::Access::READ, false).is_err() {
                 return Flow::Fault;
             }
         } else if !from.is_multiple_of(u64::from(bytes)) {
             let text = format!("misaligned source {from:#x} of cp.async: not a multiple of {bytes}");
             return cx.fail(FaultKind::Misaligned, None, Some(l), &text);
         }
-        if crate::machine::races::lane_write(cx, PlaceKind::Shared(cx.warp.cta, offset), bytes, l, 0, false).is_err() {
+        let target = PlaceKind::Shared(cx.warp.cta, offset);
+        if races::lane(cx, target, bytes, l, races::Access::WRITE, false).is_err() {
             return Flow::Fault;
         }
         asynchronous::issue(cx, l, offset, source, bytes, read);
@@ -87,6 +91,9 @@ unsafe fn cp_arrive(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         let Ok(place) = address::resolve_object(cx, Where::Generic, at, 8, 8, l, Access::Atomic) else {
             return Flow::Fault;
         };
+        if let PlaceKind::Shared(block, offset) = place.kind {
+            races::mbarrier_release(cx, block, offset);
+        }
         let known = match place.kind {
             PlaceKind::Shared(block, offset) if block == cx.warp.cta => {
                 asynchronous::arrive(cx, l, offset, i.x & 1 != 0)
@@ -187,8 +194,12 @@ unsafe fn bulk(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             counted: size,
             reduce,
             group,
+            fetched: Vec::new(),
             what: crate::machine::report::describe(cx, l, "an asynchronous bulk copy"),
         };
+        if account(cx, l, &t).is_err() {
+            return Flow::Fault;
+        }
         let sectors = u64::from(size / 32);
         cx.worker.traffic.sectors += sectors;
         cx.worker.traffic.sectors_needed += sectors;
@@ -198,6 +209,37 @@ unsafe fn bulk(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         }
     }
     Flow::Next
+}
+
+/// Checks what a transfer reads and writes against what was done to memory before, and counts it.
+pub fn account(cx: &mut Cx<'_>, l: usize, t: &Transfer) -> Result<(), ()> {
+    let what = if t.reduce.is_some() { "a bulk reduction" } else { "a bulk copy" };
+    for s in &t.segments {
+        if let Side::Global(a) = s.from {
+            super::mem::reach(cx, a, u64::from(s.bytes), Use::Read);
+        }
+        if let Side::Global(a) = s.to {
+            let how = if t.reduce.is_some() { Use::Update } else { Use::Write };
+            super::mem::reach(cx, a, u64::from(s.bytes), how);
+        }
+        match s.from {
+            Side::Global(a) => races::asynchronous_read(cx, l, PlaceKind::Global(a), s.bytes, what)?,
+            Side::Shared(a) => races::asynchronous_read(cx, l, PlaceKind::Shared(t.source, a), s.bytes, what)?,
+            Side::Fill(..) => {}
+        }
+        match s.to {
+            Side::Global(a) => {
+                races::asynchronous_write(cx, l, PlaceKind::Global(a), s.bytes, t.reduce.is_some())?;
+            }
+            Side::Shared(a) => {
+                for block in &t.targets {
+                    races::asynchronous_write(cx, l, PlaceKind::Shared(*block, a), s.bytes, t.reduce.is_some())?;
+                }
+            }
+            Side::Fill(..) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Warp, lane and number of the lane's open bulk group.
@@ -234,7 +276,8 @@ pub fn barrier_of(cx: &mut Cx<'_>, i: &Instr, l: usize, targets: &[usize]) -> Re
     Ok(Some(offset))
 }
 
-/// `x` bit 0: commit; otherwise waits until at most `imm` groups of the lane are pending.
+/// `x` bit 0: commit; otherwise waits until at most `imm` groups of the lane are pending, bit 1: or have read their
+/// sources.
 unsafe fn bulk_groups(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     for l in (0..32).filter(|l| m >> l & 1 != 0) {
         if i.x & 1 != 0 {
@@ -245,16 +288,13 @@ unsafe fn bulk_groups(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         let done = |t: &Transfer| {
             t.group.is_some_and(|(w, n, g)| w == warp && n == lane && g.saturating_add(i.imm as u32) < now)
         };
-        if let Err(fault) = objects::complete_where(cx.launch, cx.ctas, done) {
+        if i.x & 2 != 0 {
+            objects::fetch_where(cx.launch, cx.ctas, done);
+        } else if let Err(fault) = objects::complete_where(cx.launch, cx.ctas, done) {
             cx.fault = Some(fault);
             return Flow::Fault;
         }
     }
-    Flow::Next
-}
-
-unsafe fn no_op(cx: &mut Cx<'_>, _: &Instr, _: u32) -> Flow {
-    cx.progress = true;
     Flow::Next
 }
 
@@ -298,6 +338,13 @@ unsafe fn remote(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             }
         }
         address::mark(cx, place.kind, bytes, true);
+        let order = races::Order { update: true, ..races::Order::default() };
+        let access = if reduce.is_some() { races::Access::ordered(true, order) } else { races::Access::WRITE };
+        if races::lane(cx, place.kind, bytes, l, access, false).is_err() {
+            return Flow::Fault;
+        }
+        // Its completion at the mbarrier releases it.
+        races::mbarrier_release(cx, block, bar_at);
         let what = crate::machine::report::describe(cx, l, "an asynchronous store");
         if let Err(fault) = objects::complete_bytes(&mut cx.ctas[block], bar_at, bytes, &what) {
             cx.fault = Some(fault);
@@ -315,17 +362,6 @@ pub fn full_address<'a>(lw: &mut Lower<'_, 'a>, o: &Operand<'a>) -> Decoded<Opnd
 
 /// Decodes `cp`.
 pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
-    match f.ins.root {
-        "griddepcontrol" => {
-            if f.one_of(&["launch_dependents", "wait"]).is_none() {
-                return lw.refuse("names no action");
-            }
-            lw.emit(MInst::new(OpPair::same(no_op)));
-            return Ok(());
-        }
-        "setmaxnreg" => return setmaxnreg(lw, f),
-        _ => {}
-    }
     let reduce = f.flag("reduce");
     let is_reduce = reduce || f.ins.modifiers.first() == Some(&"reduce");
     if !f.flag("async") {
@@ -410,20 +446,6 @@ fn group_count<'a>(lw: &mut Lower<'_, 'a>, f: &Form<'_, 'a>) -> Decoded<i64> {
     }
 }
 
-fn setmaxnreg<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
-    if f.one_of(&["inc", "dec"]).is_none() || !f.flag("sync") || !f.flag("aligned") {
-        return lw.refuse("is .inc or .dec, .sync.aligned");
-    }
-    f.ty(lw)?;
-    f.arity(lw, 1..=1)?;
-    match f.operands()[0] {
-        Operand::Int(n) if (24..=256).contains(&n) && n % 8 == 0 => {}
-        _ => return lw.refuse("the register count is a multiple of 8 from 24 to 256"),
-    }
-    lw.emit(MInst::new(OpPair::same(no_op)));
-    Ok(())
-}
-
 fn reduction(lw: &Lower<'_, '_>, f: &mut Form<'_, '_>) -> Decoded<u32> {
     let Some(op) = f.find(|m| REDUCTIONS.iter().position(|r| *r == m)) else {
         return lw.refuse("names no reduction");
@@ -439,10 +461,9 @@ fn bulk_form<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, reduce: bool) -> 
         return Ok(());
     }
     if f.flag("wait_group") {
-        // Sources count as read when the copy is done.
-        f.flag("read");
+        let read = f.flag("read");
         let n = group_count(lw, f)?;
-        lw.emit(MInst::new(OpPair::same(bulk_groups)).x(0).imm(n));
+        lw.emit(MInst::new(OpPair::same(bulk_groups)).x(u32::from(read) << 1).imm(n));
         return Ok(());
     }
     if f.flag("prefetch") {
@@ -478,7 +499,15 @@ fn bulk_form<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, reduce: bool) -> 
     if reduce {
         let op = reduction(lw, f)?;
         let ty = f.ty(lw)?;
-        let Some(t) = REDUCED.iter().position(|k| *k == ty) else { return lw.refuse("does not take this type") };
+        let legal = match REDUCTIONS[op as usize] {
+            "add" => !matches!(ty, Ty::S64 | Ty::B32 | Ty::B64),
+            "min" | "max" => !matches!(ty, Ty::F32 | Ty::F64 | Ty::B32 | Ty::B64),
+            "inc" | "dec" => ty == Ty::U32,
+            _ => matches!(ty, Ty::B32 | Ty::B64),
+        };
+        let Some(t) = REDUCED.iter().position(|k| *k == ty).filter(|_| legal) else {
+            return lw.refuse("the reduction does not take this type");
+        };
         x |= ((op | (t as u32) << 3) + 1) << REDUCE_SHIFT;
     } else if !f.types.is_empty() {
         return lw.refuse("takes no type");

@@ -463,8 +463,7 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
         return lw.refuse("this conversion does not exist");
     }
     let float = |t: Ty| t.is_float() || t == Ty::TF32;
-    let needs_float_rounding = float(dst) && (!float(src) || src.bits() > dst.bits() || dst == Ty::TF32)
-        || matches!((dst, src), (Ty::F16, Ty::BF16) | (Ty::BF16, Ty::F16));
+    let needs_float_rounding = float(dst) && (!float(src) || src.bits() > dst.bits() || dst == Ty::TF32);
     let needs_int_rounding = !float(dst) && float(src);
     if (needs_float_rounding || needs_int_rounding) && mode.is_none() {
         return lw.refuse("names no rounding");
@@ -521,7 +520,7 @@ fn pack<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     }
     let (ty, third) = match f.types[..] {
         [ty @ (Ty::U16 | Ty::S16), Ty::S32] => (ty, false),
-        [ty @ (Ty::U8 | Ty::S8 | Ty::U4 | Ty::S4), Ty::S32, Ty::B32] => (ty, true),
+        [ty @ (Ty::U8 | Ty::S8 | Ty::U4 | Ty::S4 | Ty::U2 | Ty::S2), Ty::S32, Ty::B32] => (ty, true),
         _ => return lw.refuse("this packing does not exist"),
     };
     f.arity(lw, if third { 4..=4 } else { 3..=3 })?;
@@ -529,8 +528,8 @@ fn pack<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let c = if third { lw.src(&ops[3], Ty::B32)? } else { Opnd::No };
     let d = lw.dst(&ops[0], Ty::B32)?;
     let base = match ty {
-        Ty::U4 => Ty::U8,
-        Ty::S4 => Ty::S8,
+        Ty::U4 | Ty::U2 => Ty::U8,
+        Ty::S4 | Ty::S2 => Ty::S8,
         other => other,
     };
     let x = type_index(base).unwrap_or(0) | u32::from(third) << 5 | ty.bits() << 8;

@@ -3,7 +3,7 @@
 use super::softfloat::{self as soft, Round};
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::lanes::{OpPair, bin, ter, un};
-use crate::machine::lower::{Decoded, Form, Lower, MInst};
+use crate::machine::lower::{Approximate, Contraction, Decoded, Form, Lower, MInst};
 use crate::ptx::Ty;
 
 /// The NaN that single-precision instructions return.
@@ -21,16 +21,19 @@ pub fn flush(v: f32) -> f32 {
     if bits & 0x7f80_0000 == 0 { f32::from_bits(bits & 0x8000_0000) } else { v }
 }
 
-const FTZ: u32 = 1;
+/// Flushes subnormals.
+pub const FTZ: u32 = 1;
 const SAT: u32 = 2;
 
+/// What is done to an operand.
 #[inline(always)]
-fn pre<const M: u32>(v: f32) -> f32 {
+pub fn pre<const M: u32>(v: f32) -> f32 {
     if M & FTZ != 0 { flush(v) } else { v }
 }
 
+/// What is done to a result.
 #[inline(always)]
-fn post<const M: u32>(v: f32) -> f32 {
+pub fn post<const M: u32>(v: f32) -> f32 {
     let v = canon(v);
     let v = if M & FTZ != 0 { flush(v) } else { v };
     if M & SAT == 0 {
@@ -434,8 +437,28 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, ty: Ty) -> Decod
         i = i.c(lw.src(&ops[3], ty)?);
     }
     let d = lw.dst(&ops[0], ty)?;
+    i.approximate = approximation(root).filter(|_| !double && !sat && (approx || full)).map(|kind| (kind, ftz));
+    i.contraction = match root {
+        "mul" if round.is_none() && !sat => Contraction::Product { double, mode },
+        "add" | "sub" if round.is_none() => Contraction::Sum { double, mode, minus: root == "sub" },
+        _ => Contraction::None,
+    };
     lw.emit(i.d(d));
     Ok(())
+}
+
+fn approximation(root: &str) -> Option<Approximate> {
+    Some(match root {
+        "ex2" => Approximate::Exp2,
+        "lg2" => Approximate::Log2,
+        "rcp" => Approximate::Reciprocal,
+        "sqrt" => Approximate::SquareRoot,
+        "rsqrt" => Approximate::ReciprocalRoot,
+        "sin" | "cos" => Approximate::Sine,
+        "tanh" => Approximate::Tanh,
+        "div" => Approximate::Divide,
+        _ => return None,
+    })
 }
 
 /// A double with the lower half of its bits cleared and subnormals flushed.

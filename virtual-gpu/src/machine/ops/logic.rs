@@ -262,7 +262,7 @@ fn set<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     Ok(())
 }
 
-/// `set` on packed halves: `x` bit 0 bfloat16 source, bits 8 and up the comparison; `e` is the predicate.
+/// `set` on packed halves: `x` bit 0 bfloat16 source, bits 2 and 3 how predicate `c` joins, 8 and up the comparison.
 unsafe fn run_set_packed(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     let name = COMPARISONS[(i.x >> 8 & 31) as usize];
     let one = (i.x >> 16) as u16;
@@ -292,6 +292,12 @@ unsafe fn run_set_packed(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
                 "num" => !nan,
                 _ => nan,
             };
+            let hit = match i.x >> 2 & 3 {
+                1 => hit & cx.lane::<bool>(i.c, l),
+                2 => hit | cx.lane::<bool>(i.c, l),
+                3 => hit ^ cx.lane::<bool>(i.c, l),
+                _ => hit,
+            };
             sum | u32::from(if hit { one } else { 0 }) << (16 * k)
         })
     });
@@ -305,7 +311,8 @@ fn set_packed<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, dty: Ty, sty: Ty
         return lw.refuse("names no comparison");
     };
     let ftz = f.flag("ftz");
-    f.arity(lw, 3..=3)?;
+    let combine = f.find(|m| ["and", "or", "xor"].iter().position(|k| *k == m));
+    f.arity(lw, if combine.is_some() { 4..=4 } else { 3..=3 })?;
     if ftz && sty == Ty::BF16X2 {
         return lw.refuse(".ftz goes with .f16x2");
     }
@@ -318,10 +325,15 @@ fn set_packed<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, dty: Ty, sty: Ty
         Ty::U32 | Ty::S32 => 0xffff,
         _ => return lw.refuse("does not give this type"),
     };
-    let x = u32::from(sty == Ty::BF16X2) | u32::from(ftz) << 1 | (at as u32) << 8 | one << 16;
+    let mut x = u32::from(sty == Ty::BF16X2) | u32::from(ftz) << 1 | (at as u32) << 8 | one << 16;
     let (a, b) = (lw.src(&ops[1], sty)?, lw.src(&ops[2], sty)?);
+    let mut c = crate::machine::lower::Opnd::No;
+    if let Some(kind) = combine {
+        x |= (kind as u32 + 1) << 2;
+        c = lw.src(&ops[3], Ty::Pred)?;
+    }
     let d = lw.dst(&ops[0], Ty::B32)?;
-    lw.emit(MInst::new(OpPair::same(run_set_packed)).d(d).a(a).b(b).x(x));
+    lw.emit(MInst::new(OpPair::same(run_set_packed)).d(d).a(a).b(b).c(c).x(x));
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use crate::machine::fault::FaultKind;
 use crate::machine::lanes::OpPair;
 use crate::machine::lower::{Decoded, Form, Lower, MInst, Opnd, TaintRule};
 use crate::machine::objects::Mbarrier;
+use crate::machine::taint;
 use crate::ptx::{Operand, Ty};
 
 /// Space in `x` bits 0 to 3, bit 4 wide address, bit 5 the count is given, bit 6 with bytes, bit 7 drop, bit 8 no
@@ -18,9 +19,20 @@ const NO_COMPLETE: u32 = 1 << 8;
 const PARITY: u32 = 1 << 9;
 const TOKEN: u32 = 1 << 10;
 const TRY: u32 = 1 << 11;
+/// `.relaxed`: orders nothing.
+const RELAXED: u32 = 1 << 12;
 
 /// Largest arrival count and byte count.
 const MOST: u32 = (1 << 20) - 1;
+
+/// A state: the phase in the low half, the arrivals that were pending before in bits 32 to 51, and whether it comes
+/// from an arrival with `.noComplete`.
+const STATE_PENDING: u32 = 32;
+const STATE_NO_COMPLETE: u64 = 1 << 63;
+
+fn state_phase(state: u64) -> u64 {
+    state & 0xffff_ffff
+}
 
 /// Block and offset of the barrier that a lane names.
 fn locate(cx: &mut Cx<'_>, i: &Instr, l: usize) -> Result<(usize, u32), Flow> {
@@ -102,10 +114,21 @@ unsafe fn arrive(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             (false, true) => (given, 0),
             _ => (1, 0),
         };
-        crate::machine::races::release(cx, block, at, l);
+        if i.x & RELAXED == 0 {
+            crate::machine::races::mbarrier_release(cx, block, at);
+        }
         let Some(b) = cx.ctas[block].objects.mbarriers.get_mut(&at) else { return missing(cx, l, at) };
-        tokens[l] = b.phase;
+        tokens[l] = b.phase & 0xffff_ffff | u64::from(b.pending) << STATE_PENDING;
+        if i.x & NO_COMPLETE != 0 {
+            tokens[l] |= STATE_NO_COMPLETE;
+        }
         b.bytes += i64::from(bytes);
+        if arrivals == 0 || arrivals > MOST || b.bytes.unsigned_abs() > u64::from(MOST) {
+            let (text, bytes) = (format!("{arrivals} arrivals"), b.bytes);
+            let text =
+                format!("{text} and {bytes} pending bytes at an mbarrier: 1 to {MOST}, and up to {MOST}, are possible");
+            return cx.fail(FaultKind::IllegalInstruction, Some("asynchrony"), Some(l), &text);
+        }
         if arrivals > b.pending {
             let text = format!(
                 "{arrivals} arrivals at the mbarrier at {at:#x}, which misses {} of {} in this phase",
@@ -126,6 +149,9 @@ unsafe fn arrive(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     }
     if i.x & TOKEN != 0 {
         cx.put(i.d, &tokens, m);
+        if cx.tainted {
+            taint::set(cx, i.d, m, 0);
+        }
     }
     Flow::Next
 }
@@ -141,6 +167,10 @@ unsafe fn bytes(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         let n: u32 = cx.lane(i.b, l);
         let Some(b) = cx.ctas[block].objects.mbarriers.get_mut(&at) else { return missing(cx, l, at) };
         b.bytes += if i.x & DROP != 0 { -i64::from(n) } else { i64::from(n) };
+        if b.bytes.unsigned_abs() > u64::from(MOST) {
+            let text = format!("{} pending bytes at an mbarrier: up to {MOST} are possible", b.bytes);
+            return cx.fail(FaultKind::IllegalInstruction, Some("asynchrony"), Some(l), &text);
+        }
         if i.x & DROP != 0 {
             b.settle();
         }
@@ -157,30 +187,53 @@ unsafe fn wait(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             Ok(p) => p,
             Err(flow) => return flow,
         };
+        if block != cx.warp.cta {
+            let text = "a wait at an mbarrier of another block: only its own block can wait there";
+            return cx.fail(FaultKind::LaunchFailed, Some("asynchrony"), Some(l), text);
+        }
         let Some(b) = cx.ctas[block].objects.mbarriers.get(&at).copied() else { return missing(cx, l, at) };
         done[l] = if i.x & PARITY != 0 {
             let parity: u32 = cx.lane(i.b, l);
             b.phase & 1 != u64::from(parity & 1)
         } else {
-            let token: u64 = cx.lane(i.b, l);
-            if cx.launch.checks.asynchrony && token > b.phase {
-                let text = format!("the state given to the mbarrier at {at:#x} is not one it returned");
+            let token = state_phase(cx.lane(i.b, l));
+            if cx.launch.checks.asynchrony && (token > b.phase || token + 1 < b.phase) {
+                let text =
+                    format!("the state given to the mbarrier at {at:#x} is not of its current phase or the one before");
                 return cx.fail(FaultKind::LaunchFailed, Some("asynchrony"), Some(l), &text);
             }
             b.phase > token
         };
         all &= done[l];
-        if done[l] {
-            crate::machine::races::acquire(cx, block, at, l);
+        if done[l] && i.x & RELAXED == 0 {
+            crate::machine::races::mbarrier_acquire(cx, block, at);
         }
     }
     cx.put(i.d, &done, m);
+    if cx.tainted {
+        taint::set(cx, i.d, m, 0);
+    }
     if all {
         cx.progress = true;
         return Flow::Next;
     }
     cx.polls += 1;
+    cx.awaits_mbarrier = true;
     Flow::Yield
+}
+
+/// The arrivals that were pending before the arrival that gave the state in `a`.
+unsafe fn pending_count(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
+    let states = cx.lanes::<u64>(i.a);
+    if let Some(l) = (0..32).find(|l| m >> l & 1 != 0 && states[*l] & STATE_NO_COMPLETE == 0)
+        && cx.launch.checks.asynchrony
+    {
+        let text = "mbarrier.pending_count of a state that no arrival with .noComplete gave";
+        return cx.fail(FaultKind::LaunchFailed, Some("asynchrony"), Some(l), text);
+    }
+    let out = states.map(|s| (s >> STATE_PENDING) as u32 & MOST);
+    cx.put(i.d, &out, m);
+    Flow::Next
 }
 
 /// Decodes `mbarrier`.
@@ -191,54 +244,86 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
         "inval",
         "arrive",
         "arrive_drop",
-        "expect_tx",
         "complete_tx",
         "test_wait",
         "try_wait",
         "pending_count",
+        "expect_tx",
     ]) else {
         return lw.refuse("names no operation");
     };
-    let with_bytes = f.flag("expect_tx");
-    let no_complete = f.flag("noComplete");
-    let parity = f.flag("parity");
-    f.one_of(&["release", "acquire", "relaxed"]);
-    f.one_of(&["cta", "cluster"]);
-    let space = f.find(Where::from_name).unwrap_or(Where::Generic);
-    if f.types.first() != Some(&Ty::B64) {
+    let arrival = matches!(what, "arrive" | "arrive_drop");
+    let waits = matches!(what, "test_wait" | "try_wait");
+    let with_bytes = arrival && f.flag("expect_tx");
+    let no_complete = arrival && f.flag("noComplete");
+    let parity = waits && f.flag("parity");
+    // PTX ISA 9.1 names the layout of states, of which these devices have one.
+    f.flag("layout::v0");
+    let mut x = 0;
+    if arrival || waits || what.ends_with("_tx") {
+        let order = f.one_of(&["relaxed", if waits { "acquire" } else { "release" }]);
+        if order == Some("relaxed") {
+            x |= RELAXED;
+        }
+        let scope = f.one_of(&["cta", "cluster"]);
+        if order.is_some() != scope.is_some() {
+            return lw.refuse("names an order and a scope, or neither");
+        }
+    }
+    if f.types[..] != [Ty::B64] {
         return lw.refuse("takes .b64");
     }
     if what == "pending_count" {
-        // A state counts phases here; how many arrivals were pending is not in it, and 0 would be a wrong answer.
-        return lw.refuse("is not implemented");
+        f.arity(lw, 2..=2)?;
+        let a = lw.src(&ops[1], Ty::B64)?;
+        let d = lw.dst(&ops[0], Ty::B32)?;
+        lw.emit(MInst::new(OpPair::same(pending_count)).d(d).a(a));
+        return Ok(());
     }
-    let mut x = space as u32;
-    let has_result = matches!(what, "arrive" | "arrive_drop" | "test_wait" | "try_wait")
-        && !matches!(ops.first(), Some(Operand::Address(..)));
+    let space = f.find(Where::from_name).unwrap_or(Where::Generic);
+    let remote = arrival || what.ends_with("_tx");
+    let legal = matches!(space, Where::Generic | Where::Shared) || (remote && space == Where::Cluster);
+    if !legal {
+        return lw.refuse("this state space does not go with the operation");
+    }
+    x |= space as u32;
+    let has_result = arrival || waits;
+    if has_result && matches!(ops.first(), Some(Operand::Address(..))) {
+        return lw.refuse("has no destination");
+    }
+    if arrival && space == Where::Cluster && ops.first() != Some(&Operand::Sink) {
+        return lw.refuse("an arrival at a barrier of another block returns no state: its destination is _");
+    }
     let at = usize::from(has_result);
-    let Some(target) = ops.get(at) else { return lw.refuse("has no address") };
-    let a = lw.address(target)?;
+    let least = at + if what == "inval" || (arrival && !with_bytes && !no_complete) { 1 } else { 2 };
+    let most = match what {
+        "inval" => least,
+        _ if arrival => at + 2,
+        // A hint of how long to wait.
+        "try_wait" => at + 3,
+        _ => least,
+    };
+    f.arity(lw, least..=most)?;
+    let a = lw.address(&ops[at])?;
     if a.wide {
         x |= WIDE;
     }
     let second = ops.get(at + 1);
+    if let Some(hint) = ops.get(at + 2) {
+        lw.src(hint, Ty::U32)?;
+    }
     let mut b = Opnd::No;
-    let (op, rule): (crate::machine::exec::OpFn, TaintRule) = match what {
-        "init" | "expect_tx" | "complete_tx" => {
-            let Some(o) = second else { return lw.refuse("has no count") };
-            b = lw.src(o, Ty::U32)?;
-            if what == "complete_tx" {
-                x |= DROP;
-            }
-            (if what == "init" { init } else { bytes }, TaintRule::Address)
+    let op: crate::machine::exec::OpFn = match what {
+        "inval" => inval,
+        "init" => init,
+        "expect_tx" => bytes,
+        "complete_tx" => {
+            x |= DROP;
+            bytes
         }
-        "inval" => (inval, TaintRule::Address),
         "arrive" | "arrive_drop" => {
-            if let Some(o) = second {
-                b = lw.src(o, Ty::U32)?;
+            if second.is_some() {
                 x |= if with_bytes { BYTES } else { COUNTED };
-            } else if with_bytes {
-                return lw.refuse("has no byte count");
             }
             if what == "arrive_drop" {
                 x |= DROP;
@@ -246,30 +331,28 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
             if no_complete {
                 x |= NO_COMPLETE;
             }
-            (arrive, TaintRule::Address)
+            arrive
         }
         _ => {
-            let Some(o) = second else { return lw.refuse("has no state") };
-            b = lw.src(o, if parity { Ty::U32 } else { Ty::B64 })?;
             if parity {
                 x |= PARITY;
             }
             if what == "try_wait" {
                 x |= TRY;
             }
-            (wait, TaintRule::Address)
+            wait
         }
     };
+    if let Some(o) = second {
+        b = lw.src(o, if waits && !parity { Ty::B64 } else { Ty::U32 })?;
+    }
     let mut i = MInst::new(OpPair::same(op)).a(a.base).b(b).imm(a.offset);
     if has_result {
-        let wait = matches!(what, "test_wait" | "try_wait");
-        i = i.d(lw.dst(&ops[0], if wait { Ty::Pred } else { Ty::B64 })?);
-        if !wait {
+        i = i.d(lw.dst(&ops[0], if waits { Ty::Pred } else { Ty::B64 })?);
+        if !waits {
             x |= TOKEN;
         }
-    } else if matches!(what, "test_wait" | "try_wait") {
-        return lw.refuse("writes a predicate");
     }
-    lw.emit(i.x(x).taint(rule));
+    lw.emit(i.x(x).taint(TaintRule::Address));
     Ok(())
 }

@@ -3,9 +3,10 @@
 //! `fragment` has the layout of operands.
 
 use super::address::{self, Access, SHARED_WINDOW, Where};
+use super::cvt::f8_value;
 use super::float::canon;
 use super::fragment::{self, Columns, Scratch, Sums, Widened};
-use super::half::{f2h, h2f};
+use super::half::{b2f, f2h, h2f};
 use super::softfloat::{self as soft, Round};
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
@@ -13,7 +14,7 @@ use crate::machine::fault::FaultKind;
 use crate::machine::lanes::wide_vectors;
 use crate::machine::lanes::{OpPair, op_versions};
 use crate::machine::lower::{Decoded, Form, Lower, MInst, TaintRule};
-use crate::machine::taint;
+use crate::machine::{races, taint};
 use crate::ptx::{Operand, Ty};
 
 /// Element types, as numbered in `x`.
@@ -29,6 +30,51 @@ pub fn whole_warp(cx: &mut Cx<'_>, m: u32) -> Result<(), Flow> {
     Err(cx.fail(FaultKind::LaunchFailed, Some("convergence"), None, &text))
 }
 
+/// TF32 operands are f32 without their low 13 bits; what hardware makes of others is not defined.
+#[inline(always)]
+pub fn check_tf32(cx: &mut Cx<'_>, raw: &[u32], lane: impl Fn(usize) -> Option<usize>) -> Result<(), Flow> {
+    if !cx.launch.checks.limits || raw.iter().fold(0, |all, v| all | v) & 0x1fff == 0 {
+        return Ok(());
+    }
+    let at = raw.iter().position(|v| v & 0x1fff != 0).unwrap_or(0);
+    let text = format!(
+        "a TF32 operand is {:#010x}, whose low 13 bits are not zero: convert with cvt.rna.tf32.f32 or cvt.rn.tf32.f32",
+        raw[at]
+    );
+    Err(cx.fail(FaultKind::LaunchFailed, Some("limits"), lane(at), &text))
+}
+
+/// Widens the values of a register over all lanes to f32, in order.
+#[inline(always)]
+pub fn widen(raw: &[u32; 32], ty: Ty, out: &mut [f32]) {
+    match ty {
+        Ty::F16 => {
+            for l in 0..32 {
+                out[2 * l] = h2f(raw[l] as u16);
+                out[2 * l + 1] = h2f((raw[l] >> 16) as u16);
+            }
+        }
+        Ty::BF16 => {
+            for l in 0..32 {
+                out[2 * l] = b2f(raw[l] as u16);
+                out[2 * l + 1] = b2f((raw[l] >> 16) as u16);
+            }
+        }
+        Ty::TF32 => {
+            for l in 0..32 {
+                out[l] = f32::from_bits(raw[l] & 0xffff_e000);
+            }
+        }
+        ty => {
+            for l in 0..32 {
+                for e in 0..4 {
+                    out[4 * l + e] = f8_value((raw[l] >> (8 * e)) as u8, ty == Ty::E5M2) as f32;
+                }
+            }
+        }
+    }
+}
+
 /// m16n8kK on floats, K = 4·E·`BLOCKS`. `list`: D, A, B, C; types of A and B in `x` bits 0 to 3 and 4 to 7; bit 8: D is
 /// f16; bit 9: C is.
 #[inline(always)]
@@ -42,6 +88,14 @@ unsafe fn mma_float<const BLOCKS: usize, const E: usize>(cx: &mut Cx<'_>, i: &In
     let at_b = at_a + 2 * BLOCKS;
     let at_c = at_b + BLOCKS;
     let list = cx.list(i);
+    if E == 1 {
+        for at in at_a..at_c {
+            let raw = cx.lanes::<u32>(list[at]);
+            if let Err(flow) = check_tf32(cx, &raw, Some) {
+                return flow;
+            }
+        }
+    }
     let mut scratch = cx.worker.scratch.take().unwrap_or_default();
     for (r, a) in scratch.a.chunks_exact_mut(E).take(2 * BLOCKS).enumerate() {
         fragment::widen::<E>(cx.lanes_ref(list[at_a + r]), ta, a);
@@ -51,7 +105,7 @@ unsafe fn mma_float<const BLOCKS: usize, const E: usize>(cx: &mut Cx<'_>, i: &In
     }
     fragment::columns::<E>(&scratch.b[..BLOCKS * E], &mut scratch.columns);
     let truncate = cx.launch.seed & 1 != 0;
-    multiply::<E>(cx, &scratch, BLOCKS, [&list[at_c..], list], [c_half, d_half], truncate.then_some(8));
+    multiply::<E>(cx, &scratch, BLOCKS, [&list[at_c..], list], [c_half, d_half], truncate.then_some(group_of(cx, ta)));
     cx.worker.scratch = Some(scratch);
     let t = &mut cx.worker.traffic;
     t.tensor += 1;
@@ -148,6 +202,13 @@ pub fn truncated<const E: usize>(a: &Widened, b: &Columns, size: usize, acc: &mu
     }
 }
 
+/// Products that are summed at once: 16 bytes of A on sm_80 and its like, 32 on sm_90 (Fasi et al. 2021; Xie et al., FTTN,
+/// 2024).
+fn group_of(cx: &Cx<'_>, ty: Ty) -> usize {
+    let bytes = if cx.launch.config.model.compute >= (9, 0) { 32 } else { 16 };
+    8 * bytes / ty.bits().max(8) as usize
+}
+
 /// One group: the sum with every term cut to 24 bits below the largest exponent, plus two guard bits.
 pub fn truncated_sum(terms: &[f64], c: f32) -> f32 {
     let all = terms.iter().copied().chain([f64::from(c)]);
@@ -159,6 +220,19 @@ pub fn truncated_sum(terms: &[f64], c: f32) -> f32 {
     let unit = f64::powi(2.0, exponent - 25);
     let sum: f64 = all.map(|t| (t / unit).trunc()).sum::<f64>() * unit;
     soft::convert(sum, soft::F32, Round::Zero) as f32
+}
+
+/// Integer elements of a register in lane order.
+pub fn widen_int(raw: &[u32; 32], ty: Ty, out: &mut Vec<i32>) {
+    for v in raw {
+        match ty {
+            Ty::S8 => (0..4).for_each(|e| out.push(i32::from((v >> (8 * e)) as i8))),
+            Ty::U8 => (0..4).for_each(|e| out.push((v >> (8 * e) & 0xff) as i32)),
+            Ty::S4 => (0..8).for_each(|e| out.push((v << (28 - 4 * e)) as i32 >> 28)),
+            Ty::U4 => (0..8).for_each(|e| out.push((v >> (4 * e) & 15) as i32)),
+            _ => (0..32).for_each(|e| out.push((v >> e & 1) as i32)),
+        }
+    }
 }
 
 /// Integer shapes: K in bits 16 to 25 of `x`, bit 10: M is 8, bit 11 satfinite, bit 12 xor, 13 and (of bits).
@@ -191,6 +265,10 @@ unsafe fn mma_int(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     }
     for (k, out) in results[..2 * rows].iter().enumerate() {
         let d = cx.listed(i, k);
+        cx.put(d, out, m);
+    }
+    for (v, out) in results.iter().enumerate().take(2 * rows) {
+        let d = cx.listed(i, v);
         cx.put(d, out, m);
     }
     cx.worker.traffic.tensor += 1;
@@ -327,7 +405,7 @@ unsafe fn mma_quads(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
 #[inline(always)]
 fn plain_rows(cx: &mut Cx<'_>, i: &Instr, count: usize, space: Where) -> Option<[u32; 32]> {
     let checks = cx.launch.checks;
-    if checks.uninitialised || checks.races {
+    if checks.uninitialised || races::follows(cx.launch) {
         return None;
     }
     let mut rows = [0u32; 32];
@@ -356,6 +434,7 @@ unsafe fn ldmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     let count = (i.x & 7) as usize;
     let space = Where::from_bits(i.x >> 8 & 15);
     if let Some(rows) = plain_rows(cx, i, count, space) {
+        count_rows(cx, i, count);
         let base = cx.ctas[cx.warp.cta].shared.base();
         let list = cx.list(i);
         for (j, rows) in rows.chunks_exact(8).take(count).enumerate() {
@@ -378,8 +457,6 @@ unsafe fn ldmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
                 taint::set(cx, list[j], m, 0);
             }
         }
-        cx.worker.traffic.shared_requests += count as u64;
-        cx.worker.traffic.shared_passes += count as u64;
         return Flow::Next;
     }
     let mut matrices = [[0u16; 64]; 4];
@@ -397,11 +474,13 @@ unsafe fn ldmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             if cx.launch.checks.uninitialised && !address::initialised(cx, place.kind, 16) {
                 uninitialised[j] |= if i.x & 8 != 0 { u32::MAX } else { 15 << (4 * row) };
             }
-            if crate::machine::races::lane_read(cx, place.kind, 16, l, 0).is_err() {
+            if races::lane(cx, place.kind, 16, l, races::Access::READ, false).is_err() {
                 return Flow::Fault;
             }
         }
     }
+    // Destinations may lie where the addresses do.
+    count_rows(cx, i, count);
     for j in 0..count {
         let v = &matrices[j];
         let out = std::array::from_fn(|l| {
@@ -417,9 +496,18 @@ unsafe fn ldmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             taint::set(cx, d, m, uninitialised[j]);
         }
     }
-    cx.worker.traffic.shared_requests += count as u64;
-    cx.worker.traffic.shared_passes += count as u64;
     Flow::Next
+}
+
+/// Each matrix is a request of eight rows.
+fn count_rows(cx: &mut Cx<'_>, i: &Instr, count: usize) {
+    for j in 0..count {
+        let mut rows = [0u64; 32];
+        for (row, at) in rows.iter_mut().enumerate().take(8) {
+            *at = lane_address(cx, i, 8 * j + row) & 0xff_ffff;
+        }
+        super::mem::count_banks(cx, &rows, 0xff, 16);
+    }
 }
 
 fn lane_address(cx: &Cx<'_>, i: &Instr, l: usize) -> u64 {
@@ -445,7 +533,7 @@ unsafe fn stmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             let l = 8 * j + row;
             let at = lane_address(cx, i, l);
             let Ok(place) = address::resolve(cx, space, at, 16, 16, l, Access::Write) else { return Flow::Fault };
-            if crate::machine::races::lane_write(cx, place.kind, 16, l, 0, false).is_err() {
+            if races::lane(cx, place.kind, 16, l, races::Access::WRITE, false).is_err() {
                 return Flow::Fault;
             }
             let bits = (0..8).fold(0u128, |sum, e| {
@@ -459,6 +547,7 @@ unsafe fn stmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             address::mark(cx, place.kind, 16, !dirty);
         }
     }
+    count_rows(cx, i, count);
     cx.progress = true;
     Flow::Next
 }
@@ -539,15 +628,16 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
 }
 
 fn mma<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
+    if let Some(variant) = f.one_of(&["sp", "sp::ordered_metadata"]) {
+        return super::mma_sparse::decode(lw, f, variant != "sp");
+    }
     f.flag("sync");
     f.flag("aligned");
     let Some((m, n, k)) = f.find(shape) else { return lw.refuse("names no shape") };
-    // The bag does not say which came first, the instruction does.
     let layouts: Vec<&str> = f.ins.modifiers.iter().copied().filter(|m| matches!(*m, "row" | "col")).collect();
-    let [first, second] = layouts[..] else { return lw.refuse("names two layouts") };
-    f.flag(first);
-    f.flag(second);
-    let (a_col, b_row) = (first == "col", second == "row");
+    while f.one_of(&["row", "col"]).is_some() {}
+    let [la, lb] = layouts[..] else { return lw.refuse("names the layouts of A and B") };
+    let (a_col, b_row) = (la == "col", lb == "row");
     let satfinite = f.flag("satfinite");
     let bits = f.one_of(&["xor", "and"]);
     if bits.is_some() && !f.flag("popc") {
@@ -573,7 +663,7 @@ fn mma<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let mut x = ca | cb << 4 | u32::from(half(dt)) << 8 | u32::from(half(ct)) << 9;
     let (op, registers): (OpPair, [(Ty, u32); 4]) = match (at, (m, n, k)) {
         (Ty::F16, (8, 8, 4)) => {
-            if !matches!(dt, Ty::F16 | Ty::F32) || !matches!(ct, Ty::F16 | Ty::F32) || bt != Ty::F16 {
+            if !matches!((dt, ct), (Ty::F16, Ty::F16) | (Ty::F32, Ty::F16 | Ty::F32)) || bt != Ty::F16 {
                 return lw.refuse("does not take these types");
             }
             x |= u32::from(a_col) << 14 | u32::from(b_row) << 15;
@@ -601,7 +691,7 @@ fn mma<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
             let same = at == bt || (at.bits() == 8 && bt.bits() == 8 && cb < 5);
             let accumulators =
                 [dt, ct].iter().all(|t| *t == Ty::F32 || (half(*t) && matches!(at, Ty::F16 | Ty::E4M3 | Ty::E5M2)));
-            if !legal || !same || !accumulators {
+            if !legal || !same || !accumulators || dt != ct {
                 return lw.refuse("this combination of shape and types does not exist");
             }
             if at.bits() == 8 && lw.cx.compute < (8, 9) {
@@ -639,7 +729,7 @@ fn mma<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     for k in 1..4 {
         uses.extend(matrix(lw, &ops[k], part(registers[k].0), registers[k].1, false)?);
     }
-    lw.emit(MInst::new(op).list(&defs, &uses).x(x));
+    lw.emit(MInst::new(op).list(&defs, &uses).x(x).taint(TaintRule::Spread));
     Ok(())
 }
 

@@ -15,8 +15,7 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
         "isspacep" => isspacep(lw, f),
         "cvta" => cvta(lw, f),
         "mapa" => mapa(lw, f),
-        "getctarank" => getctarank(lw, f),
-        _ => lw.refuse("is not implemented"),
+        _ => getctarank(lw, f),
     }
 }
 
@@ -37,6 +36,9 @@ fn mov<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     }
     f.arity(lw, 2..=2)?;
     let ops = f.operands();
+    if let Some(n) = f.find(|m| ["v2", "v4"].iter().position(|v| *v == m)) {
+        return mov_vector(lw, &ops[0], &ops[1], ty, 2 << n);
+    }
     match (&ops[0], &ops[1]) {
         (Operand::Vector(parts), source) if parts.len() > 1 => unpack(lw, parts, source, ty),
         (d, Operand::Vector(parts)) if parts.len() > 1 => pack(lw, d, parts, ty),
@@ -54,6 +56,33 @@ fn mov<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
             Ok(())
         }
     }
+}
+
+/// Component by component; a special register of several components such as `%tid` gives them all.
+fn mov_vector<'a>(lw: &mut Lower<'_, 'a>, d: &Operand<'a>, s: &Operand<'a>, ty: Ty, count: usize) -> Decoded {
+    let defs = lw.dst_vector(d, ty)?;
+    let sources = match s {
+        Operand::Special(name) if !name.contains('.') => ["x", "y", "z", "w"]
+            .iter()
+            .take(count)
+            .map(|c| lw.special(&format!("{name}.{c}"), ty))
+            .collect::<Decoded<_>>()?,
+        other => lw.src_vector(other, ty)?,
+    };
+    if defs.len() != count || sources.len() != count {
+        return lw.refuse(format!("moves {count} components"));
+    }
+    // Through temporaries: a destination may be a later source.
+    let mut held = Vec::new();
+    for s in &sources {
+        let t = lw.temp_for(ty);
+        lw.emit(MInst::new(copy(Width::of(ty))).d(t).a(*s));
+        held.push(t);
+    }
+    for (d, s) in defs.iter().zip(held) {
+        lw.emit(MInst::new(copy(Width::of(ty))).d(*d).a(s));
+    }
+    Ok(())
 }
 
 /// Bytes of a part of a vector: by its register, else an equal share.

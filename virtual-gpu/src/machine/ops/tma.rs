@@ -45,11 +45,20 @@ struct Row {
 fn read_map(cx: &mut Cx<'_>, i: &Instr, l: usize) -> Result<TensorMap, Flow> {
     let at: u64 = cx.lane(cx.listed(i, 1), l);
     let place = address::resolve(cx, Where::Generic, at, 128, 64, l, Access::Read).map_err(|()| Flow::Fault)?;
+    if let PlaceKind::Global(at) = place.kind {
+        crate::machine::races::tensor_map_read(cx, l, at).map_err(|()| Flow::Fault)?;
+    }
     let mut bytes = [0u8; 128];
     // SAFETY: resolved for 128 bytes.
     unsafe { std::ptr::copy_nonoverlapping(place.pointer, bytes.as_mut_ptr(), 128) };
     match TensorMap::from_bytes(&bytes) {
-        Some(map) => Ok(map),
+        Some(map) => match map.flaw() {
+            None => Ok(map),
+            Some(flaw) => {
+                let text = format!("the tensor map at {at:#x} is not valid: {flaw}");
+                Err(cx.fail(FaultKind::IllegalInstruction, Some("limits"), Some(l), &text))
+            }
+        },
         None => {
             let text = format!("the 128 bytes at {at:#x} are no tensor map");
             Err(cx.fail(FaultKind::IllegalInstruction, None, Some(l), &text))
@@ -140,7 +149,7 @@ fn one(cx: &mut Cx<'_>, i: &Instr, l: usize) -> Result<(), Flow> {
         return Err(cx.fail(FaultKind::IllegalInstruction, None, Some(l), &text));
     }
     if map.interleave != 0 {
-        let text = "interleaved tensor maps are not supported";
+        let text = "an interleaved tensor map: how its strides lie is not documented, so it cannot be run here";
         return Err(cx.fail(FaultKind::IllegalInstruction, None, Some(l), text));
     }
     let coords: Vec<i32> = (0..rank).map(|k| cx.lane::<i32>(cx.listed(i, 4 + k), l)).collect();
@@ -241,7 +250,18 @@ fn one(cx: &mut Cx<'_>, i: &Instr, l: usize) -> Result<(), Flow> {
     let what = crate::machine::report::describe(cx, l, "an asynchronous tensor copy");
     cx.worker.traffic.sectors += u64::from(total.div_ceil(32));
     cx.worker.traffic.sectors_needed += u64::from(total.div_ceil(32));
-    let t = Transfer { segments, source: block, targets, barrier, counted: total, reduce, group, what };
+    let t = Transfer {
+        segments,
+        source: block,
+        targets,
+        barrier,
+        counted: total,
+        reduce,
+        group,
+        what,
+        fetched: Vec::new(),
+    };
+    copy::account(cx, l, &t).map_err(|()| Flow::Fault)?;
     objects::issue(cx.launch, cx.ctas, t).map_err(|fault| {
         cx.fault = Some(fault);
         Flow::Fault

@@ -256,7 +256,7 @@ pub unsafe fn warp_barrier(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         }
     }
     if want & cx.warp.live & !m == 0 {
-        crate::machine::races::warp_barrier(cx, want);
+        crate::machine::races::warp_barrier(cx);
         return Flow::Next;
     }
     let out = cx.mask & !m;

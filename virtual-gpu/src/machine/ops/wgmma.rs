@@ -5,26 +5,32 @@
 //! swizzled like TMA's.
 
 use super::address::{self, PlaceKind};
+use super::cvt::f8_value;
 use super::fragment;
-use super::mma::{add_sums, matrix, multiply, shape, whole_warp};
+use super::half::{b2f, h2f};
+use super::mma::{add_sums, check_tf32, matrix, multiply, shape, whole_warp};
+use super::sparse::Layout;
+use crate::machine::accumulators;
 use crate::machine::exec::{Cx, Flow, Instr, Wait};
 use crate::machine::fault::FaultKind;
 use crate::machine::lanes::{OpPair, op_versions};
 use crate::machine::lower::{Decoded, Form, Lower, MInst, Opnd, TaintRule, Width};
-use crate::machine::taint;
+use crate::machine::{races, taint};
 use crate::ptx::{Operand, Ty};
 
-const TYPES: [Ty; 8] = [Ty::F16, Ty::BF16, Ty::TF32, Ty::E4M3, Ty::E5M2, Ty::S8, Ty::U8, Ty::B1];
+pub const TYPES: [Ty; 8] = [Ty::F16, Ty::BF16, Ty::TF32, Ty::E4M3, Ty::E5M2, Ty::S8, Ty::U8, Ty::B1];
 
 /// Types of A and B in `x` bits 0 to 2 and 3 to 5; bit 6 D is f16; 7 A in registers; 8 −A; 9 −B; 10 A transposed;
 /// 11 B transposed; 12 satfinite; N from bit 16.
-const D_HALF: u32 = 1 << 6;
+pub const D_HALF: u32 = 1 << 6;
 const A_REGISTERS: u32 = 1 << 7;
 const NEGATE_A: u32 = 1 << 8;
 const NEGATE_B: u32 = 1 << 9;
 const TRANS_A: u32 = 1 << 10;
 const TRANS_B: u32 = 1 << 11;
-const SATURATE: u32 = 1 << 12;
+pub const SATURATE: u32 = 1 << 12;
+/// The threads that give the metadata of a sparse A.
+pub const SELECTOR: u32 = 1 << 13;
 
 /// A matrix in shared memory.
 struct Descriptor {
@@ -54,7 +60,9 @@ impl Descriptor {
     /// Address of the 16-byte chunk `chunk` along K of row `row`, K contiguous.
     fn k_major(&self, row: u32, chunk: u32) -> u32 {
         let at = self.start + row % 8 * self.span + row / 8 * self.stride;
-        self.swizzle(if self.span == 16 { at + chunk * self.leading } else { at + chunk * 16 })
+        // Past the swizzle's span (the deep operand of a sparse product) the next block begins.
+        let (block, inside) = (chunk * 16 / self.span, chunk * 16 % self.span);
+        self.swizzle(at + block * self.leading + inside)
     }
 
     /// Address of the 16-byte chunk of eight rows from `row` on at depth `k`, rows contiguous.
@@ -85,9 +93,125 @@ fn chunk(cx: &mut Cx<'_>, at: u32) -> Result<[u32; 4], Flow> {
         let text = format!("wgmma reads uninitialised shared memory at {at:#x}");
         return Err(cx.fail(FaultKind::LaunchFailed, Some("uninitialised"), None, &text));
     }
+    if cx.launch.checks.asynchrony {
+        let (first, group) = (cx.warp.index / 4 * 4, cx.warp.copies.registers.group);
+        cx.ctas[own].objects.product_reads(first, group, at);
+    }
+    let lane = 0;
+    races::asynchronous_read(cx, lane, kind, 16, "wgmma").map_err(|()| Flow::Fault)?;
     let p = cx.ctas[own].shared.base().wrapping_add(at as usize);
     // SAFETY: within the block's shared memory.
     Ok(unsafe { p.cast::<[u32; 4]>().read_unaligned() })
+}
+
+/// Elements of a chunk as f32 (integers are exact).
+#[inline(always)]
+fn elements(words: &[u32; 4], ty: Ty, out: &mut [f32]) -> usize {
+    let mut bytes = [0u8; 16];
+    for (to, word) in bytes.chunks_exact_mut(4).zip(words) {
+        to.copy_from_slice(&word.to_le_bytes());
+    }
+    let half = |k: usize| u16::from_le_bytes([bytes[2 * k], bytes[2 * k + 1]]);
+    match ty {
+        Ty::F16 => (0..8).for_each(|k| out[k] = h2f(half(k))),
+        Ty::BF16 => (0..8).for_each(|k| out[k] = b2f(half(k))),
+        Ty::TF32 => (0..4).for_each(|k| {
+            let word = u32::from(half(2 * k)) | u32::from(half(2 * k + 1)) << 16;
+            out[k] = f32::from_bits(word & 0xffff_e000);
+        }),
+        Ty::E4M3 | Ty::E5M2 => (0..16).for_each(|k| out[k] = f8_value(bytes[k], ty == Ty::E5M2) as f32),
+        Ty::S8 => (0..16).for_each(|k| out[k] = f32::from(bytes[k] as i8)),
+        Ty::U8 => (0..16).for_each(|k| out[k] = f32::from(bytes[k])),
+        _ => (0..128).for_each(|k| out[k] = f32::from(bytes[k / 8] >> (k % 8) & 1)),
+    }
+    128 / ty.bits() as usize
+}
+
+/// K elements of each of `rows` rows from `first` on.
+fn gather<const K: usize>(
+    cx: &mut Cx<'_>,
+    d: &Descriptor,
+    ty: Ty,
+    first: u32,
+    rows: u32,
+    transposed: bool,
+    out: &mut [[f32; K]],
+) -> Result<(), Flow> {
+    let mut part = [0f32; 128];
+    if transposed {
+        for k in 0..K as u32 {
+            for r in (0..rows).step_by(8) {
+                let words = chunk(cx, d.row_major(first + r, k))?;
+                elements(&words, ty, &mut part);
+                for e in 0..8 {
+                    out[r as usize + e][k as usize] = part[e];
+                }
+            }
+        }
+        return Ok(());
+    }
+    let per = 128 / ty.bits() as usize;
+    for r in 0..rows {
+        for c in 0..(K / per) as u32 {
+            let words = chunk(cx, d.k_major(first + r, c))?;
+            if ty == Ty::TF32 {
+                check_tf32(cx, &words, |_| None)?;
+            }
+            elements(&words, ty, &mut part);
+            out[r as usize][c as usize * per..(c as usize + 1) * per].copy_from_slice(&part[..per]);
+        }
+    }
+    Ok(())
+}
+
+/// The registers of a product, accumulators first, must not be in use elsewhere.
+pub fn begin(cx: &mut Cx<'_>, i: &Instr, registers: usize, depth: usize) -> Result<(), Flow> {
+    let fragments = if i.x & A_REGISTERS != 0 { 4 } else { 0 };
+    // Products of one shape hand accumulators on without a fence.
+    let shape = i.x & (D_HALF | 0xffff << 16) | (depth as u32) << 7;
+    accumulators::issue(cx, i, registers, fragments, shape)
+}
+
+/// The warp's 16 rows of A, from registers behind D's or from shared memory.
+#[inline(always)]
+pub fn read_a<const K: usize>(cx: &mut Cx<'_>, i: &Instr, ta: Ty, registers: usize) -> Result<[[f32; K]; 16], Flow> {
+    let mut a = [[0f32; K]; 16];
+    if i.x & A_REGISTERS != 0 {
+        let count = K * ta.bits() as usize / 64;
+        let per = 32 / ta.bits() as usize;
+        let mut wide = [0f32; 128];
+        for r in 0..count {
+            let raw = cx.lanes::<u32>(cx.listed(i, registers + r));
+            if ta == Ty::TF32 {
+                check_tf32(cx, &raw, Some)?;
+            }
+            for l in 0..32 {
+                elements(&[raw[l], 0, 0, 0], ta, &mut wide);
+                let at = (r >> 1) * 4 * per + (l % 4) * per;
+                a[l / 4 + 8 * (r & 1)][at..at + per].copy_from_slice(&wide[..per]);
+            }
+        }
+    } else {
+        let d = Descriptor::new(cx.lane(i.a, 0));
+        let first = 16 * (cx.warp.index % 4);
+        gather::<K>(cx, &d, ta, first, 16, i.x & TRANS_A != 0, &mut a)?;
+    }
+    if i.x & NEGATE_A != 0 {
+        a.iter_mut().flatten().for_each(|v| *v = -*v);
+    }
+    Ok(a)
+}
+
+/// The columns of B.
+#[inline(always)]
+pub fn read_b<const K: usize>(cx: &mut Cx<'_>, i: &Instr, tb: Ty, n: usize) -> Result<[[f32; K]; 256], Flow> {
+    let d = Descriptor::new(cx.lane(i.b, 0));
+    let mut b = [[0f32; K]; 256];
+    gather::<K>(cx, &d, tb, 0, n as u32, i.x & TRANS_B != 0, &mut b[..n])?;
+    if i.x & NEGATE_B != 0 {
+        b[..n].iter_mut().flatten().for_each(|v| *v = -*v);
+    }
+    Ok(b)
 }
 
 /// Part `part` of eight rows from `row` on as a register: lane 4·row + j has bytes 4j to 4j + 3 of the row's chunk of 16
@@ -105,6 +229,7 @@ fn eight_rows(cx: &mut Cx<'_>, d: &Descriptor, row: u32, part: u32, transposed: 
     if last + 16 > cta.shared_len
         || cta.objects.in_flight != 0 && at.iter().any(|a| cta.objects.flying(*a, 16))
         || cx.launch.checks.uninitialised
+        || races::follows(cx.launch)
     {
         for (words, at) in out.iter_mut().zip(at) {
             *words = chunk(cx, at)?;
@@ -132,11 +257,14 @@ fn eight_rows(cx: &mut Cx<'_>, d: &Descriptor, row: u32, part: u32, transposed: 
 
 /// A's four registers: the warp's 16 rows of 32 bytes.
 #[inline(always)]
-fn load_a(cx: &mut Cx<'_>, i: &Instr, registers: usize) -> Result<[[u32; 32]; 4], Flow> {
+fn load_a(cx: &mut Cx<'_>, i: &Instr, ta: Ty, registers: usize) -> Result<[[u32; 32]; 4], Flow> {
     let mut a = [[0u32; 32]; 4];
     if i.x & A_REGISTERS != 0 {
         for (r, a) in a.iter_mut().enumerate() {
             *a = cx.lanes(cx.listed(i, registers + r));
+            if ta == Ty::TF32 {
+                check_tf32(cx, a, Some)?;
+            }
         }
         return Ok(a);
     }
@@ -144,6 +272,9 @@ fn load_a(cx: &mut Cx<'_>, i: &Instr, registers: usize) -> Result<[[u32; 32]; 4]
     let first = 16 * (cx.warp.index % 4);
     for (r, a) in a.iter_mut().enumerate() {
         *a = eight_rows(cx, &d, first + 8 * (r as u32 & 1), r as u32 / 2, i.x & TRANS_A != 0)?;
+        if ta == Ty::TF32 {
+            check_tf32(cx, a, |_| None)?;
+        }
     }
     Ok(a)
 }
@@ -159,7 +290,7 @@ unsafe fn floats<const E: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     let keep = cx.mask_of(i.c) & 1 != 0;
     let half = i.x & D_HALF != 0;
     let registers = if half { n / 4 } else { n / 2 };
-    let raw = match load_a(cx, i, registers) {
+    let raw = match begin(cx, i, registers, 8 * E).and_then(|()| load_a(cx, i, ta, registers)) {
         Ok(a) => a,
         Err(flow) => return flow,
     };
@@ -176,7 +307,12 @@ unsafe fn floats<const E: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     let list = cx.list(i);
     for block in 0..n / 8 {
         for (part, b) in scratch.b.chunks_exact_mut(E).take(2).enumerate() {
-            match eight_rows(cx, &d, 8 * block as u32, part as u32, i.x & TRANS_B != 0) {
+            let raw = eight_rows(cx, &d, 8 * block as u32, part as u32, i.x & TRANS_B != 0);
+            let raw = match raw {
+                Ok(raw) if tb == Ty::TF32 => check_tf32(cx, &raw, |_| None).map(|()| raw),
+                other => other,
+            };
+            match raw {
                 Ok(raw) => fragment::widen::<E>(&raw, tb, b),
                 Err(flow) => return flow,
             }
@@ -190,7 +326,7 @@ unsafe fn floats<const E: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         multiply::<E>(cx, &scratch, 2, [sums, sums], [half, half], truncate.then_some(8 * E));
     }
     cx.worker.scratch = Some(scratch);
-    finish(cx, i, registers, 8 * E, keep);
+    finish(cx, i, registers, keep, 8 * E);
     Flow::Next
 }
 
@@ -203,7 +339,7 @@ unsafe fn integers(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     let (ta, tb) = (TYPES[(i.x & 7) as usize], TYPES[(i.x >> 3 & 7) as usize]);
     let n = (i.x >> 16) as usize;
     let keep = cx.mask_of(i.c) & 1 != 0;
-    let a = match load_a(cx, i, n / 2) {
+    let a = match begin(cx, i, n / 2, 256 / ta.bits() as usize).and_then(|()| load_a(cx, i, ta, n / 2)) {
         Ok(a) => a,
         Err(flow) => return flow,
     };
@@ -225,39 +361,31 @@ unsafe fn integers(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             }
         }
     }
-    finish(cx, i, n / 2, 256 / ta.bits() as usize, keep);
+    finish(cx, i, n / 2, keep, 256 / ta.bits() as usize);
     Flow::Next
 }
 
-fn finish(cx: &mut Cx<'_>, i: &Instr, registers: usize, depth: usize, keep: bool) {
-    if cx.tainted {
-        // An accumulator that is not read does not matter; an element of A reaches a row, which four lanes hold.
-        let list = cx.list(i);
-        let a = if i.x & A_REGISTERS == 0 { 0 } else { list[registers..].iter().fold(0, |t, r| t | taint::of(cx, *r)) };
-        for d in &list[..registers] {
-            let old = if keep { taint::of(cx, *d) } else { 0 };
-            taint::set(cx, *d, u32::MAX, old | if a == 0 { 0 } else { u32::MAX });
-        }
-    }
+fn finish(cx: &mut Cx<'_>, i: &Instr, registers: usize, keep: bool, depth: usize) {
     cx.worker.traffic.tensor += 1;
     cx.worker.traffic.tensor_macs += (16 * (i.x >> 16) as usize * depth) as u64;
     cx.progress = true;
-    track_accumulators(cx, i, registers);
+    carry_taint(cx, i, registers, keep);
 }
 
-/// Remembers the accumulators until the group is waited for.
-fn track_accumulators(cx: &mut Cx<'_>, i: &Instr, registers: usize) {
-    if !cx.launch.checks.asynchrony {
+/// Accumulators depend on A's registers, and on what they held where it is added to.
+pub fn carry_taint(cx: &mut Cx<'_>, i: &Instr, registers: usize, keep: bool) {
+    if !cx.tainted {
         return;
     }
-    let group = cx.warp.copies.matrix_group;
+    let mut all = 0;
+    for k in registers..i.count as usize {
+        let s = cx.listed(i, k);
+        all |= taint::of(cx, s);
+    }
     for k in 0..registers {
         let d = cx.listed(i, k);
-        if !cx.warp.copies.accumulators.iter().any(|(o, _)| *o == d) {
-            cx.warp.copies.accumulators.push((d, group));
-        } else if let Some(entry) = cx.warp.copies.accumulators.iter_mut().find(|(o, _)| *o == d) {
-            entry.1 = group;
-        }
+        let old = if keep { taint::of(cx, d) } else { 0 };
+        taint::set(cx, d, u32::MAX, if all != 0 { u32::MAX } else { old });
     }
 }
 
@@ -267,17 +395,17 @@ unsafe fn control(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         return flow;
     }
     match i.x {
-        0 => cx.warp.copies.fenced = true,
+        0 => cx.warp.copies.registers.fence(),
         1 => {
-            cx.warp.copies.matrix_group += 1;
-            let (group, warp) = (cx.warp.copies.matrix_group, cx.warp.index as usize);
+            cx.warp.copies.registers.group += 1;
+            let (group, warp) = (cx.warp.copies.registers.group, cx.warp.index as usize);
             let issued = &mut cx.cta().objects.matrix_groups;
             issued.resize(issued.len().max(warp / 4 * 4 + 4), 0);
             issued[warp] = group;
             cx.progress = true;
         }
         _ => {
-            let now = cx.warp.copies.matrix_group;
+            let now = cx.warp.copies.registers.group;
             // The product is one operation of four warps: it is complete once all of them have issued it.
             let first = cx.warp.index as usize / 4 * 4;
             let done = now.saturating_sub(i.imm as u32);
@@ -286,7 +414,8 @@ unsafe fn control(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             {
                 return Flow::Block(Wait::Retry);
             }
-            cx.warp.copies.accumulators.retain(|(_, g)| g.saturating_add(i.imm as u32) >= now);
+            cx.warp.copies.registers.wait(i.imm as u32);
+            cx.cta().objects.products_finished(first as u32, done);
         }
     }
     Flow::Next
@@ -321,6 +450,7 @@ fn mma_async<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let Some((64, n, k)) = f.find(shape) else { return lw.refuse("names no shape with M = 64") };
     let [dt, at, bt] = f.types[..] else { return lw.refuse("names three types") };
     let satfinite = f.flag("satfinite");
+    let sparse = f.flag("sp");
     if at == Ty::B1 && !(f.flag("and") && f.flag("popc")) {
         return lw.refuse("a binary product is .and.popc");
     }
@@ -339,7 +469,8 @@ fn mma_async<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let integer = int8(at) || at == Ty::B1;
     let columns =
         n.is_multiple_of(8) && (8..=256).contains(&n) && (!integer || matches!(n, 8 | 16 | 24) || n.is_multiple_of(16));
-    if !legal || !columns || k * at.bits() != 256 || satfinite && !int8(at) {
+    let depth = if sparse { 512 } else { 256 };
+    if !legal || !columns || k * at.bits() != depth || (sparse && at == Ty::B1) || (satfinite && !int8(at)) {
         return lw.refuse("this combination of shape and types does not exist");
     }
     let mut x = ca | cb << 3 | n << 16 | if half { D_HALF } else { 0 } | if satfinite { SATURATE } else { 0 };
@@ -350,6 +481,9 @@ fn mma_async<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let defs = matrix(lw, &ops[0], if half { Ty::B32 } else { dt }, registers, true)?;
     let in_registers = matches!(ops[1], Operand::Vector(_));
     let mut i = MInst::new(match k {
+        16 if sparse => op_versions!(super::wgmma_sparse::run::<16, 8>),
+        32 if sparse => op_versions!(super::wgmma_sparse::run::<32, 16>),
+        _ if sparse => op_versions!(super::wgmma_sparse::run::<64, 32>),
         _ if integer => op_versions!(integers),
         8 => op_versions!(floats::<1>),
         16 => op_versions!(floats::<2>),
@@ -363,13 +497,29 @@ fn mma_async<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
         i = i.a(lw.src(&ops[1], Ty::B64)?);
     }
     i = i.b(lw.src(&ops[2], Ty::B64)?);
-    let scale = match &ops[3] {
+    // The metadata and its selector stand before the scales.
+    let mut behind = &ops[3..];
+    if sparse {
+        let [meta, Operand::Int(selector), rest @ ..] = behind else {
+            return lw.refuse("a sparse product names metadata and a constant selector");
+        };
+        let valid = u32::try_from(*selector).ok().filter(|s| Layout::new(at, k, *s, false).is_some());
+        match valid {
+            Some(1) => x |= SELECTOR,
+            Some(_) => {}
+            None => return lw.refuse(format!("the sparsity selector {selector} names no threads of this shape")),
+        }
+        i = i.e_source(lw.src(meta, Ty::B32)?);
+        behind = rest;
+    }
+    let [scale, constants @ ..] = behind else { return lw.refuse("has too few operands") };
+    let scale = match scale {
         Operand::Int(v) => lw.constant(Width::P, u64::from(*v != 0)),
         o => lw.src(o, Ty::Pred)?,
     };
     let rest: Vec<i64> =
-        ops[4..].iter().filter_map(|o| if let Operand::Int(v) = o { Some(*v) } else { None }).collect();
-    if rest.len() != ops.len() - 4 {
+        constants.iter().filter_map(|o| if let Operand::Int(v) = o { Some(*v) } else { None }).collect();
+    if rest.len() != constants.len() {
         return lw.refuse("scales and transpositions are constants");
     }
     let wide = at.bits() == 16;

@@ -92,6 +92,10 @@ impl<'a> Parser<'a> {
                     return Ok(Operand::Tensor(Box::new(base), offset, coords));
                 }
                 self.cur.expect(b']')?;
+                // `[a].unified` promises that all threads name one address.
+                if self.cur.raw() == b'.' && self.cur.dotted() != Some("unified") {
+                    return self.cur.error("only .unified may follow an address");
+                }
                 match base {
                     Operand::Reg(_) | Operand::Var(..) | Operand::Ident(..) | Operand::Int(_) => {
                         Ok(Operand::Address(Box::new(base), offset))
@@ -107,6 +111,10 @@ impl<'a> Parser<'a> {
                     _ => self.cur.error(format!("'{name}' is not a declared register")),
                 }
             }
+            b'-' if is_word(self.cur.raw_at(1)) && !self.cur.raw_at(1).is_ascii_digit() => {
+                self.cur.at += 1;
+                Ok(Operand::Negative(Box::new(self.named_operand(body)?)))
+            }
             b if is_word(b) && !b.is_ascii_digit() => self.named_operand(body),
             _ => Ok(from_constant(constant(&mut self.cur)?)),
         }
@@ -119,7 +127,11 @@ impl<'a> Parser<'a> {
             return Ok(Operand::Sink);
         }
         match body.lookup(name) {
-            Some(Local::Reg(r)) => return Ok(Operand::Reg(r)),
+            Some(Local::Reg(r)) if self.cur.raw() != b'.' => return Ok(Operand::Reg(r)),
+            Some(Local::Reg(r)) => {
+                let part = self.cur.dotted().unwrap_or("");
+                return Ok(Operand::Part(Box::new(Operand::Reg(r)), part));
+            }
             Some(Local::VectorReg(first, count)) => {
                 if self.cur.raw() != b'.' {
                     return Ok(Operand::Vector((first..first + count).map(Operand::Reg).collect()));

@@ -1,11 +1,12 @@
 //! Loads, as they run.
 
 use super::pattern::{
-    Element, Pattern, addresses, bounds, count_banks, count_sectors, gather, global_range, pattern, read_run,
+    Element, Pattern, addresses, bounds, count_banks, count_sectors, gather, global_range, pattern, reach, read_run,
 };
-use super::{NON_COHERENT, SIGNED, STRONG, WIDTH_SHIFT};
+use super::{SIGNED, STRONG, WIDTH_SHIFT, race_access};
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
+use crate::machine::l2::Use;
 use crate::machine::objects::Objects;
 use crate::machine::ops::address::{self, Access, PlaceKind, Where};
 use crate::machine::{races, taint};
@@ -37,7 +38,7 @@ pub(super) unsafe fn ld_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
     // SAFETY: the decoder made the operands.
     let addr = unsafe { addresses(cx, i) };
     let bytes = T::BYTES * N as u64;
-    if i.x & (STRONG | NON_COHERENT) != 0 {
+    if i.x & STRONG != 0 || cx.ctas[0].objects.global_in_flight[0] != 0 {
         // SAFETY: the same operands.
         return unsafe { ld_any(cx, i, m) };
     }
@@ -59,7 +60,8 @@ pub(super) unsafe fn ld_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
                 t.global_requests += 1;
                 t.sectors += (first % 32 + 32 * bytes).div_ceil(32);
                 t.sectors_needed += bytes;
-                if cx.launch.checks.races && races::global_read(cx, &addr, m, bytes as u32).is_err() {
+                reach(cx, first, 32 * bytes, Use::Read);
+                if races::global_warp(cx, &addr, m, bytes as u32, race_access(i.x, false), true, |_| false).is_err() {
                     return Flow::Fault;
                 }
                 // SAFETY: passed on.
@@ -78,7 +80,8 @@ pub(super) unsafe fn ld_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
                 t.global_requests += 1;
                 t.sectors += 1;
                 t.sectors_needed += 1;
-                if cx.launch.checks.races && races::global_read(cx, &addr, m, bytes as u32).is_err() {
+                reach(cx, at, bytes, Use::Read);
+                if races::global_warp(cx, &addr, m, bytes as u32, race_access(i.x, false), false, |_| false).is_err() {
                     return Flow::Fault;
                 }
                 // SAFETY: passed on.
@@ -104,8 +107,8 @@ pub(super) unsafe fn ld_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
                         bad |= u32::from(!memory.initialised(at[l], bytes)) << l;
                     }
                 }
-                count_sectors(cx, &addr, m, bytes);
-                if cx.launch.checks.races && races::global_read(cx, &addr, m, bytes as u32).is_err() {
+                count_sectors(cx, &addr, m, bytes, Use::Read);
+                if races::global_warp(cx, &addr, m, bytes as u32, race_access(i.x, false), false, |_| false).is_err() {
                     return Flow::Fault;
                 }
                 // SAFETY: passed on.
@@ -182,7 +185,8 @@ pub(super) unsafe fn ld_shared<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
         }
         Pattern::Scattered => count_banks(cx, &addr, m, bytes),
     }
-    if cx.launch.checks.races && races::shared_read(cx, &addr, m, bytes as u32).is_err() {
+    let contiguous = matches!(at, Pattern::Contiguous(_));
+    if races::shared_warp(cx, &addr, m, bytes as u32, races::Access::READ, contiguous, |_| false).is_err() {
         return Flow::Fault;
     }
     // SAFETY: passed on.
@@ -206,6 +210,7 @@ pub unsafe fn ld_any(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     let mut bad = 0u32;
     if i.x & STRONG != 0 {
         cx.polls += 1;
+        cx.awaits_other = true;
     }
     let track = cx.launch.checks.uninitialised;
     for l in (0..32).filter(|l| m >> l & 1 != 0) {
@@ -225,14 +230,14 @@ pub unsafe fn ld_any(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         if track && !address::initialised(cx, place.kind, bytes) {
             bad |= 1 << l;
         }
-        if races::lane_read(cx, place.kind, bytes, l, i.x).is_err() {
+        if races::lane(cx, place.kind, bytes, l, race_access(i.x, false), false).is_err() {
             return Flow::Fault;
         }
     }
     std::sync::atomic::fence(std::sync::atomic::Ordering::Acquire);
     match space {
         Where::Shared => count_banks(cx, &addr, m, u64::from(bytes)),
-        Where::Global | Where::Const => count_sectors(cx, &addr, m, u64::from(bytes)),
+        Where::Global | Where::Const => count_sectors(cx, &addr, m, u64::from(bytes), Use::Read),
         _ => {}
     }
     for (k, v) in out.iter().enumerate().take(count) {

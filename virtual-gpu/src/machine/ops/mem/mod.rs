@@ -11,11 +11,13 @@ mod store;
 use super::address::Where;
 use crate::machine::lanes::{OpPair, op_versions, un};
 use crate::machine::lower::{Address, Decoded, Form, Lower, MInst, Opnd, TaintRule, Width};
+use crate::machine::races;
 use crate::ptx::{Operand, Ty};
 pub use pattern::Patterns;
 
 use load::{ld_any, ld_global, ld_param, ld_shared};
 use param::{load_function_param, param_variable, store_function_param};
+pub use pattern::{count_banks, reach};
 use store::{st_any, st_global, st_shared};
 
 /// Flags in `x`, behind the space in bits 0 to 3, bytes of an element in 4 to 8, elements in 9 to 12.
@@ -28,6 +30,21 @@ const WIDE_ADDRESS: u32 = 1 << 16;
 pub const STRONG: u32 = 1 << 17;
 /// Through the non-coherent path.
 pub const NON_COHERENT: u32 = 1 << 18;
+/// Acquires.
+pub const ACQUIRE: u32 = 1 << 19;
+/// Releases.
+pub const RELEASE: u32 = 1 << 20;
+/// Of scope `.cta`.
+pub const NARROW: u32 = 1 << 21;
+
+/// What the race check is told of a load or store with these flags.
+#[inline(always)]
+pub fn race_access(x: u32, write: bool) -> races::Access {
+    let order =
+        races::Order { acquire: x & ACQUIRE != 0, release: x & RELEASE != 0, update: false, narrow: x & NARROW != 0 };
+    let strong = (x & STRONG != 0).then_some(order);
+    races::Access { write, strong, non_coherent: x & NON_COHERENT != 0 }
+}
 
 fn hot(load: bool, shared: bool, element: u32, count: usize) -> Option<OpPair> {
     macro_rules! pick {
@@ -83,15 +100,24 @@ pub fn take_hints(f: &mut Form<'_, '_>) -> bool {
     policy
 }
 
-/// Takes ordering and scope; whether the access is strong.
-pub fn take_order(f: &mut Form<'_, '_>) -> bool {
+/// Takes ordering and scope, as flags of `x`; 0 for weak accesses.
+pub fn take_order(f: &mut Form<'_, '_>) -> u32 {
     let strong = f.one_of(&["volatile", "relaxed", "acquire", "release", "acq_rel", "mmio", "seq_cst"]);
-    if strong.is_some() {
-        f.one_of(&["cta", "cluster", "gpu", "sys"]);
+    let mut x = match strong {
+        None => 0,
+        Some("acquire") => STRONG | ACQUIRE,
+        Some("release") => STRONG | RELEASE,
+        Some("acq_rel" | "seq_cst") => STRONG | ACQUIRE | RELEASE,
+        Some(_) => STRONG,
+    };
+    if x != 0 {
+        if f.one_of(&["cta", "cluster", "gpu", "sys"]) == Some("cta") {
+            x |= NARROW;
+        }
         f.flag("mmio");
     }
     f.flag("weak");
-    strong.is_some()
+    x
 }
 
 /// Decodes the family.
@@ -141,8 +167,8 @@ fn load<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let policy = take_hints(f);
     let strong = take_order(f);
     let nc = f.flag("nc");
-    let space = f.find(Where::from_name).unwrap_or(Where::Generic);
-    f.flag("unified");
+    let space = f.find(|m| if m == "param::func" { Some(Where::Param) } else { Where::from_name(m) });
+    let space = space.unwrap_or(Where::Generic);
     let count = vector(f);
     f.arity(lw, if policy { 3..=3 } else { 2..=2 })?;
     let parts = lw.components(&ops[0]).into_iter().cloned().collect::<Vec<_>>();
@@ -151,6 +177,9 @@ fn load<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     }
     if ty == Ty::Pred || (count as u32 * ty.bytes() > 32) || (ty == Ty::B128 && count > 1) {
         return lw.refuse("this vector does not exist");
+    }
+    if count as u32 * ty.bytes() > 16 && lw.cx.compute < (10, 0) {
+        return lw.refuse("accesses of 32 bytes need sm_100");
     }
     let mut dests = Vec::new();
     let mut register = ty;
@@ -177,9 +206,7 @@ fn load<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     if ty.is_signed() {
         x |= SIGNED;
     }
-    if strong {
-        x |= STRONG;
-    }
+    x |= strong;
     if nc {
         x |= NON_COHERENT;
     }
@@ -239,6 +266,9 @@ fn store<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     if ty == Ty::Pred || (count as u32 * ty.bytes() > 32) || (ty == Ty::B128 && count > 1) {
         return lw.refuse("this vector does not exist");
     }
+    if count as u32 * ty.bytes() > 16 && lw.cx.compute < (10, 0) {
+        return lw.refuse("accesses of 32 bytes need sm_100");
+    }
     let mut sources = Vec::new();
     let mut register = ty;
     for (k, p) in parts.iter().enumerate() {
@@ -260,9 +290,7 @@ fn store<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     }
     let a: Address = lw.address(&ops[0])?;
     let mut x = ty.bytes() << 4 | (count as u32) << 9 | class(register) << WIDTH_SHIFT | space as u32;
-    if strong {
-        x |= STRONG;
-    }
+    x |= strong;
     if a.wide {
         x |= WIDE_ADDRESS;
     }

@@ -2,6 +2,7 @@
 
 use super::WIDE_ADDRESS;
 use crate::machine::exec::{Cx, Instr};
+use crate::machine::l2::Use;
 #[cfg(target_arch = "x86_64")]
 use crate::machine::lanes::wide_vectors;
 
@@ -172,6 +173,28 @@ pub(super) fn global_lookup(cx: &mut Cx<'_>, at: u64, bytes: u64) -> bool {
     false
 }
 
+/// A run of bytes goes to the modelled L2.
+#[inline(always)]
+pub fn reach(cx: &mut Cx<'_>, address: u64, bytes: u64, how: Use) {
+    if cx.launch.config.l2 {
+        cx.launch.memory.l2.touch(&mut cx.worker.traffic, address, bytes, how);
+    }
+}
+
+/// The sectors of the lanes go to the modelled L2, each once.
+#[cold]
+fn reach_sectors(cx: &mut Cx<'_>, addr: &[u64; 32], mask: u32, bytes: u64, how: Use) {
+    let mut seen = Vec::with_capacity(64);
+    for l in (0..32).filter(|l| mask >> l & 1 != 0) {
+        for s in addr[l] / 32..=(addr[l] + bytes - 1) / 32 {
+            if !seen.contains(&s) {
+                seen.push(s);
+                reach(cx, s * 32, 32, how);
+            }
+        }
+    }
+}
+
 /// Address patterns that instructions used last, and the traffic that was counted for them. Sectors depend on the
 /// distances between the lanes and the first address's place in its sector, bank conflicts on the distances alone.
 pub struct Patterns {
@@ -232,7 +255,10 @@ fn known(cx: &mut Cx<'_>, addr: &[u64; 32], mask: u32, low: u64, count: impl FnO
 
 /// Sectors of 32 bytes that the lanes touch.
 #[inline(always)]
-pub(super) fn count_sectors(cx: &mut Cx<'_>, addr: &[u64; 32], mask: u32, bytes: u64) {
+pub(super) fn count_sectors(cx: &mut Cx<'_>, addr: &[u64; 32], mask: u32, bytes: u64, how: Use) {
+    if cx.launch.config.l2 {
+        reach_sectors(cx, addr, mask, bytes, how);
+    }
     let low = addr[(mask.trailing_zeros() & 31) as usize] % 32;
     let sectors = known(cx, addr, mask, low, || sectors(addr, mask, bytes));
     let t = &mut cx.worker.traffic;
@@ -276,11 +302,18 @@ fn sectors(addr: &[u64; 32], mask: u32, bytes: u64) -> u64 {
 
 /// Passes that the 32 banks need.
 #[inline(always)]
-pub(super) fn count_banks(cx: &mut Cx<'_>, addr: &[u64; 32], mask: u32, bytes: u64) {
+pub fn count_banks(cx: &mut Cx<'_>, addr: &[u64; 32], mask: u32, bytes: u64) {
     let passes = known(cx, addr, mask, 0, || passes(addr, mask, bytes));
+    let group = 128 / bytes.clamp(4, 16) as u32;
+    let groups = (0..32 / group).filter(|g| mask >> (g * group) & (u32::MAX >> (32 - group)) != 0).count() as u64;
     let t = &mut cx.worker.traffic;
     t.shared_requests += 1;
     t.shared_passes += passes.max(1);
+    let conflicts = passes.saturating_sub(groups);
+    if conflicts != 0 {
+        t.bank_conflicts += conflicts;
+        cx.worker.conflicts[cx.pc as usize] += conflicts;
+    }
 }
 
 fn passes(addr: &[u64; 32], mask: u32, bytes: u64) -> u64 {

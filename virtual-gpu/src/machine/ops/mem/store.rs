@@ -1,9 +1,10 @@
 //! Stores, as they run.
 
-use super::pattern::{Element, Pattern, addresses, bounds, count_banks, count_sectors, global_range, pattern};
-use super::{STRONG, WIDTH_SHIFT};
+use super::pattern::{Element, Pattern, addresses, bounds, count_banks, count_sectors, global_range, pattern, reach};
+use super::{STRONG, WIDTH_SHIFT, race_access};
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
+use crate::machine::l2::Use;
 use crate::machine::ops::address::{self, Access, PlaceKind, Where};
 use crate::machine::{races, taint};
 
@@ -30,6 +31,11 @@ pub(super) unsafe fn already<T: Element, const N: usize>(p: *const u8, values: &
     values.iter().enumerate().all(|(k, v)| unsafe { p.cast::<T>().add(k).read_unaligned() } == v[l])
 }
 
+/// Whether a lane before this one stores the same elements to the same place.
+fn stored_before<T: Element, const N: usize>(addr: &[u64; 32], m: u32, values: &[[T; 32]; N], l: usize) -> bool {
+    (0..l).any(|k| m >> k & 1 != 0 && addr[k] == addr[l] && values.iter().all(|v| v[k] == v[l]))
+}
+
 #[inline(always)]
 pub(super) unsafe fn st_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     // SAFETY: the decoder made the operands.
@@ -43,19 +49,15 @@ pub(super) unsafe fn st_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
             *o = unsafe { T::get(s, l) };
         }
     }
-    let plain = i.x & STRONG == 0 && !cx.tainted;
+    let plain = i.x & STRONG == 0 && !cx.tainted && cx.ctas[0].objects.global_in_flight == [0; 2];
     cx.progress = true;
     if plain && let Pattern::Contiguous(first) = pattern(&addr, m, bytes) {
         if first & (bytes - 1) == 0 && global_range(cx, first, 32 * bytes) {
             let p = cx.launch.memory.pointer(first);
-            if cx.launch.checks.races {
-                for l in 0..32 {
-                    // SAFETY: the range lies in a live allocation.
-                    let same = unsafe { already(p.wrapping_add(l * bytes as usize), &values, l) };
-                    if races::global_lane_write(cx, addr[l], bytes as u32, l, same).is_err() {
-                        return Flow::Fault;
-                    }
-                }
+            // SAFETY: the range lies in a live allocation.
+            let same = |l: usize| unsafe { already(p.wrapping_add(l * bytes as usize), &values, l) };
+            if races::global_warp(cx, &addr, m, bytes as u32, races::Access::WRITE, true, same).is_err() {
+                return Flow::Fault;
             }
             for l in 0..32 {
                 for (k, v) in values.iter().enumerate() {
@@ -70,27 +72,29 @@ pub(super) unsafe fn st_global<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
             t.global_requests += 1;
             t.sectors += (first % 32 + 32 * bytes).div_ceil(32);
             t.sectors_needed += bytes;
+            reach(cx, first, 32 * bytes, Use::Write);
             return Flow::Next;
         }
     } else if plain {
         let (low, high, bits) = bounds(&addr, m);
         if bits & (bytes - 1) == 0 && global_range(cx, low, high - low + bytes) {
+            let memory = cx.launch.memory;
+            let same = |l: usize| {
+                // SAFETY: between low and high, which lie in one live allocation.
+                stored_before(&addr, m, &values, l) || unsafe { already(memory.pointer(addr[l]), &values, l) }
+            };
+            if races::global_warp(cx, &addr, m, bytes as u32, races::Access::WRITE, false, same).is_err() {
+                return Flow::Fault;
+            }
             for l in (0..32).filter(|l| m >> l & 1 != 0) {
-                let p = cx.launch.memory.pointer(addr[l]);
-                if cx.launch.checks.races {
-                    // SAFETY: between low and high, which lie in one live allocation.
-                    let same = unsafe { already(p, &values, l) };
-                    if races::global_lane_write(cx, addr[l], bytes as u32, l, same).is_err() {
-                        return Flow::Fault;
-                    }
-                }
+                let p = memory.pointer(addr[l]);
                 for (k, v) in values.iter().enumerate() {
                     // SAFETY: between low and high, which lie in one live allocation.
                     unsafe { p.cast::<T>().add(k).write_unaligned(v[l]) };
                 }
                 cx.launch.memory.mark_written(addr[l], bytes);
             }
-            count_sectors(cx, &addr, m, bytes);
+            count_sectors(cx, &addr, m, bytes, Use::Write);
             return Flow::Next;
         }
     }
@@ -106,7 +110,8 @@ pub(super) unsafe fn st_shared<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
     let (_, high, bits) = bounds(&addr, m);
     let own = cx.warp.cta;
     let bad = bits & (bytes - 1) != 0 || high + bytes > u64::from(cx.ctas[own].shared_len);
-    let special = cx.ctas[own].objects.in_flight != 0 || !cx.ctas[own].objects.mbarriers.is_empty();
+    let objects = &cx.ctas[own].objects;
+    let special = objects.is_busy() || !objects.mbarriers.is_empty();
     if bad || special || i.x & STRONG != 0 || cx.tainted {
         // SAFETY: the same operands.
         return unsafe { st_any(cx, i, m) };
@@ -123,14 +128,10 @@ pub(super) unsafe fn st_shared<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
     }
     let contiguous = if let Pattern::Contiguous(first) = pattern(&addr, m, bytes) { Some(first) } else { None };
     if let Some(first) = contiguous {
-        if cx.launch.checks.races {
-            for l in 0..32 {
-                // SAFETY: the highest address and all below lie in the block's shared memory.
-                let same = unsafe { already(p.wrapping_add(addr[l] as usize), &values, l) };
-                if races::shared_write(cx, addr[l] as u32, bytes as u32, l, same).is_err() {
-                    return Flow::Fault;
-                }
-            }
+        // SAFETY: the highest address and all below lie in the block's shared memory.
+        let same = |l: usize| unsafe { already(p.wrapping_add(addr[l] as usize), &values, l) };
+        if races::shared_warp(cx, &addr, m, bytes as u32, races::Access::WRITE, true, same).is_err() {
+            return Flow::Fault;
         }
         let p = p.wrapping_add(first as usize);
         for l in 0..32 {
@@ -147,14 +148,13 @@ pub(super) unsafe fn st_shared<T: Element, const N: usize>(cx: &mut Cx<'_>, i: &
         t.shared_passes += bytes.div_ceil(4);
         return Flow::Next;
     }
+    // SAFETY: the highest address and all below lie in the block's shared memory.
+    let there = |l: usize| unsafe { already(p.wrapping_add(addr[l] as usize), &values, l) };
+    let same = |l: usize| stored_before(&addr, m, &values, l) || there(l);
+    if races::shared_warp(cx, &addr, m, bytes as u32, races::Access::WRITE, false, same).is_err() {
+        return Flow::Fault;
+    }
     for l in (0..32).filter(|l| m >> l & 1 != 0) {
-        if cx.launch.checks.races {
-            // SAFETY: as above.
-            let same = unsafe { already(p.wrapping_add(addr[l] as usize), &values, l) };
-            if races::shared_write(cx, addr[l] as u32, bytes as u32, l, same).is_err() {
-                return Flow::Fault;
-            }
-        }
         for (k, v) in values.iter().enumerate() {
             // SAFETY: as above.
             unsafe { p.wrapping_add(addr[l] as usize).cast::<T>().add(k).write_unaligned(v[l]) };
@@ -201,7 +201,7 @@ pub unsafe fn st_any(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
             let mask = if element == 16 { u128::MAX } else { (1 << (8 * element)) - 1 };
             same &= old == *value & mask;
         }
-        if races::lane_write(cx, place.kind, bytes, l, i.x, same).is_err() {
+        if races::lane(cx, place.kind, bytes, l, race_access(i.x, true), same).is_err() {
             return Flow::Fault;
         }
         for (k, v) in values.iter().enumerate().take(count) {
@@ -212,7 +212,7 @@ pub unsafe fn st_any(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     }
     match space {
         Where::Shared => count_banks(cx, &addr, m, u64::from(bytes)),
-        Where::Global => count_sectors(cx, &addr, m, u64::from(bytes)),
+        Where::Global => count_sectors(cx, &addr, m, u64::from(bytes), Use::Write),
         _ => {}
     }
     Flow::Next
