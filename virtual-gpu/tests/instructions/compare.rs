@@ -42,6 +42,25 @@ fn holds(name: &str, order: Option<Ordering>) -> bool {
     }
 }
 
+fn with(kind: &str, p: bool, q: bool) -> bool {
+    match kind {
+        "and" => p && q,
+        "or" => p || q,
+        _ => p != q,
+    }
+}
+
+/// Types that `set` gives, with what is true in them.
+const RESULTS: [(&str, char, u64); 7] = [
+    ("u32", 'r', 0xffff_ffff),
+    ("s32", 'r', 0xffff_ffff),
+    ("f32", 'r', 0x3f80_0000),
+    ("f16", 'h', 0x3c00),
+    ("bf16", 'h', 0x3f80),
+    ("u16", 'h', 0xffff),
+    ("s16", 'h', 0xffff),
+];
+
 const INTEGER: [&str; 6] = ["eq", "ne", "lt", "le", "gt", "ge"];
 const FLOAT: [&str; 14] = ["eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan"];
 
@@ -71,6 +90,7 @@ pub fn rows() -> Vec<Row> {
             Some(f) => values(f, 100),
             None => super::integer::values(bits),
         };
+        let few = std::sync::Arc::new(inputs.iter().step_by(5).copied().collect::<Vec<_>>());
         let order = || -> Order {
             let signed = ty.starts_with('s');
             match format {
@@ -91,44 +111,36 @@ pub fn rows() -> Vec<Row> {
             ));
             for kind in ["and", "or", "xor"] {
                 let o = order();
-                let with = move |p: bool, q: bool| match kind {
-                    "and" => p && q,
-                    "or" => p || q,
-                    _ => p != q,
-                };
                 let op = format!("setp.{name}.{kind}{f}.{ty}");
                 out.push(Row::new(op, "$d|$e, $a, $b, $c", &format!("{c}{c}p>pp"), &inputs, move |i, g| {
                     let (p, q) = (holds(name, o(i[0], i[1])), i[2] & mask(32) != 0);
-                    g == [u64::from(with(p, q)), u64::from(with(!p, q))]
+                    g == [u64::from(with(kind, p, q)), u64::from(with(kind, !p, q))]
                 }));
-                if ty.contains("f16") {
+            }
+            for (dty, dc, one) in RESULTS {
+                let halves = ty.contains("f16");
+                if matches!(dty, "u16" | "s16") && !halves || dty == "f32" && halves {
                     continue;
                 }
                 let o = order();
-                let op = format!("set.{name}.{kind}{f}.u32.{ty}");
-                out.push(Row::new(op, "$d, $a, $b, $c", &format!("{c}{c}p>r"), &inputs, move |i, g| {
-                    let p = with(holds(name, o(i[0], i[1])), i[2] & mask(32) != 0);
-                    g[0] == if p { 0xffff_ffff } else { 0 }
-                }));
-            }
-            let results: &[(&str, char, u64)] = match ty.as_str() {
-                "f16" => {
-                    &[("u32", 'r', 0xffff_ffff), ("s32", 'r', 0xffff_ffff), ("f16", 'h', 0x3c00), ("u16", 'h', 0xffff)]
-                }
-                "bf16" => &[("u32", 'r', 0xffff_ffff), ("bf16", 'h', 0x3f80), ("s16", 'h', 0xffff)],
-                _ => &[("u32", 'r', 0xffff_ffff), ("s32", 'r', 0xffff_ffff), ("f32", 'r', 0x3f80_0000)],
-            };
-            for (dty, dc, one) in results {
-                let (o, one) = (order(), *one);
                 let op = format!("set.{name}{f}.{dty}.{ty}");
                 out.push(Row::new(op, "$d, $a, $b", &format!("{c}{c}>{dc}"), &inputs, move |i, g| {
                     g[0] == if holds(name, o(i[0], i[1])) { one } else { 0 }
                 }));
+                for kind in ["and", "or", "xor"] {
+                    let o = order();
+                    let op = format!("set.{name}.{kind}{f}.{dty}.{ty}");
+                    out.push(Row::new(op, "$d, $a, $b, $c", &format!("{c}{c}p>{dc}"), &few, move |i, g| {
+                        let p = with(kind, holds(name, o(i[0], i[1])), i[2] & mask(32) != 0);
+                        g[0] == if p { one } else { 0 }
+                    }));
+                }
             }
         }
     }
     out.extend(pairs());
-    for (ty, bits) in [("b16", 16), ("b32", 32), ("b64", 64), ("u16", 16), ("s32", 32), ("f32", 32), ("f64", 64)] {
+    for ty in ["b16", "u16", "s16", "b32", "u32", "s32", "f32", "b64", "u64", "s64", "f64"] {
+        let bits: u32 = ty[1..].parse().expect("a width");
         let c = class_of(bits);
         let inputs = super::integer::values(32);
         let classes = format!("{c}{c}r>{c}");
@@ -169,19 +181,30 @@ fn pairs() -> Vec<Row> {
                     &inputs,
                     move |i, g| (0..2).all(|k| g[k] == u64::from(holds(name, o(i[0] >> (16 * k), i[1] >> (16 * k))))),
                 ));
-                let o = float_order(f, ftz);
-                out.push(Row::new(
-                    format!("setp.{name}.xor{text}.{ty}"),
-                    "$d|$e, $a, $b, $c",
-                    "rrp>pp",
-                    &inputs,
-                    move |i, g| {
+                for kind in ["and", "or", "xor"] {
+                    let o = float_order(f, ftz);
+                    let op = format!("setp.{name}.{kind}{text}.{ty}");
+                    out.push(Row::new(op, "$d|$e, $a, $b, $c", "rrp>pp", &inputs, move |i, g| {
                         let q = i[2] & mask(32) != 0;
-                        (0..2).all(|k| g[k] == u64::from(holds(name, o(i[0] >> (16 * k), i[1] >> (16 * k))) != q))
-                    },
-                ));
+                        (0..2).all(|k| {
+                            let p = holds(name, o(i[0] >> (16 * k), i[1] >> (16 * k)));
+                            g[k] == u64::from(with(kind, p, q))
+                        })
+                    }));
+                }
                 let one = if f == F16 { 0x3c00 } else { 0x3f80 };
-                for (dty, one) in [(ty, one), ("u32", 0xffff)] {
+                for (dty, one) in [(ty, one), ("u32", 0xffff), ("s32", 0xffff)] {
+                    for kind in ["and", "or", "xor"] {
+                        let o = float_order(f, ftz);
+                        let op = format!("set.{name}.{kind}{text}.{dty}.{ty}");
+                        out.push(Row::new(op, "$d, $a, $b, $c", "rrp>r", &inputs, move |i, g| {
+                            (0..2).all(|k| {
+                                let p = holds(name, o(i[0] >> (16 * k), i[1] >> (16 * k)));
+                                let hit = with(kind, p, i[2] & mask(32) != 0);
+                                g[0] >> (16 * k) & 0xffff == if hit { one } else { 0 }
+                            })
+                        }));
+                    }
                     let o = float_order(f, ftz);
                     let op = format!("set.{name}{text}.{dty}.{ty}");
                     out.push(Row::new(op, "$d, $a, $b", "rr>r", &inputs, move |i, g| {

@@ -172,13 +172,17 @@ pub fn rows() -> Vec<Row> {
         }
         for to in FLOATS {
             for mode in ["rn", "rz", "rm", "rp"] {
-                for sat in [false, true] {
+                for (sat, ftz) in [(false, false), (true, false), (false, true), (true, true)] {
                     let (Type::Int(fb, fs), Type::Float(_, f)) = (*from, to) else { continue };
+                    if ftz && f != F32 {
+                        continue;
+                    }
                     // Saturation goes with f16, f32 and f64.
                     if sat && f == BF16 {
                         continue;
                     }
-                    let op = text(&["cvt", mode, if sat { "sat" } else { "" }, &to.name(), &from.name()]);
+                    let flags = [if ftz { "ftz" } else { "" }, if sat { "sat" } else { "" }];
+                    let op = text(&["cvt", mode, flags[0], flags[1], &to.name(), &from.name()]);
                     out.push(Row::new(
                         op,
                         "$d, $a",
@@ -186,7 +190,7 @@ pub fn rows() -> Vec<Row> {
                         &some(*from, sat || mode != "rn"),
                         move |i, g| {
                             let n = number(i[0], fb, fs);
-                            let rules = Rules { mode, ftz: false, sat, relu: false, finite: false };
+                            let rules = Rules { mode, ftz, sat, relu: false, finite: false };
                             float_result(&Value::Number(Exact::integer(n), n < 0), f, rules, g[0])
                         },
                     ));

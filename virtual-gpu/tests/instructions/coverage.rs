@@ -147,3 +147,48 @@ fn every_accepted_form_is_in_a_table() {
         missing.into_iter().collect::<Vec<_>>().join("\n")
     );
 }
+
+/// Every combination of shape and types that `mma` takes is in its table.
+#[test]
+fn every_accepted_matrix_shape_is_in_a_table() {
+    use super::matrix::bits_of;
+    let types = ["f16", "bf16", "tf32", "e4m3", "e5m2", "s8", "u8", "s4", "u4", "b1", "f64"];
+    let sums = ["f16", "f32", "s32", "f64"];
+    let tested: BTreeSet<String> = super::matrix::opcodes().into_iter().collect();
+    let mut missing = Vec::new();
+    let mut tried = 0;
+    for a in types {
+        for b in types {
+            for (d, c) in sums.iter().flat_map(|d| sums.iter().map(move |c| (*d, *c))) {
+                // Operands of one width, sums of one type or of both float types, four to sixteen registers' worth of A.
+                let mixed = d != c && !(d.starts_with('f') && c.starts_with('f') && d != "f64" && c != "f64");
+                if bits_of(a) != bits_of(b) || mixed {
+                    continue;
+                }
+                for (m, k) in [8, 16].iter().flat_map(|m| [4, 8, 16, 32, 64, 128, 256].map(|k| (*m, k))) {
+                    if !(64..=1024).contains(&(k * bits_of(a))) {
+                        continue;
+                    }
+                    for (extra, tail) in [("", ""), (".satfinite", ""), ("", ".xor.popc"), ("", ".and.popc")] {
+                        let opcode = format!("mma.sync.aligned.m{m}n8k{k}.row.col{extra}.{d}.{a}.{b}.{c}{tail}");
+                        let unit = if a == "f64" { 64 } else { 32 };
+                        let count = |elements: usize, ty: &str| (elements * bits_of(ty)).div_ceil(32 * unit).max(1);
+                        let mut counts = [count(8 * m, d), count(m * k, a), count(8 * k, b), count(8 * m, c)];
+                        if (m, k) == (8, 4) && a == "f16" {
+                            let quad = |ty: &str| if ty == "f16" { 4 } else { 8 };
+                            counts = [quad(d), 2, 2, quad(c)];
+                        }
+                        tried += 1;
+                        if load(&super::matrix::kernel(&opcode, counts, unit == 64)).is_ok()
+                            && !tested.contains(&opcode)
+                        {
+                            missing.push(opcode);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(tried > 10 * tested.len());
+    assert!(missing.is_empty(), "{} shapes have no test:\n{}", missing.len(), missing.join("\n"));
+}

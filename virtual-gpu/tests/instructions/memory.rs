@@ -68,7 +68,7 @@ pub fn accesses() -> Vec<Row> {
                     &format!("[ADDRESS], $a; {load} $d, [ADDRESS]"),
                     &format!("{class}>{class}"),
                     &inputs,
-                    { move |i, g| g[0] == extended(i[0]) },
+                    move |i, g| g[0] == extended(i[0]),
                 ));
             }
             if space != "local" {

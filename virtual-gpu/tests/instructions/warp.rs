@@ -25,21 +25,6 @@ fn check(op: &str, operands: &str, classes: &str, few: bool, right: impl Fn(Warp
     }
 }
 
-pub fn opcodes() -> Vec<String> {
-    let mut out: Vec<String> = ["up", "down", "bfly", "idx"].iter().map(|m| format!("shfl.sync.{m}.b32")).collect();
-    out.extend(["all", "any", "uni"].iter().map(|m| format!("vote.sync.{m}.pred")));
-    out.push("vote.sync.ballot.b32".into());
-    for k in ["any", "all"] {
-        out.extend([format!("match.{k}.sync.b32"), format!("match.{k}.sync.b64")]);
-    }
-    for o in ["add", "min", "max"] {
-        out.extend([format!("redux.sync.{o}.u32"), format!("redux.sync.{o}.s32")]);
-    }
-    out.extend(["and", "or", "xor"].iter().map(|o| format!("redux.sync.{o}.b32")));
-    out.extend(["activemask.b32".into(), "elect.sync".into()]);
-    out
-}
-
 #[test]
 fn shuffles() {
     // The ISA's own description of the lane that is read.

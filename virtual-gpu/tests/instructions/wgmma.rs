@@ -76,10 +76,6 @@ fn opcode(c: &Case) -> String {
     format!("wgmma.mma_async.sync.aligned.m64n{}k{k}{sat}.{}.{}.{}{tail}", c.n, c.d, c.a, c.b)
 }
 
-pub fn opcodes() -> Vec<String> {
-    cases().iter().map(opcode).collect()
-}
-
 fn cases() -> Vec<Case> {
     let mut out = Vec::new();
     let plain = |n, d, a, b| Case {

@@ -83,6 +83,17 @@ fn insert64(a: u64, b: u64, pos: u32, len: u32, bits: u32) -> u64 {
 pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let ops = f.operands();
     let root = f.ins.root;
+    let fields = matches!(root, "bfind" | "bfe" | "szext");
+    let fits = |t: &Ty| match t {
+        Ty::B16 | Ty::B32 | Ty::B64 | Ty::Pred => !fields,
+        _ => t.is_int() && !t.is_float() && (fields || root == "shr"),
+    };
+    if !f.types.iter().all(fits) {
+        return lw.refuse("does not take this type");
+    }
+    if f.types.iter().any(|t| *t != Ty::B32) && matches!(root, "shf" | "lop3" | "fns" | "bmsk") {
+        return lw.refuse("takes .b32 alone");
+    }
     if root == "shf" {
         return funnel(lw, f);
     }

@@ -344,6 +344,58 @@ fn quick(dst: Ty, src: Ty, dreg: Ty, mode: Option<(Round, bool)>, flags: u32) ->
     })
 }
 
+/// Why a combination of modifiers does not exist.
+fn misfit(dst: Ty, src: Ty, mode: Option<(Round, bool)>, flags: u32) -> Option<&'static str> {
+    let pair = |t: Ty| matches!(t, Ty::F16X2 | Ty::BF16X2 | Ty::E4M3X2 | Ty::E5M2X2);
+    let eight = |t: Ty| matches!(t, Ty::E4M3X2 | Ty::E5M2X2);
+    let float = |t: Ty| t.is_float() || t == Ty::TF32 || pair(t);
+    let narrow = matches!(dst, Ty::F16 | Ty::BF16 | Ty::F16X2 | Ty::BF16X2 | Ty::TF32) && src == Ty::F32;
+    let rounded = mode.filter(|(_, integral)| !integral).map(|(r, _)| r);
+    let integral = mode.is_some_and(|(_, i)| i);
+    let even_or_zero = matches!(rounded, Some(Round::Nearest | Round::Zero));
+    if rounded == Some(Round::Away) && (dst != Ty::TF32 || flags & RELU != 0) {
+        return Some(".rna goes with .tf32");
+    }
+    if dst == Ty::TF32 && (src != Ty::F32 || rounded != Some(Round::Away) && !even_or_zero) || src == Ty::TF32 {
+        return Some("converts .f32 to .tf32 by .rna, .rn or .rz");
+    }
+    if (eight(dst) || eight(src)) && (rounded != Some(Round::Nearest) || flags & FTZ != 0) {
+        return Some("8-bit floats are converted by .rn");
+    }
+    if matches!(dst, Ty::F16X2 | Ty::BF16X2) && !eight(src) && !even_or_zero {
+        return Some("pairs are converted by .rn or .rz");
+    }
+    if flags & RELU != 0 && !((narrow && even_or_zero) || eight(dst) || eight(src)) {
+        return Some(".relu goes with .rn and .rz from .f32, and with 8-bit floats");
+    }
+    let away = rounded == Some(Round::Away);
+    if flags & FINITE != 0 && !((narrow && (even_or_zero || away)) || eight(dst)) {
+        return Some(".satfinite goes with roundings of .f32 and to 8-bit floats");
+    }
+    if flags & SAT != 0
+        && (flags & (RELU | FINITE) != 0
+            || dst == Ty::BF16
+            || src == Ty::BF16 && float(dst)
+            || dst == Ty::TF32
+            || pair(dst))
+    {
+        return Some("takes no .sat");
+    }
+    if flags & FTZ != 0
+        && (![dst, src].contains(&Ty::F32) || flags & (RELU | FINITE) != 0 || [dst, src].contains(&Ty::BF16))
+        || flags & FTZ != 0 && (dst == Ty::TF32 || pair(dst))
+    {
+        return Some(".ftz goes with .f32");
+    }
+    let smaller = dst.bits() < src.bits() || matches!((dst, src), (Ty::F16, Ty::BF16) | (Ty::BF16, Ty::F16));
+    match (float(dst), float(src), mode) {
+        (false, false, Some(_)) => Some("integers are not rounded"),
+        (true, true, Some((_, false))) if !smaller && dst != Ty::TF32 && !pair(dst) => Some("nothing is rounded here"),
+        (true, false, Some(_)) if integral => Some("an integer is rounded to a float's precision"),
+        _ => None,
+    }
+}
+
 /// Decodes `cvt`.
 pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let ops = f.operands();
@@ -360,6 +412,9 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let [dst, src] = f.types[..] else { return lw.refuse("names a destination and a source type") };
     let (round, integral) = mode.unwrap_or((Round::Nearest, false));
     let x = (round as u32) << 10 | flags << 16;
+    if let Some(why) = misfit(dst, src, mode, flags) {
+        return lw.refuse(why);
+    }
     match (dst, src) {
         (Ty::F16X2 | Ty::BF16X2, Ty::F32) => {
             f.arity(lw, 3..=3)?;

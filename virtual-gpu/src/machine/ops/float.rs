@@ -394,6 +394,10 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, ty: Ty) -> Decod
     if round.is_some() && (unrounded || approx || full) {
         return lw.refuse("takes no rounding");
     }
+    let has_approx = matches!(root, "div" | "rcp" | "sqrt" | "rsqrt" | "sin" | "cos" | "lg2" | "ex2" | "tanh");
+    if approx && (!has_approx || full) || full && root != "div" {
+        return lw.refuse("this approximation does not exist");
+    }
     if sat && !matches!(root, "add" | "sub" | "mul" | "fma" | "mad") {
         return lw.refuse("does not saturate");
     }

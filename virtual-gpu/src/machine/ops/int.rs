@@ -48,14 +48,15 @@ fn halves(a: u32, b: u32, f: impl Fn(u16, u16) -> u16) -> u32 {
 fn integer<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, ty: Ty) -> Decoded {
     let ops = f.operands();
     let root = f.ins.root;
-    if matches!(root, "addc" | "subc" | "madc") || f.flag("cc") {
+    if matches!(root, "addc" | "subc" | "madc") || matches!(root, "add" | "sub" | "mad") && f.flag("cc") {
         return carry(lw, f, ty);
     }
     if matches!(ty, Ty::U16X2 | Ty::S16X2) {
         return packed(lw, f, ty);
     }
     let sat = f.flag("sat");
-    if sat && (ty != Ty::S32 || !matches!(root, "add" | "sub" | "mad" | "mad24")) {
+    let low = f.ins.modifiers.iter().any(|m| matches!(*m, "lo" | "wide"));
+    if sat && (ty != Ty::S32 || low || !matches!(root, "add" | "sub" | "mad" | "mad24")) {
         return lw.refuse(".sat goes with .s32 additions only");
     }
     let part = f.one_of(&["lo", "hi", "wide"]);
@@ -339,8 +340,8 @@ fn carry<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, ty: Ty) -> Decoded {
     let out = f.flag("cc") || matches!(root, "add" | "sub" | "mad");
     let reads = matches!(root, "addc" | "subc" | "madc");
     let wide = match ty {
-        Ty::U32 | Ty::S32 | Ty::B32 => false,
-        Ty::U64 | Ty::S64 | Ty::B64 => true,
+        Ty::U32 | Ty::S32 => false,
+        Ty::U64 | Ty::S64 => true,
         _ => return lw.refuse("carries go with 32- and 64-bit integers"),
     };
     let flag = lw.carry();

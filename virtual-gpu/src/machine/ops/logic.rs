@@ -68,6 +68,7 @@ fn compare(name: &str, ty: Ty, ftz: bool) -> Option<OpPair> {
     use super::float::flush;
     match ty {
         Ty::B16 | Ty::B32 | Ty::B64 if !matches!(name, "eq" | "ne") => None,
+        Ty::S16 | Ty::S32 | Ty::S64 if matches!(name, "lo" | "ls" | "hi" | "hs") => None,
         Ty::U16 | Ty::B16 => int_comparison!(name, u16),
         Ty::S16 => int_comparison!(name, i16),
         Ty::U32 | Ty::B32 => int_comparison!(name, u32),
@@ -187,6 +188,9 @@ fn setp_packed<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, ty: Ty) -> Deco
     let ftz = f.flag("ftz");
     f.arity(lw, if combine.is_some() { 4..=4 } else { 3..=3 })?;
     let half = if ty == Ty::F16X2 { Ty::F16 } else { Ty::BF16 };
+    if ftz && half == Ty::BF16 {
+        return lw.refuse(".ftz goes with .f16x2");
+    }
     let Some(op) = compare(name, half, ftz) else { return lw.refuse("this comparison does not take this type") };
     let (a, b) = (lw.src(&ops[1], ty)?, lw.src(&ops[2], ty)?);
     let c = if combine.is_some() { Some(lw.src(&ops[3], Ty::Pred)?) } else { None };
@@ -234,6 +238,15 @@ fn set<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let [dty, sty] = f.types[..] else { return lw.refuse("names two types") };
     if matches!(sty, Ty::F16X2 | Ty::BF16X2) {
         return set_packed(lw, f, dty, sty);
+    }
+    let halves = matches!(sty, Ty::F16 | Ty::BF16);
+    let legal = match dty {
+        Ty::U32 | Ty::S32 | Ty::F16 | Ty::BF16 => true,
+        Ty::U16 | Ty::S16 => halves,
+        _ => !halves,
+    };
+    if !legal {
+        return lw.refuse("does not give this type");
     }
     let (p, _) = predicate(lw, f, sty, false)?;
     let d = lw.dst(&ops[0], dty)?;
@@ -300,9 +313,15 @@ fn set_packed<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, dty: Ty, sty: Ty
     let ftz = f.flag("ftz");
     let combine = f.find(|m| ["and", "or", "xor"].iter().position(|k| *k == m));
     f.arity(lw, if combine.is_some() { 4..=4 } else { 3..=3 })?;
+    if ftz && sty == Ty::BF16X2 {
+        return lw.refuse(".ftz goes with .f16x2");
+    }
+    if matches!(COMPARISONS[at], "lo" | "ls" | "hi" | "hs") {
+        return lw.refuse("this comparison does not take this type");
+    }
     let one: u32 = match dty {
-        Ty::F16X2 => 0x3c00,
-        Ty::BF16X2 => 0x3f80,
+        Ty::F16X2 if sty == Ty::F16X2 => 0x3c00,
+        Ty::BF16X2 if sty == Ty::BF16X2 => 0x3f80,
         Ty::U32 | Ty::S32 => 0xffff,
         _ => return lw.refuse("does not give this type"),
     };
@@ -326,6 +345,9 @@ fn selp<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let ops = f.operands();
     let ty = f.ty(lw)?;
     f.arity(lw, 4..=4)?;
+    if matches!(ty, Ty::F16 | Ty::BF16) {
+        return lw.refuse("does not take this type");
+    }
     let op = match ty.bits() {
         16 => select::<u16>(),
         32 => select::<u32>(),
@@ -343,6 +365,9 @@ fn slct<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let [ty, cty] = f.types[..] else { return lw.refuse("names two types") };
     let ftz = f.flag("ftz");
     f.arity(lw, 4..=4)?;
+    if matches!(ty, Ty::F16 | Ty::BF16) || ftz && cty != Ty::F32 {
+        return lw.refuse("does not take these types");
+    }
     let op = match (ty.bits(), cty, ftz) {
         (16, Ty::S32, _) => ter(|a: u16, b: u16, c: i32| if c >= 0 { a } else { b }),
         (32, Ty::S32, _) => ter(|a: u32, b: u32, c: i32| if c >= 0 { a } else { b }),

@@ -643,8 +643,19 @@ fn mma<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     if bits.is_some() && !f.flag("popc") {
         return lw.refuse("a binary product ends with .popc");
     }
-    let rounding = f.find(Round::from_name).unwrap_or(Round::Nearest);
+    let rounding = f.find(Round::from_name);
     let [dt, at, bt, ct] = f.types[..] else { return lw.refuse("names four types") };
+    if rounding.is_some() && at != Ty::F64 || satfinite && !matches!(at, Ty::S8 | Ty::U8 | Ty::S4 | Ty::U4) {
+        return lw.refuse("roundings go with .f64, .satfinite with integers of 8 and 4 bits");
+    }
+    if bits.is_some() != (at == Ty::B1) {
+        return lw.refuse("products of bits, and they alone, end with .xor.popc or .and.popc");
+    }
+    // Only the first shape adds sums of f16 up in f32.
+    if dt != ct && !((m, n, k) == (8, 8, 4) && dt == Ty::F32 && ct == Ty::F16) {
+        return lw.refuse("the types of D and C differ");
+    }
+    let rounding = rounding.unwrap_or(Round::Nearest);
     let code = |ty: Ty| TYPES.iter().position(|t| *t == ty).map(|p| p as u32);
     let (Some(ca), Some(cb)) = (code(at), code(bt)) else { return lw.refuse("does not take these types") };
     let rows = m / 8;

@@ -31,6 +31,9 @@ pub fn copy(width: Width) -> OpPair {
 
 fn mov<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let ty = f.ty(lw)?;
+    if ty.bits() == 8 || matches!(ty, Ty::F16 | Ty::BF16) {
+        return lw.refuse("does not take this type");
+    }
     f.arity(lw, 2..=2)?;
     let ops = f.operands();
     if let Some(n) = f.find(|m| ["v2", "v4"].iter().position(|v| *v == m)) {
@@ -202,7 +205,9 @@ fn permute(a: u32, b: u32, selector: u32) -> u32 {
 }
 
 fn prmt<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
-    f.ty(lw)?;
+    if f.ty(lw)? != Ty::B32 {
+        return lw.refuse("takes .b32 alone");
+    }
     let op = match f.one_of(&["f4e", "b4e", "rc8", "ecl", "ecr", "rc16"]) {
         None => ter(permute_default),
         Some("f4e") => ter(|a: u32, b: u32, c: u32| permute(a, b, 0x3210 + 0x1111 * (c & 3))),

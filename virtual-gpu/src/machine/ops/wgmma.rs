@@ -469,7 +469,8 @@ fn mma_async<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let integer = int8(at) || at == Ty::B1;
     let columns =
         n.is_multiple_of(8) && (8..=256).contains(&n) && (!integer || matches!(n, 8 | 16 | 24) || n.is_multiple_of(16));
-    if !legal || !columns || k * at.bits() != if sparse { 512 } else { 256 } || (sparse && at == Ty::B1) {
+    let depth = if sparse { 512 } else { 256 };
+    if !legal || !columns || k * at.bits() != depth || (sparse && at == Ty::B1) || (satfinite && !int8(at)) {
         return lw.refuse("this combination of shape and types does not exist");
     }
     let mut x = ca | cb << 3 | n << 16 | if half { D_HALF } else { 0 } | if satfinite { SATURATE } else { 0 };
