@@ -168,7 +168,7 @@ pub fn values(fmt: Format, random: usize) -> Arc<Vec<[u64; 4]>> {
         if draw.next() & 1 == 0 {
             v
         } else {
-            v & (fmt.sign_bit() | (tiny - 1)) | one - 3 * tiny + (draw.next() % 7) * tiny
+            v & (fmt.sign_bit() | (tiny - 1)) | (one - 3 * tiny + (draw.next() % 7) * tiny)
         }
     })
 }

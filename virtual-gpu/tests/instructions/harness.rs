@@ -190,7 +190,7 @@ pub fn cross(edges: &[u64], random: usize, mut draw: impl FnMut() -> u64) -> Arc
     for _ in 0..random {
         let mut v = [draw(), draw(), draw(), draw()];
         // Some near misses.
-        if v[3] % 4 == 0 {
+        if v[3].is_multiple_of(4) {
             v[1] = v[0];
         }
         out.push(v);

@@ -85,9 +85,11 @@ fn arithmetic() -> Vec<Row> {
                     return (n(a) * n(b)) >> bits;
                 }
                 let (al, ah, bl, bh) = (a & 0xffff_ffff, a >> 32, b & 0xffff_ffff, b >> 32);
-                let mid = (al * bl >> 32) + (ah * bl & 0xffff_ffff) + (al * bh & 0xffff_ffff);
-                let mut v =
-                    i128::from(ah * bh) + i128::from(ah * bl >> 32) + i128::from(al * bh >> 32) + i128::from(mid >> 32);
+                let mid = ((al * bl) >> 32) + ((ah * bl) & 0xffff_ffff) + ((al * bh) & 0xffff_ffff);
+                let mut v = i128::from(ah * bh)
+                    + i128::from((ah * bl) >> 32)
+                    + i128::from((al * bh) >> 32)
+                    + i128::from(mid >> 32);
                 if signed {
                     v -= if a >> 63 == 1 { i128::from(b) } else { 0 } + if b >> 63 == 1 { i128::from(a) } else { 0 };
                 }
@@ -139,14 +141,14 @@ fn arithmetic() -> Vec<Row> {
                 for (part, shift) in [("lo", 0), ("hi", 16)] {
                     let low = move |v: u64| number(v, 24, signed);
                     out.push(Row::new(format!("mul24.{part}.{ty}"), "$d, $a, $b", "rr>r", &inputs, move |i, g| {
-                        g[0] == cut(low(i[0]) * low(i[1]) >> shift, 32)
+                        g[0] == cut((low(i[0]) * low(i[1])) >> shift, 32)
                     }));
                     out.push(Row::new(
                         format!("mad24.{part}.{ty}"),
                         "$d, $a, $b, $c",
                         "rrr>r",
                         &inputs,
-                        move |i, g| g[0] == cut((low(i[0]) * low(i[1]) >> shift) + n(i[2]), 32),
+                        move |i, g| g[0] == cut(((low(i[0]) * low(i[1])) >> shift) + n(i[2]), 32),
                     ));
                 }
             }
@@ -170,7 +172,7 @@ fn arithmetic() -> Vec<Row> {
                     g[0] == clamp(high(i[0], i[1]) + n(i[2]))
                 }));
                 out.push(Row::new("mad24.hi.sat.s32", "$d, $a, $b, $c", "rrr>r", &inputs, move |i, g| {
-                    g[0] == clamp((number(i[0], 24, true) * number(i[1], 24, true) >> 16) + n(i[2]))
+                    g[0] == clamp(((number(i[0], 24, true) * number(i[1], 24, true)) >> 16) + n(i[2]))
                 }));
                 out.push(Row::new("min.relu.s32", "$d, $a, $b", "rr>r", &inputs, move |i, g| {
                     g[0] == cut(n(i[0]).min(n(i[1])).max(0), 32)
@@ -244,9 +246,9 @@ fn carries() -> Vec<Row> {
             let op = format!("mad.hi.cc.{ty} $d, $a, $b, $c; addc.{ty}");
             out.push(Row::new(op, "$e, 0, 0", &classes, &inputs, move |i, g| {
                 let high = if bits == 64 && !signed {
-                    (u128::from(i[0]) * u128::from(i[1]) >> 64) as u64
+                    ((u128::from(i[0]) * u128::from(i[1])) >> 64) as u64
                 } else {
-                    cut(number(i[0], bits, signed) * number(i[1], bits, signed) >> bits, bits)
+                    cut((number(i[0], bits, signed) * number(i[1], bits, signed)) >> bits, bits)
                 };
                 let sum = u128::from(high) + u128::from(i[2] & mask(bits));
                 g == [sum as u64 & mask(bits), (sum >> bits) as u64]

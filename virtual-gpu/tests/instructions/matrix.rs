@@ -10,7 +10,7 @@ pub fn encode(ty: &str, v: i64) -> u64 {
     let format = |f: Format| {
         let bits = (v as f64).to_bits();
         let exponent = (bits >> 52 & 0x7ff) as i64 - 1023 + i64::from(f.bias);
-        let magnitude = (exponent as u64) << f.fraction | (bits & (1 << 52) - 1) >> (52 - f.fraction);
+        let magnitude = (exponent as u64) << f.fraction | (bits & ((1 << 52) - 1)) >> (52 - f.fraction);
         if v == 0 { 0 } else { magnitude | bits >> 63 << (f.bits - 1) }
     };
     match ty {
@@ -172,7 +172,7 @@ fn unpack(bits: usize, bytes: &[u8], k: usize) -> u64 {
 }
 
 /// A kernel of one warp that loads fragments lane by lane, multiplies and stores.
-fn kernel(opcode: &str, counts: [usize; 4], wide: bool) -> String {
+pub fn kernel(opcode: &str, counts: [usize; 4], wide: bool) -> String {
     let [nd, na, nb, nc] = counts;
     let (letter, bytes) = if wide { ("rd", 8) } else { ("r", 4) };
     let mut text = format!(

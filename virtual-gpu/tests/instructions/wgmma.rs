@@ -41,7 +41,7 @@ impl Layout {
             },
         );
         // The 16-byte chunk within the span is exclusive-ored with the number of the 128-byte line.
-        let chunk = linear / 16 ^ (linear / 128) % (s / 16);
+        let chunk = (linear / 16) ^ ((linear / 128) % (s / 16));
         chunk * 16 + linear % 16
     }
 

@@ -382,8 +382,11 @@ fn misfit(dst: Ty, src: Ty, mode: Option<(Round, bool)>, flags: u32) -> Option<&
         return Some("takes no .sat");
     }
     if flags & FTZ != 0
-        && (![dst, src].contains(&Ty::F32) || flags & (RELU | FINITE) != 0 || [dst, src].contains(&Ty::BF16))
-        || flags & FTZ != 0 && (dst == Ty::TF32 || pair(dst))
+        && (![dst, src].contains(&Ty::F32)
+            || flags & (RELU | FINITE) != 0
+            || [dst, src].contains(&Ty::BF16)
+            || dst == Ty::TF32
+            || pair(dst))
     {
         return Some(".ftz goes with .f32");
     }
