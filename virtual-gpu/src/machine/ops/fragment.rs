@@ -320,7 +320,7 @@ mod tests {
         for _ in 0..200_000 {
             let (a, b) = (value(&mut state), value(&mut state));
             // A third of the sums nearly cancel the product.
-            let c = if draw(&mut state) % 3 == 0 { -(a * b) } else { value(&mut state) };
+            let c = if draw(&mut state).is_multiple_of(3) { -(a * b) } else { value(&mut state) };
             let (got, want) = (multiply_add(a, b, c), a.mul_add(b, c));
             let same = got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan());
             assert!(same, "{a:e} × {b:e} + {c:e}: {got:e}, not {want:e}");

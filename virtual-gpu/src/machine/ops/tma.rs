@@ -45,15 +45,17 @@ struct Row {
 fn read_map(cx: &mut Cx<'_>, i: &Instr, l: usize) -> Result<TensorMap, Flow> {
     let at: u64 = cx.lane(cx.listed(i, 1), l);
     let place = address::resolve(cx, Where::Generic, at, 128, 64, l, Access::Read).map_err(|()| Flow::Fault)?;
-    if let PlaceKind::Global(at) = place.kind {
-        crate::machine::races::tensor_map_read(cx, l, at).map_err(|()| Flow::Fault)?;
-    }
     let mut bytes = [0u8; 128];
     // SAFETY: resolved for 128 bytes.
     unsafe { std::ptr::copy_nonoverlapping(place.pointer, bytes.as_mut_ptr(), 128) };
     match TensorMap::from_bytes(&bytes) {
         Some(map) => match map.flaw() {
-            None => Ok(map),
+            None => {
+                if let PlaceKind::Global(at) = place.kind {
+                    crate::machine::races::tensor_map_read(cx, l, at).map_err(|()| Flow::Fault)?;
+                }
+                Ok(map)
+            }
             Some(flaw) => {
                 let text = format!("the tensor map at {at:#x} is not valid: {flaw}");
                 Err(cx.fail(FaultKind::IllegalInstruction, Some("limits"), Some(l), &text))

@@ -230,7 +230,7 @@ pub fn global_warp(
     if stamp >> LAUNCH_SHIFT == 0 {
         return Ok(());
     }
-    if contiguous && first % 4 == 0 && cx.launch.memory.reserved(first) && !cx.launch.has_concurrent() {
+    if contiguous && first.is_multiple_of(4) && cx.launch.memory.reserved(first) && !cx.launch.has_concurrent() {
         let cells = global_cells(cx.launch, first);
         let log = bytes.trailing_zeros();
         // SAFETY: the caller found the range in a live allocation, so that each word has cells.
@@ -265,7 +265,7 @@ pub fn shared_warp(
         return Ok(());
     }
     if contiguous
-        && addr[0] % 4 == 0
+        && addr[0].is_multiple_of(4)
         && let Some(s) = cx.ctas[0].objects.races.as_deref_mut()
         && let Some(cells) = s.shadows[own].cells(addr[0] as u32, false)
     {
