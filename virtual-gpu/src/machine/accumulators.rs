@@ -13,7 +13,8 @@ use super::program::Code;
 /// A register that an unfinished product owns.
 #[derive(Debug, Clone, Copy)]
 struct Flight {
-    offset: u32,
+    /// Number of the register in the program.
+    register: u32,
     group: u32,
     /// Shape and types of the product, for accumulators; fragments have none.
     shape: Option<u32>,
@@ -92,8 +93,8 @@ unsafe fn watched(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     }
     let registers = &mut cx.warp.copies.registers;
     // Compilers copy accumulators around loops; the assembler removes that, so the copy is the register then.
-    let moved = if let ([from], true) = (&meta.uses[..], meta.copy) {
-        registers.flights.iter_mut().find(|f| f.offset == *from).map(|f| {
+    let moved = if let ([from], true) = (&meta.virtual_uses[..], meta.copy) {
+        registers.flights.iter_mut().find(|f| f.register == *from).map(|f| {
             f.copied = true;
             Flight { copied: false, ..*f }
         })
@@ -101,10 +102,10 @@ unsafe fn watched(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
         None
     };
     // What a copy was made of is a dead register that may come to hold something else.
-    registers.flights.retain(|f| !(f.copied && meta.defs.contains(&f.offset)));
+    registers.flights.retain(|f| !(f.copied && meta.virtual_defs.contains(&f.register)));
     let early = registers.flights.iter().any(|f| {
-        let read = f.shape.is_some() && moved.is_none() && meta.uses.contains(&f.offset);
-        read && !f.copied || (moved.is_none() && meta.defs.contains(&f.offset))
+        let read = f.shape.is_some() && moved.is_none() && meta.virtual_uses.contains(&f.register);
+        read && !f.copied || (moved.is_none() && meta.virtual_defs.contains(&f.register))
     });
     if early {
         let text = "a register that an unfinished wgmma uses is touched before wgmma.wait_group";
@@ -114,9 +115,9 @@ unsafe fn watched(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     for d in &meta.defs {
         registers.set_unfenced(*d, unfenced);
     }
-    if let (Some(flight), [to]) = (moved, &meta.defs[..]) {
-        registers.flights.retain(|f| f.offset != *to);
-        registers.flights.push(Flight { offset: *to, ..flight });
+    if let (Some(flight), [to]) = (moved, &meta.virtual_defs[..]) {
+        registers.flights.retain(|f| f.register != *to);
+        registers.flights.push(Flight { register: *to, ..flight });
     }
     // SAFETY: passed on.
     unsafe { run(cx, i, m) }
@@ -137,19 +138,20 @@ pub(super) fn issue(cx: &mut Cx<'_>, i: &Instr, accumulators: usize, fragments: 
         text =
             Some("missing wgmma.fence: a register of this wgmma was written by another instruction since the last one");
     }
-    for (k, offset) in offsets.iter().enumerate() {
-        let shape = (k < accumulators).then_some(shape);
-        match registers.flights.iter_mut().find(|f| f.offset == *offset) {
+    let meta = &cx.launch.code.meta[cx.pc as usize];
+    let results = meta.virtual_defs.iter().map(|r| (*r, Some(shape)));
+    for (register, shape) in results.chain(meta.virtual_uses.iter().map(|r| (*r, None))) {
+        match registers.flights.iter_mut().find(|f| f.register == register) {
             Some(f) => {
                 if f.shape != shape && (f.shape.is_some() || shape.is_some()) && !f.fenced {
                     text = Some(
                         "missing wgmma.fence: this wgmma shares registers with an unfinished one of another shape or role",
                     );
                 }
-                *f = Flight { offset: *offset, group, shape, fenced: false, copied: false };
+                *f = Flight { register, group, shape, fenced: false, copied: false };
             }
             None => {
-                registers.flights.push(Flight { offset: *offset, group, shape, fenced: false, copied: false });
+                registers.flights.push(Flight { register, group, shape, fenced: false, copied: false });
             }
         }
     }

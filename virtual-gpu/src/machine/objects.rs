@@ -489,7 +489,7 @@ pub(super) fn at_exit(launch: &Launch<'_>, cluster: &mut Cluster) -> Option<Box<
         return fault(&what, text);
     }
     for cta in &cluster.ctas {
-        let mut barriers: Vec<_> = cta.objects.mbarriers.iter().filter(|(_, b)| b.bytes != 0).collect();
+        let mut barriers: Vec<_> = cta.objects.mbarriers.iter().filter(|(_, b)| b.bytes < 0).collect();
         barriers.sort_by_key(|(at, _)| **at);
         if let Some((at, b)) = barriers.first() {
             let what = format!("the mbarrier at shared address {at:#x} of block {:?}: {}", cta.id, b.mismatch());

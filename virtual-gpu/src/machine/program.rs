@@ -163,6 +163,10 @@ pub(super) struct Meta {
     pub taint: TaintRule,
     /// A `wgmma.mma_async`.
     pub product: bool,
+    /// Registers of the program written and read, where `wgmma` is used; those that a product reads are its fragments.
+    pub virtual_defs: Vec<u32>,
+    /// See `virtual_defs`.
+    pub virtual_uses: Vec<u32>,
     /// A `mov` of one register.
     pub copy: bool,
     /// An approximate function: which one, whether it flushes subnormals, and its exact code.

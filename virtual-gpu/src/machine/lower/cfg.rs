@@ -125,7 +125,21 @@ fn push(code: &mut Code, lw: &Lower<'_, '_>, i: &MInst, mut encoded: Instr, offs
         uses = place(i.a).into_iter().collect();
     }
     let source = lw.f.body.get(i.source as usize);
+    let product = source.is_some_and(|s| s.root == "wgmma" && s.modifiers.contains(&"mma_async")) && !i.list.is_empty();
+    // Slots are shared by registers that are dead; products in flight need the registers themselves.
+    let number = |o: Opnd| if let Opnd::R(v) = o { Some((lw.index as u32) << 20 ^ v) } else { None };
+    let (mut virtual_defs, mut virtual_uses) = (Vec::new(), Vec::new());
+    if code.proxies {
+        virtual_defs.extend(i.defs().filter_map(number));
+        if product {
+            virtual_uses.extend(i.list[i.list_defs..].iter().copied().filter_map(number));
+        } else {
+            virtual_uses.extend(i.uses().filter_map(number));
+        }
+    }
     code.meta.push(Meta {
+        virtual_defs,
+        virtual_uses,
         pos: source.map_or(lw.f.pos, |s| s.pos),
         function: lw.index as u32,
         location: source.and_then(|s| s.location).map(|k| lw.f.locations[k as usize]),
@@ -133,7 +147,7 @@ fn push(code: &mut Code, lw: &Lower<'_, '_>, i: &MInst, mut encoded: Instr, offs
         defs: i.defs().filter_map(place).collect(),
         uses,
         taint: i.taint,
-        product: source.is_some_and(|s| s.root == "wgmma" && s.modifiers.contains(&"mma_async")) && !i.list.is_empty(),
+        product,
         copy: source.is_some_and(|s| s.root == "mov") && i.list.is_empty() && i.b == Opnd::No,
         approximate: i.approximate.map(|(kind, ftz)| (kind, ftz, encoded.run)),
         divisible: i.exit == Exit::Fall && source.is_some_and(is_divisible),

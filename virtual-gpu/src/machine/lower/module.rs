@@ -441,6 +441,11 @@ impl<'a> ModuleCx<'a> {
         let n = ast.functions.len();
         code.functions = vec![FunctionCode::default(); n];
         code.layouts = vec![Vec::new(); n];
+        code.proxies = ast
+            .functions
+            .iter()
+            .flat_map(|f| &f.body)
+            .any(|i| i.root == "wgmma" || (i.root == "cp" && i.modifiers.contains(&"bulk")));
         // Callees before callers, entries last.
         let mut order: Vec<usize> = (0..n).filter(|k| ast.functions[*k].defined && !ast.functions[*k].entry).collect();
         order.sort_by_key(|k| self.reaches[*k].iter().filter(|r| **r).count());
@@ -469,11 +474,6 @@ impl<'a> ModuleCx<'a> {
                 frame += placed.frame;
             }
         }
-        code.proxies = ast
-            .functions
-            .iter()
-            .flat_map(|f| &f.body)
-            .any(|i| i.root == "wgmma" || (i.root == "cp" && i.modifiers.contains(&"bulk")));
         crate::machine::accumulators::watch(code);
         code.specials = self.specials;
         code.local_bytes = self.local_bytes;

@@ -45,9 +45,6 @@ struct Row {
 fn read_map(cx: &mut Cx<'_>, i: &Instr, l: usize) -> Result<TensorMap, Flow> {
     let at: u64 = cx.lane(cx.listed(i, 1), l);
     let place = address::resolve(cx, Where::Generic, at, 128, 64, l, Access::Read).map_err(|()| Flow::Fault)?;
-    if let PlaceKind::Global(at) = place.kind {
-        crate::machine::races::tensor_map_read(cx, l, at).map_err(|()| Flow::Fault)?;
-    }
     let mut bytes = [0u8; 128];
     // SAFETY: resolved for 128 bytes.
     unsafe { std::ptr::copy_nonoverlapping(place.pointer, bytes.as_mut_ptr(), 128) };
@@ -151,6 +148,10 @@ fn one(cx: &mut Cx<'_>, i: &Instr, l: usize) -> Result<(), Flow> {
     if map.interleave != 0 {
         let text = "an interleaved tensor map: how its strides lie is not documented, so it cannot be run here";
         return Err(cx.fail(FaultKind::IllegalInstruction, None, Some(l), text));
+    }
+    let at: u64 = cx.lane(cx.listed(i, 1), l);
+    if cx.launch.memory.reserved(at) {
+        crate::machine::races::tensor_map_read(cx, l, at).map_err(|()| Flow::Fault)?;
     }
     let coords: Vec<i32> = (0..rank).map(|k| cx.lane::<i32>(cx.listed(i, 4 + k), l)).collect();
     let offsets: Vec<u16> = (0..3).map(|k| cx.lane::<u32>(cx.listed(i, 9 + k), l) as u16).collect();
