@@ -408,6 +408,9 @@ pub fn launch_dependent(
     if let Some(fault) = queue.fault {
         return Err(*fault);
     }
+    if checks.races {
+        module.memory.end_launch(race_number, &launch.place)?;
+    }
     let mut counters = Counters {
         blocks,
         warps: blocks * u64::from(config.block.iter().product::<u32>().div_ceil(32)),

@@ -30,6 +30,8 @@ pub(super) struct Place {
     pub concurrent: bool,
     /// Copies that are not.
     copies: Vec<Copied>,
+    /// Copies of this memory so far.
+    copied: u64,
 }
 
 /// Bytes that a copy or a fill read or wrote.
@@ -68,6 +70,8 @@ struct Table {
     last: BTreeMap<u64, u64>,
     /// The latest copies.
     copies: VecDeque<Copied>,
+    /// Copies ever.
+    copied: u64,
 }
 
 /// Launches of one memory.
@@ -155,7 +159,37 @@ impl Memory {
         }
         let record = Record { sequence, stream: tag.stream, number: tag.number, name: name.to_owned() };
         table.records[number as usize] = Some(record);
-        (number, Place { tag: tag.clone(), sequence, concurrent, copies })
+        (number, Place { tag: tag.clone(), sequence, concurrent, copies, copied: table.copied })
+    }
+
+    /// Checks what a launch touched against the copies that ran while it did, which so nothing orders with it.
+    pub(super) fn end_launch(&self, number: u64, place: &Place) -> Result<(), Fault> {
+        let Some((whom, at)) = self.met_copy(number, place) else { return Ok(()) };
+        let text = format!(
+            "race between streams: {whom} is not ordered with the kernel that ran in stream {}\n  \
+             address     {at:#x}, {}",
+            place.tag.stream,
+            self.describe(at)
+        );
+        Err(Fault::checked(FaultKind::LaunchFailed, "races", text))
+    }
+
+    fn met_copy(&self, number: u64, place: &Place) -> Option<(String, u64)> {
+        let table = self.launches.table();
+        let fresh = (table.copied - place.copied) as usize;
+        let copies = table.copies.iter().rev().take(fresh);
+        for copy in copies.filter(|c| place.tag.number != 0 && c.stream != place.tag.stream) {
+            for at in (copy.from / 4 * 4..copy.to).step_by(4) {
+                let [writes, reads, _] = self.cells(at);
+                // SAFETY: a copy is remembered for reserved addresses only, every word of which has cells.
+                let (w, r) = unsafe { (*writes, *reads) };
+                let touched = |cell| super::races::launch_of(cell) == number;
+                if touched(w) || copy.write && touched(r) {
+                    return Some((copy.describe(), at));
+                }
+            }
+        }
+        None
     }
 
     /// Checks a copy's bytes against launches and copies of other streams, and remembers them.
@@ -202,6 +236,7 @@ impl Memory {
         if table.copies.len() >= COPIES {
             table.copies.pop_front();
         }
+        table.copied += 1;
         table.copies.push_back(Copied { from: address, to, write, stream: tag.stream, number: tag.number });
         Ok(())
     }

@@ -246,6 +246,8 @@ pub fn rows() -> Vec<Row> {
             let narrowing = tf.bits < ff.bits || tf.bits == ff.bits && !same;
             let modes: &[&str] = match (same, narrowing) {
                 (true, _) => &["", "rni", "rzi", "rmi", "rpi"],
+                // Between the halves the rounding may be left out; it is to nearest then.
+                (_, true) if tf.bits == ff.bits => &["", "rn", "rz", "rm", "rp"],
                 (_, true) => &["rn", "rz", "rm", "rp"],
                 _ => &[""],
             };
