@@ -34,11 +34,12 @@ fn run(arguments: &ArgMatches) -> Result<()> {
     let tests = |only: &[&str]| {
         let mut command =
             if nextest { cargo(&["nextest", "run", "--no-fail-fast"]) } else { cargo(&["test", "--no-fail-fast"]) };
-        match (only, nextest) {
-            ([], true) => command.arg("--workspace"),
-            ([], false) => command.args(["--workspace", "--lib", "--bins", "--tests", "--examples"]),
-            _ => command.args(only.iter().flat_map(|name| ["--test", name])),
-        };
+        // Always the whole workspace, for a part of it is built with other features, and so built again.
+        command.arg("--workspace");
+        if !nextest && only.is_empty() {
+            command.args(["--lib", "--bins", "--tests", "--examples"]);
+        }
+        command.args(only.iter().flat_map(|name| ["--test", name]));
         command
     };
     steps.command("tests", tests(&[]));
