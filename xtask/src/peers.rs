@@ -203,8 +203,7 @@ fn report(systems: &[System], rows: &[Row], rounds: usize) -> Result<String> {
         for samples in &row.samples {
             text += &format!(" {:.2} |", median(samples.iter().map(|s| s.milliseconds)));
         }
-        for (i, samples) in row.samples.iter().enumerate().filter(|&(i, _)| i != ours) {
-            let _ = i;
+        for (_, samples) in row.samples.iter().enumerate().filter(|&(i, _)| i != ours) {
             let ratios = || row.samples[ours].iter().zip(samples).map(|(a, b)| a.milliseconds / b.milliseconds);
             let (low, high) = ratios().fold((f64::MAX, 0f64), |(l, h), r| (l.min(r), h.max(r)));
             text += &format!(" {:.2} ({low:.2}–{high:.2}) |", median(ratios()));
