@@ -34,4 +34,4 @@ pub use fault::{Fault, FaultKind};
 pub use launch::{Checks, LaunchConfig, LaunchReport, Module, Schedule, launch, launch_dependent};
 pub use memory::{AllocationInfo, AllocationKind, Memory, MemoryError};
 pub use program::{Entry, Global, GlobalSpace, LoadError, LoadErrorKind, LoadOptions, Param, Program, Relocation};
-pub use streams::StreamTag;
+pub use streams::{GraphNode, StreamTag};

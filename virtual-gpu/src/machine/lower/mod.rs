@@ -111,6 +111,12 @@ pub(super) enum Approximate {
     Sine,
     Tanh,
     Divide,
+    /// `ex2` or `tanh` of one or two 16-bit floats.
+    Halves {
+        brain: bool,
+        packed: bool,
+        tanh: bool,
+    },
 }
 
 /// An instruction before allocation.
