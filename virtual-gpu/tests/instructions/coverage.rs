@@ -199,7 +199,9 @@ fn dump() {
     for family in super::forms::FAMILIES {
         for c in family.candidates() {
             let text = super::forms::module(&c);
-            let said = match std::panic::catch_unwind(|| super::machine::load(&text, &virtual_gpu::model::DeviceModel::H100)) {
+            let said = match std::panic::catch_unwind(|| {
+                super::machine::load(&text, &virtual_gpu::model::DeviceModel::H100)
+            }) {
                 Err(_) => "PANIC".to_string(),
                 Ok(Ok(_)) => "OK".to_string(),
                 Ok(Err(e)) => e.message.replace('\n', " "),

@@ -257,11 +257,8 @@ fn fill(text: &str) -> String {
     let rank = modifiers.iter().find_map(|m| m.strip_suffix('d')?.parse::<usize>().ok()).unwrap_or(1);
     let coordinates: Vec<String> = (0..rank).map(|k| format!("%r{}", 20 + k)).collect();
     let offsets: Vec<String> = (2..rank).map(|k| format!("%h{}", 8 + k)).collect();
-    let offsets = if modifiers.contains(&"im2col") && rank > 2 {
-        format!(", {{{}}}", offsets.join(","))
-    } else {
-        String::new()
-    };
+    let offsets =
+        if modifiers.contains(&"im2col") && rank > 2 { format!(", {{{}}}", offsets.join(",")) } else { String::new() };
     let place = if modifiers.contains(&"param") { "[p1]" } else { "[%rd1]" };
     let operands = operands
         .replace("$d", &registers(step))

@@ -78,9 +78,9 @@ impl Shape {
                     pixels.push((p, image));
                 }
             }
-            let first = pixels.iter().position(|(p, image)| {
-                *image == start[rank - 1] && (0..spatial).all(|k| p[k] == start[k + 1])
-            });
+            let first = pixels
+                .iter()
+                .position(|(p, image)| *image == start[rank - 1] && (0..spatial).all(|k| p[k] == start[k + 1]));
             let first = first.expect("the column begins inside of the bounding box");
             for (p, image) in &pixels[first..first + columns.pixels as usize] {
                 for channel in 0..i64::from(columns.channels) {
@@ -97,8 +97,7 @@ impl Shape {
         }
         let steps: Vec<i64> =
             (0..rank).map(|k| if k == 0 { 1 } else { i64::from(self.map.element_strides[k]) }).collect();
-        let counts: Vec<i64> =
-            (0..rank).map(|k| (i64::from(self.map.box_dims[k]) + steps[k] - 1) / steps[k]).collect();
+        let counts: Vec<i64> = (0..rank).map(|k| (i64::from(self.map.box_dims[k]) + steps[k] - 1) / steps[k]).collect();
         for n in 0..counts.iter().product::<i64>() {
             let (mut rest, mut at) = (n, [0; 5]);
             for k in 0..rank {
@@ -255,7 +254,8 @@ const HEAD: &str = ".shared .align 1024 .b8 data[4096]; .shared .align 8 .b64 ba
 
 /// Copies between shared memory and the boxes' buffer, 16 bytes of each of 32 threads a step.
 fn through(load: bool) -> String {
-    let mut out = format!("mad.lo.u32 %r10, %r9, {ROOM}, 0; mad.lo.u32 %r10, %r1, 16, %r10; cvt.u64.u32 %rd10, %r10;\n");
+    let mut out =
+        format!("mad.lo.u32 %r10, %r9, {ROOM}, 0; mad.lo.u32 %r10, %r1, 16, %r10; cvt.u64.u32 %rd10, %r10;\n");
     out += "add.u64 %rd10, %rd10, %rd3; mad.lo.u32 %r11, %r1, 16, %r2;\n";
     for at in (0..ROOM).step_by(512) {
         let list = "{%r20,%r21,%r22,%r23}";
@@ -299,8 +299,7 @@ fn case(shape: Shape, kind: Kind, hint: bool, cta: bool, named: bool) -> Case {
             let many = chosen != 1 || !cta && hint;
             let meet = "barrier.cluster.arrive; barrier.cluster.wait;\n";
             let to = if cta { "shared::cta" } else { "shared::cluster" };
-            let (multicast, mask) =
-                if many { (".multicast::cluster", format!(", %h1")) } else { ("", String::new()) };
+            let (multicast, mask) = if many { (".multicast::cluster", format!(", %h1")) } else { ("", String::new()) };
             body += &format!(
                 "@%p1 mbarrier.init.shared.b64 [bar], 1; fence.proxy.async; fence.mbarrier_init.release.cluster; {meet}\
                  mov.u32 %r5, %cluster_ctarank; shl.b32 %r6, 1, %r5; and.b32 %r6, %r6, {chosen}; setp.ne.u32 %p2, %r6, 0;\n\
