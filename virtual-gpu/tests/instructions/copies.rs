@@ -37,11 +37,8 @@ fn exactly(want: Vec<u8>) -> Right {
 /// Under plain order and with everything done as early as is legal.
 fn check(cases: &[Case]) {
     for case in cases {
-        let config = LaunchConfig {
-            grid: [case.blocks, 1, 1],
-            cluster: [case.blocks, 1, 1],
-            ..block(DeviceModel::H100, 32)
-        };
+        let config =
+            LaunchConfig { grid: [case.blocks, 1, 1], cluster: [case.blocks, 1, 1], ..block(DeviceModel::H100, 32) };
         for seed in [0, 2] {
             let out = run(&case.text, &config, &[case.input.clone(), case.output.clone()], seed);
             let out = out.unwrap_or_else(|e| panic!("seed {seed}: {e}\n{}", case.text)).remove(1);
@@ -180,7 +177,8 @@ pub fn bulk_copies() -> Vec<Case> {
                 });
             }
             // To global memory.
-            for wait in ["cp.async.bulk.wait_group 0;", "cp.async.bulk.wait_group.read 0; cp.async.bulk.wait_group 0;"] {
+            for wait in ["cp.async.bulk.wait_group 0;", "cp.async.bulk.wait_group.read 0; cp.async.bulk.wait_group 0;"]
+            {
                 let body = format!(
                     "{BEGIN}{policy}ld.global.v4.u32 {{%r20,%r21,%r22,%r23}}, [%rd3]; st.shared.v4.u32 [%r2], {{%r20,%r21,%r22,%r23}};\n\
                      fence.proxy.async; bar.sync 0; @!%p1 bra E;\n\
@@ -286,7 +284,15 @@ pub fn elements(ty: &str, seed: u64, bytes: usize) -> Vec<u8> {
     };
     let one = |draw: &mut Draw| match (format(ty), draw.below(3)) {
         (Some(fmt), 0) => {
-            let special = [0, fmt.sign_bit(), 1, fmt.largest(), fmt.infinity(), fmt.infinity() | 1, fmt.infinity() | fmt.sign_bit()];
+            let special = [
+                0,
+                fmt.sign_bit(),
+                1,
+                fmt.largest(),
+                fmt.infinity(),
+                fmt.infinity() | 1,
+                fmt.infinity() | fmt.sign_bit(),
+            ];
             special[draw.below(special.len())]
         }
         // Of like magnitude, where sums cancel.
@@ -354,7 +360,14 @@ pub fn bulk_reductions() -> Vec<Case> {
                      cp.async.bulk.commit_group; cp.async.bulk.wait_group 0;\nE:"
                 );
                 let (element, right) = reduced(op, ty, old.clone(), new.clone(), 496);
-                out.push(Case { text: kernel("sm_90", 2, HEAD, &body), input: new, output: old, element, blocks: 1, right });
+                out.push(Case {
+                    text: kernel("sm_90", 2, HEAD, &body),
+                    input: new,
+                    output: old,
+                    element,
+                    blocks: 1,
+                    right,
+                });
             }
         }
     }
@@ -385,28 +398,38 @@ pub fn bulk_reductions() -> Vec<Case> {
 /// `st.async` and `red.async`: each thread writes to the other block, whose barrier counts the bytes.
 pub fn remote_stores() -> Vec<Case> {
     let mut out: Vec<Case> = Vec::new();
-    let mut one = |opcode: String, width: usize, count: usize, right: &dyn Fn(Vec<u8>, Vec<u8>) -> (usize, Right), ty: &str| {
-        let (new, old) = (elements(ty, 11, 512), elements(ty, 12, 512));
-        let input = [new.clone(), old.clone()].concat();
-        let (letter, load) = if width == 8 { ("rd", "ld.global.u64") } else { ("r", "ld.global.u32") };
-        let registers: Vec<String> = (0..count).map(|k| format!("%{letter}{}", 30 + k)).collect();
-        let loads: String =
-            registers.iter().enumerate().map(|(k, r)| format!("{load} {r}, [%rd3+{}];\n", k * width)).collect();
-        let list = if count == 1 { registers[0].clone() } else { format!("{{{}}}", registers.join(",")) };
+    let mut one =
+        |opcode: String, width: usize, count: usize, right: &dyn Fn(Vec<u8>, Vec<u8>) -> (usize, Right), ty: &str| {
+            let (new, old) = (elements(ty, 11, 512), elements(ty, 12, 512));
+            let input = [new.clone(), old.clone()].concat();
+            let (letter, load) = if width == 8 { ("rd", "ld.global.u64") } else { ("r", "ld.global.u32") };
+            let registers: Vec<String> = (0..count).map(|k| format!("%{letter}{}", 30 + k)).collect();
+            let loads: String =
+                registers.iter().enumerate().map(|(k, r)| format!("{load} {r}, [%rd3+{}];\n", k * width)).collect();
+            let list = if count == 1 { registers[0].clone() } else { format!("{{{}}}", registers.join(",")) };
+            let named = opcode.contains(".shared::cluster");
+        let (to, bar) = if named { ("%r11", "%r12") } else { ("%rd11", "%rd12") };
+        let generic = if named {
+            ""
+        } else {
+            "cvt.u64.u32 %rd11, %r11; cvta.shared::cluster.u64 %rd11, %rd11;\n\
+             cvt.u64.u32 %rd12, %r12; cvta.shared::cluster.u64 %rd12, %rd12;\n"
+        };
         let body = format!(
-            "{BEGIN}mov.u32 %r5, %cluster_ctarank; xor.b32 %r5, %r5, 1;\n\
+                "{BEGIN}mov.u32 %r5, %cluster_ctarank; xor.b32 %r5, %r5, 1;\n\
              ld.global.v4.u32 {{%r20,%r21,%r22,%r23}}, [%rd3+512]; st.shared.v4.u32 [%r2], {{%r20,%r21,%r22,%r23}};\n\
              @%p1 mbarrier.init.shared.b64 [bar], 1; fence.mbarrier_init.release.cluster; {MEET}\
              mapa.shared::cluster.u32 %r11, %r2, %r5; mapa.shared::cluster.u32 %r12, %r7, %r5;\n\
-             @%p1 mbarrier.arrive.expect_tx.shared.b64 %rd8, [bar], {};\n{loads}{opcode} [%r11], {list}, [%r12];\n\
+             @%p1 mbarrier.arrive.expect_tx.shared.b64 %rd8, [bar], {};\n{loads}\
+             {generic}{opcode} [{to}], {list}, [{bar}];\n\
              {WAIT}{STORE}{MEET}",
-            32 * width * count
-        );
-        let (element, one) = right(old, new);
-        let right: Right = Box::new(move |at, got| one(at % 512, got));
-        let text = kernel("sm_90", 2, HEAD, &body);
-        out.push(Case { text, input, output: vec![0; 1024], element, blocks: 2, right });
-    };
+                32 * width * count
+            );
+            let (element, one) = right(old, new);
+            let right: Right = Box::new(move |at, got| one(at % 512, got));
+            let text = kernel("sm_90", 2, HEAD, &body);
+            out.push(Case { text, input, output: vec![0; 1024], element, blocks: 2, right });
+        };
     for weak in ["", ".weak"] {
         for ty in ["b32", "u32", "s32", "f32", "b64", "u64", "s64", "f64"] {
             for (vector, count) in [("", 1usize), (".v2", 2), (".v4", 4)] {
@@ -414,7 +437,6 @@ pub fn remote_stores() -> Vec<Case> {
                 if width * count > 16 {
                     continue;
                 }
-                let opcode = format!("st.async{weak}.shared::cluster.mbarrier::complete_tx::bytes{vector}.{ty}");
                 let written = move |old: Vec<u8>, new: Vec<u8>| -> (usize, Right) {
                     let mut want = old;
                     for t in 0..32 {
@@ -423,7 +445,10 @@ pub fn remote_stores() -> Vec<Case> {
                     }
                     (1, exactly(want))
                 };
-                one(opcode, width, count, &written, "u32");
+                for space in ["", ".shared::cluster"] {
+                    let opcode = format!("st.async{weak}{space}.mbarrier::complete_tx::bytes{vector}.{ty}");
+                    one(opcode, width, count, &written, "u32");
+                }
             }
         }
     }
@@ -440,8 +465,8 @@ pub fn remote_stores() -> Vec<Case> {
     for (op, types) in operations {
         for ty in types {
             let width = if ty.ends_with("64") { 8 } else { 4 };
-            for order in ["", ".relaxed.cluster"] {
-                let opcode = format!("red.async{order}.shared::cluster.mbarrier::complete_tx::bytes.{op}.{ty}");
+            for space in ["", ".shared::cluster"] {
+                let opcode = format!("red.async.relaxed.cluster{space}.mbarrier::complete_tx::bytes.{op}.{ty}");
                 let changed = move |old: Vec<u8>, new: Vec<u8>| -> (usize, Right) {
                     let right = move |at: usize, got: u64| {
                         let was = value(&old, at, width);
@@ -469,7 +494,9 @@ pub fn wide_atomics() -> Vec<Case> {
     for (ty, counts, operations) in vectors {
         for count in counts {
             for op in operations {
-                for (order, space) in [("", ".global"), (".relaxed.gpu", ".global"), (".release.sys", ".global"), ("", "")] {
+                for (order, space) in
+                    [("", ".global"), (".relaxed.gpu", ".global"), (".release.sys", ".global"), ("", "")]
+                {
                     for hint in [false, true] {
                         let (old, new) = (elements(ty, 13, 512), elements(ty, 14, 512));
                         let small = matches!(ty, "f16" | "bf16");

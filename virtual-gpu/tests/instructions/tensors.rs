@@ -9,7 +9,7 @@ use virtual_gpu::machine::tensor_map::{ElementType, Im2col, TensorMap};
 use virtual_gpu::model::DeviceModel;
 
 /// Bytes of shared memory that a box may take.
-const ROOM: usize = 4096;
+const ROOM: usize = 8192;
 const STALE: u8 = 0xa5;
 
 /// A tensor, its box, and where the box begins.
@@ -78,9 +78,9 @@ impl Shape {
                     pixels.push((p, image));
                 }
             }
-            let first = pixels.iter().position(|(p, image)| {
-                *image == start[rank - 1] && (0..spatial).all(|k| p[k] == start[k + 1])
-            });
+            let first = pixels
+                .iter()
+                .position(|(p, image)| *image == start[rank - 1] && (0..spatial).all(|k| p[k] == start[k + 1]));
             let first = first.expect("the column begins inside of the bounding box");
             for (p, image) in &pixels[first..first + columns.pixels as usize] {
                 for channel in 0..i64::from(columns.channels) {
@@ -97,8 +97,7 @@ impl Shape {
         }
         let steps: Vec<i64> =
             (0..rank).map(|k| if k == 0 { 1 } else { i64::from(self.map.element_strides[k]) }).collect();
-        let counts: Vec<i64> =
-            (0..rank).map(|k| (i64::from(self.map.box_dims[k]) + steps[k] - 1) / steps[k]).collect();
+        let counts: Vec<i64> = (0..rank).map(|k| (i64::from(self.map.box_dims[k]) + steps[k] - 1) / steps[k]).collect();
         for n in 0..counts.iter().product::<i64>() {
             let (mut rest, mut at) = (n, [0; 5]);
             for k in 0..rank {
@@ -251,11 +250,12 @@ enum Kind {
 
 const BEGIN: &str = "mov.u32 %r1, %tid.x; setp.eq.u32 %p1, %r1, 0; mov.u32 %r9, %ctaid.x; mov.u32 %r2, data;\n\
     createpolicy.fractional.L2::evict_first.b64 %rd7;\n";
-const HEAD: &str = ".shared .align 1024 .b8 data[4096]; .shared .align 8 .b64 bar;";
+const HEAD: &str = ".shared .align 1024 .b8 data[8192]; .shared .align 8 .b64 bar;";
 
 /// Copies between shared memory and the boxes' buffer, 16 bytes of each of 32 threads a step.
 fn through(load: bool) -> String {
-    let mut out = format!("mad.lo.u32 %r10, %r9, {ROOM}, 0; mad.lo.u32 %r10, %r1, 16, %r10; cvt.u64.u32 %rd10, %r10;\n");
+    let mut out =
+        format!("mad.lo.u32 %r10, %r9, {ROOM}, 0; mad.lo.u32 %r10, %r1, 16, %r10; cvt.u64.u32 %rd10, %r10;\n");
     out += "add.u64 %rd10, %rd10, %rd3; mad.lo.u32 %r11, %r1, 16, %r2;\n";
     for at in (0..ROOM).step_by(512) {
         let list = "{%r20,%r21,%r22,%r23}";
@@ -296,11 +296,11 @@ fn case(shape: Shape, kind: Kind, hint: bool, cta: bool, named: bool) -> Case {
     let bytes = shape.elements().len() * shape.size();
     match kind {
         Kind::Load(chosen) => {
-            let many = chosen != 1 || !cta && hint;
+            let many = chosen != 1;
             let meet = "barrier.cluster.arrive; barrier.cluster.wait;\n";
             let to = if cta { "shared::cta" } else { "shared::cluster" };
             let (multicast, mask) =
-                if many { (".multicast::cluster", format!(", %h1")) } else { ("", String::new()) };
+                if many { (".multicast::cluster", ", %h1".to_string()) } else { ("", String::new()) };
             body += &format!(
                 "@%p1 mbarrier.init.shared.b64 [bar], 1; fence.proxy.async; fence.mbarrier_init.release.cluster; {meet}\
                  mov.u32 %r5, %cluster_ctarank; shl.b32 %r6, 1, %r5; and.b32 %r6, %r6, {chosen}; setp.ne.u32 %p2, %r6, 0;\n\
@@ -348,7 +348,7 @@ fn cases() -> Vec<Case> {
                 if matches!(*op, "inc" | "dec") && !unsigned {
                     continue;
                 }
-                out.push(case(shape.clone(), Kind::Reduce(op), hint, true, n % 3 == 1));
+                out.push(case(shape.clone(), Kind::Reduce(op), hint, true, n % 4 < 2));
             }
         }
         if rank < 3 {
