@@ -407,12 +407,21 @@ pub fn remote_stores() -> Vec<Case> {
             let loads: String =
                 registers.iter().enumerate().map(|(k, r)| format!("{load} {r}, [%rd3+{}];\n", k * width)).collect();
             let list = if count == 1 { registers[0].clone() } else { format!("{{{}}}", registers.join(",")) };
-            let body = format!(
+            let named = opcode.contains(".shared::cluster");
+        let (to, bar) = if named { ("%r11", "%r12") } else { ("%rd11", "%rd12") };
+        let generic = if named {
+            ""
+        } else {
+            "cvt.u64.u32 %rd11, %r11; cvta.shared::cluster.u64 %rd11, %rd11;\n\
+             cvt.u64.u32 %rd12, %r12; cvta.shared::cluster.u64 %rd12, %rd12;\n"
+        };
+        let body = format!(
                 "{BEGIN}mov.u32 %r5, %cluster_ctarank; xor.b32 %r5, %r5, 1;\n\
              ld.global.v4.u32 {{%r20,%r21,%r22,%r23}}, [%rd3+512]; st.shared.v4.u32 [%r2], {{%r20,%r21,%r22,%r23}};\n\
              @%p1 mbarrier.init.shared.b64 [bar], 1; fence.mbarrier_init.release.cluster; {MEET}\
              mapa.shared::cluster.u32 %r11, %r2, %r5; mapa.shared::cluster.u32 %r12, %r7, %r5;\n\
-             @%p1 mbarrier.arrive.expect_tx.shared.b64 %rd8, [bar], {};\n{loads}{opcode} [%r11], {list}, [%r12];\n\
+             @%p1 mbarrier.arrive.expect_tx.shared.b64 %rd8, [bar], {};\n{loads}\
+             {generic}{opcode} [{to}], {list}, [{bar}];\n\
              {WAIT}{STORE}{MEET}",
                 32 * width * count
             );
@@ -428,7 +437,6 @@ pub fn remote_stores() -> Vec<Case> {
                 if width * count > 16 {
                     continue;
                 }
-                let opcode = format!("st.async{weak}.shared::cluster.mbarrier::complete_tx::bytes{vector}.{ty}");
                 let written = move |old: Vec<u8>, new: Vec<u8>| -> (usize, Right) {
                     let mut want = old;
                     for t in 0..32 {
@@ -437,7 +445,10 @@ pub fn remote_stores() -> Vec<Case> {
                     }
                     (1, exactly(want))
                 };
-                one(opcode, width, count, &written, "u32");
+                for space in ["", ".shared::cluster"] {
+                    let opcode = format!("st.async{weak}{space}.mbarrier::complete_tx::bytes{vector}.{ty}");
+                    one(opcode, width, count, &written, "u32");
+                }
             }
         }
     }
@@ -454,8 +465,8 @@ pub fn remote_stores() -> Vec<Case> {
     for (op, types) in operations {
         for ty in types {
             let width = if ty.ends_with("64") { 8 } else { 4 };
-            for order in ["", ".relaxed.cluster"] {
-                let opcode = format!("red.async{order}.shared::cluster.mbarrier::complete_tx::bytes.{op}.{ty}");
+            for space in ["", ".shared::cluster"] {
+                let opcode = format!("red.async.relaxed.cluster{space}.mbarrier::complete_tx::bytes.{op}.{ty}");
                 let changed = move |old: Vec<u8>, new: Vec<u8>| -> (usize, Right) {
                     let right = move |at: usize, got: u64| {
                         let was = value(&old, at, width);
