@@ -2,6 +2,7 @@
 
 use super::driver_error;
 use super::module::LoadedModule;
+use super::report::Reports;
 use crate::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute};
@@ -23,6 +24,7 @@ struct Inner {
     spec: GpuSpec,
     /// Loaded modules, by the address of their table.
     modules: Mutex<HashMap<usize, Arc<LoadedModule>>>,
+    reports: Reports,
 }
 
 /// What a plan needs to know of a GPU.
@@ -91,7 +93,8 @@ impl CudaDevice {
         let stream = context.new_stream().map_err(|error| words("it gives no stream", error))?;
         let spec = spec(&context, driver_version).map_err(|error| words("it does not answer", error))?;
         keep_freed_memory(&context);
-        let inner = Inner { ordinal, context, stream, spec, modules: Mutex::new(HashMap::new()) };
+        let modules = Mutex::new(HashMap::new());
+        let inner = Inner { ordinal, context, stream, spec, modules, reports: Reports::default() };
         let device = CudaDevice { inner: Arc::new(inner) };
         open.push(device.clone());
         Ok(device)
@@ -110,10 +113,11 @@ impl CudaDevice {
     /// Waits until all work given to the device is done.
     ///
     /// # Errors
-    /// What went wrong in a launch shows up here at the latest.
+    /// What went wrong in a launch, and wrong values that kernels have met (an index out of range), show up here or when
+    /// values are copied to the host, at the latest.
     pub fn synchronize(&self) -> Result<()> {
         self.bind("synchronize")?;
-        self.inner.stream.synchronize().map_err(|error| driver_error("synchronize", error))
+        self.wait("synchronize")
     }
 
     /// The driver's handle of the stream that all work of this device goes to, for other users of the driver.
@@ -124,6 +128,15 @@ impl CudaDevice {
     /// Makes the device's context the calling thread's, as every call of the driver needs it.
     pub(super) fn bind(&self, op: &'static str) -> Result<()> {
         self.inner.context.bind_to_thread().map_err(|error| driver_error(op, error))
+    }
+
+    /// Waits for the stream alone.
+    pub(super) fn drain(&self, op: &'static str) -> Result<()> {
+        self.inner.stream.synchronize().map_err(|error| driver_error(op, error))
+    }
+
+    pub(super) fn reports(&self) -> &Reports {
+        &self.inner.reports
     }
 
     pub(super) fn pooled(&self) -> bool {

@@ -180,7 +180,8 @@ macro_rules! launches {
             config: &$crate::device::cuda::LaunchConfig,
             $($argument: $ty),*
         ) -> $crate::Result<()> {
-            let kernel = device.kernel(&$table, $kernel)?;
+            static FOUND: $crate::device::cuda::LazyKernel = $crate::device::cuda::LazyKernel::new();
+            let kernel = FOUND.get(device, || device.kernel(&$table, $kernel))?;
             // SAFETY: the caller vouches for what the kernel does with the memory of its arguments.
             unsafe { kernel.launch(config, ($($argument,)*)) }
         }

@@ -79,17 +79,23 @@ impl CudaMemory {
 
     /// Copies the first `len` elements to the host, after all work that writes them.
     pub fn copy_to_host<T: Element>(&self, len: usize) -> Result<Vec<T>> {
-        self.fits::<T>("copy to host", 0, len)?;
+        self.copy_range_to_host(0, len)
+    }
+
+    /// Copies `len` elements from element `offset` on to the host, after all work that writes them.
+    pub fn copy_range_to_host<T: Element>(&self, offset: usize, len: usize) -> Result<Vec<T>> {
+        self.fits::<T>("copy to host", offset, len)?;
         let mut values = vec![T::default(); len];
         if len == 0 {
             return Ok(values);
         }
         self.device.bind("copy to host")?;
+        let address = self.address + (offset * size_of::<T>()) as u64;
         // SAFETY: the memory has as many elements (checked above), every bit pattern is a value of an `Element`, and
         // the vector is not touched before the stream was waited for.
-        unsafe { result::memcpy_dtoh_async(&mut values, self.address, self.device.stream()) }
+        unsafe { result::memcpy_dtoh_async(&mut values, address, self.device.stream()) }
             .map_err(|error| driver_error("copy to host", error))?;
-        self.device.synchronize()?;
+        self.device.wait("copy to host")?;
         Ok(values)
     }
 

@@ -8,8 +8,10 @@
 mod argument;
 mod device;
 mod launch;
+mod lazy;
 mod memory;
 mod module;
+mod report;
 
 /// The types of generated tables of kernels.
 pub mod kernel_table {
@@ -19,8 +21,10 @@ pub mod kernel_table {
 pub use argument::{Argument, Arguments, DevicePtr, DevicePtrMut};
 pub use device::{CudaDevice, GpuSpec};
 pub use launch::LaunchConfig;
+pub use lazy::LazyKernel;
 pub use memory::CudaMemory;
 pub use module::Kernel;
+pub use report::Explain;
 
 use crate::Error;
 use cudarc::driver::result::DriverError;
