@@ -8,10 +8,10 @@
 mod argument;
 mod device;
 mod launch;
-mod lazy;
 mod memory;
 mod module;
 mod report;
+mod staging;
 
 /// The types of generated tables of kernels.
 pub mod kernel_table {
@@ -19,11 +19,11 @@ pub mod kernel_table {
 }
 
 pub use argument::{Argument, Arguments, DevicePtr, DevicePtrMut};
-pub use device::{CudaDevice, GpuSpec};
+pub(crate) use device::list;
+pub use device::{CudaDevice, CudaDeviceInfo, GpuSpec};
 pub use launch::LaunchConfig;
-pub use lazy::LazyKernel;
 pub use memory::CudaMemory;
-pub use module::Kernel;
+pub use module::{Kernel, KernelSlot};
 pub use report::Explain;
 
 use crate::Error;

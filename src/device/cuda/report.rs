@@ -1,7 +1,7 @@
 //! What kernels report of wrong values (an index out of range), where the host cannot look without waiting: the first
 //! report of a device stays in its memory until the host waits for the device anyway, and is an error then.
 
-use super::{CudaDevice, driver_error};
+use super::CudaDevice;
 use crate::{Error, Result};
 use cudarc::driver::result;
 use parking_lot::Mutex;
@@ -35,8 +35,8 @@ impl CudaDevice {
             let bytes = WORDS * size_of::<u64>();
             // SAFETY: the context is current; the memory has as many bytes, and stays for the life of the program.
             let address = unsafe {
-                let address = result::malloc_sync(bytes).map_err(|error| driver_error(op, error))?;
-                result::memset_d8_async(address, 0, bytes, self.stream()).map_err(|error| driver_error(op, error))?;
+                let address = result::malloc_sync(bytes).map_err(|error| self.failed(op, error))?;
+                result::memset_d8_async(address, 0, bytes, self.stream()).map_err(|error| self.failed(op, error))?;
                 address
             };
             state.address = address;
@@ -49,17 +49,19 @@ impl CudaDevice {
         Ok((state.address, number as u32))
     }
 
-    /// Waits for the device; an error where a kernel has reported one.
-    pub(super) fn wait(&self, op: &'static str) -> Result<()> {
+    /// An error where a kernel has reported one, after the device was waited for.
+    pub(super) fn reported(&self, op: &'static str) -> Result<()> {
         let state = self.reports().state.lock();
         if state.address == 0 {
-            return self.drain(op);
+            return Ok(());
         }
         let mut words = [0u64; WORDS];
         // SAFETY: the memory has as many words, which are not looked at before the stream was waited for.
-        unsafe { result::memcpy_dtoh_async(&mut words, state.address, self.stream()) }
-            .map_err(|error| driver_error(op, error))?;
-        self.drain(op)?;
+        unsafe {
+            result::memcpy_dtoh_async(&mut words, state.address, self.stream())
+                .and_then(|()| result::stream::synchronize(self.stream()))
+        }
+        .map_err(|error| self.failed(op, error))?;
         let [what, value, bound] = words;
         let (kind, operation) = (what as u32, (what >> 32) as usize);
         if kind == 0 {
@@ -67,7 +69,7 @@ impl CudaDevice {
         }
         // SAFETY: the memory has as many bytes.
         unsafe { result::memset_d8_async(state.address, 0, size_of_val(&words), self.stream()) }
-            .map_err(|error| driver_error(op, error))?;
+            .map_err(|error| self.failed(op, error))?;
         match state.operations.get(operation) {
             Some((name, explain)) => Err(explain(name, kind, value as i64, bound as i64)),
             None => unreachable!("only operations that were given a number report"),

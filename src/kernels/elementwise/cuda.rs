@@ -1,7 +1,7 @@
 //! Launches of `kernels/elementwise.cu`.
 
 use super::{IntegerMap, Relation};
-use crate::device::cuda::{CudaDevice, CudaMemory, DevicePtr, DevicePtrMut, Kernel, LaunchConfig, LazyKernel};
+use crate::device::cuda::{CudaDevice, CudaMemory, DevicePtr, DevicePtrMut, Kernel, KernelSlot, LaunchConfig};
 use crate::device::{Buffer, Memory, View};
 use crate::kernels::images::ELEMENTWISE;
 use crate::kernels::params::{self, ElementwiseParams, MAX_OPERANDS, StridedParams};
@@ -38,19 +38,19 @@ const VECTORS: usize = 8;
 /// The kernels of one functor, found at their first launch.
 pub struct MapKernels {
     name: &'static str,
-    contiguous: [LazyKernel; 3],
-    strided: [LazyKernel; 3],
-    sum: [LazyKernel; 3],
+    contiguous: [KernelSlot; 3],
+    strided: [KernelSlot; 3],
+    sum: [KernelSlot; 3],
 }
 
 impl MapKernels {
     /// Those of the functor of that name in `kernels/elementwise.cu`.
     pub const fn new(name: &'static str) -> Self {
-        const NONE: [LazyKernel; 3] = [const { LazyKernel::new() }; 3];
+        const NONE: [KernelSlot; 3] = [const { KernelSlot::new() }; 3];
         MapKernels { name, contiguous: NONE, strided: NONE, sum: NONE }
     }
 
-    fn find<T: Element>(&self, cells: &[LazyKernel; 3], kind: &str, device: &CudaDevice) -> Result<Kernel> {
+    fn find<T: Element>(&self, cells: &[KernelSlot; 3], kind: &str, device: &CudaDevice) -> Result<Kernel> {
         let slot = match T::DTYPE {
             DType::F32 => 0,
             DType::F16 => 1,
@@ -289,9 +289,9 @@ const EVERY: &str = "f32, f16, bf16, i64, u32, u8";
 
 /// out = x in the output's dtype, which is contiguous.
 pub(super) fn cast(input: View<'_>, to: DType, out: &mut CudaMemory) -> Result<()> {
-    const ROW: [LazyKernel; 6] = [const { LazyKernel::new() }; 6];
-    static CONTIGUOUS: [[LazyKernel; 6]; 6] = [ROW; 6];
-    static STRIDED: [[LazyKernel; 6]; 6] = [ROW; 6];
+    const ROW: [KernelSlot; 6] = [const { KernelSlot::new() }; 6];
+    static CONTIGUOUS: [[KernelSlot; 6]; 6] = [ROW; 6];
+    static STRIDED: [[KernelSlot; 6]; 6] = [ROW; 6];
     let (op, from) = ("cast", input.dtype());
     if from == to {
         return copy(input, &Layout::contiguous(*input.layout().shape()), out);
@@ -307,7 +307,7 @@ pub(super) fn cast(input: View<'_>, to: DType, out: &mut CudaMemory) -> Result<(
         if numel == 0 {
             return Ok(());
         }
-        let find = |kind: &str, cells: &'static [[LazyKernel; 6]; 6]| {
+        let find = |kind: &str, cells: &'static [[KernelSlot; 6]; 6]| {
             cells[i][j].get(&device, || device.kernel(&ELEMENTWISE, &format!("{kind}<{to}, {from}>")))
         };
         if operand.layout.is_contiguous() {
@@ -332,8 +332,8 @@ pub(super) fn cast(input: View<'_>, to: DType, out: &mut CudaMemory) -> Result<(
 
 /// out = relation(a, b), a contiguous mask.
 pub(super) fn compare(relation: Relation, a: View<'_>, b: View<'_>, out: &mut CudaMemory) -> Result<()> {
-    const ROW: [LazyKernel; 6] = [const { LazyKernel::new() }; 6];
-    static KERNELS: [[LazyKernel; 6]; 9] = [ROW; 9];
+    const ROW: [KernelSlot; 6] = [const { KernelSlot::new() }; 6];
+    static KERNELS: [[KernelSlot; 6]; 9] = [ROW; 9];
     let (name, dtype, device) = (relation.name(), a.dtype(), out.device().clone());
     let Some(slot) = slot(dtype) else { return Err(unsupported_on_cuda(name, dtype, EVERY)) };
     let kernel = KERNELS[relation as usize][slot]
@@ -360,7 +360,7 @@ pub(super) fn compare(relation: Relation, a: View<'_>, b: View<'_>, out: &mut Cu
 
 /// out = mask ? a : b, contiguous.
 pub(super) fn select(mask: View<'_>, a: View<'_>, b: View<'_>, out: &mut CudaMemory) -> Result<()> {
-    static KERNELS: [LazyKernel; 4] = [const { LazyKernel::new() }; 4];
+    static KERNELS: [KernelSlot; 4] = [const { KernelSlot::new() }; 4];
     let (op, device, size) = ("where", out.device().clone(), a.dtype().size());
     let kernel = KERNELS[size.trailing_zeros() as usize]
         .get(&device, || device.kernel(&ELEMENTWISE, &format!("select_strided<u{}>", 8 * size)))?;
@@ -393,7 +393,7 @@ pub(super) fn map_integer<const N: usize>(
     dtype: DType,
     out: &mut CudaMemory,
 ) -> Result<()> {
-    static KERNELS: [LazyKernel; 3] = [const { LazyKernel::new() }; 3];
+    static KERNELS: [KernelSlot; 3] = [const { KernelSlot::new() }; 3];
     let (name, device) = (f.name(), out.device().clone());
     let Some(slot) = [DType::I64, DType::U32, DType::U8].iter().position(|&d| d == dtype) else {
         return Err(unsupported_on_cuda(name, dtype, "i64, u32, u8"));
@@ -488,7 +488,7 @@ pub(crate) fn copy(input: View<'_>, region: &Layout, out: &mut CudaMemory) -> Re
 }
 
 fn copying(device: &CudaDevice, unit: usize) -> Result<Kernel> {
-    static KERNELS: [LazyKernel; 5] = [const { LazyKernel::new() }; 5];
+    static KERNELS: [KernelSlot; 5] = [const { KernelSlot::new() }; 5];
     KERNELS[unit.trailing_zeros() as usize].get(device, || {
         // A vector of two words is spelled out.
         let name = if unit == 16 { "Vector<u64>".to_owned() } else { format!("u{}", 8 * unit) };
@@ -497,7 +497,7 @@ fn copying(device: &CudaDevice, unit: usize) -> Result<Kernel> {
 }
 
 fn transposing(device: &CudaDevice, size: usize) -> Result<Kernel> {
-    static KERNELS: [LazyKernel; 4] = [const { LazyKernel::new() }; 4];
+    static KERNELS: [KernelSlot; 4] = [const { KernelSlot::new() }; 4];
     KERNELS[size.trailing_zeros() as usize]
         .get(device, || device.kernel(&ELEMENTWISE, &format!("copy_transposed<u{}>", 8 * size)))
 }

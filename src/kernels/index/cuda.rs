@@ -1,7 +1,7 @@
 //! Launches of `kernels/index.cu`. An index out of range is an error of the next call that waits for the device.
 
 use super::Around;
-use crate::device::cuda::{CudaDevice, CudaMemory, DevicePtr, DevicePtrMut, Kernel, LaunchConfig, LazyKernel};
+use crate::device::cuda::{CudaDevice, CudaMemory, DevicePtr, DevicePtrMut, Kernel, KernelSlot, LaunchConfig};
 use crate::device::{Buffer, Memory, View};
 use crate::kernels::images::INDEX;
 use crate::kernels::params::{IndexParams, SegmentParams, StridedParams, TriangleParams};
@@ -94,8 +94,8 @@ impl Gather<'_> {
     }
 
     pub(super) fn run(&self, out: &mut CudaMemory) -> Result<()> {
-        const ROW: [LazyKernel; 3] = [const { LazyKernel::new() }; 3];
-        static KERNELS: [[LazyKernel; 3]; 5] = [ROW; 5];
+        const ROW: [KernelSlot; 3] = [const { KernelSlot::new() }; 3];
+        static KERNELS: [[KernelSlot; 3]; 5] = [ROW; 5];
         let (op, device, dtype) = (self.op, out.device().clone(), self.index.dtype());
         let slot = integer(op, dtype)?;
         let (report, operation) = device.report(op, out_of_range)?;
@@ -154,7 +154,7 @@ pub(super) struct Add<'a> {
 impl Add<'_> {
     /// The sources in the order of their destinations.
     fn sorted(&self, device: &CudaDevice) -> Result<Radix> {
-        static KERNELS: [LazyKernel; 3] = [const { LazyKernel::new() }; 3];
+        static KERNELS: [KernelSlot; 3] = [const { KernelSlot::new() }; 3];
         let (op, dtype, count) = (self.op, self.index.dtype(), self.lanes.numel());
         let slot = integer(op, dtype)?;
         let (report, operation) = device.report(op, out_of_range)?;
@@ -221,7 +221,7 @@ fn add_runs(
     source: View<'_>,
     out: &mut CudaMemory,
 ) -> Result<()> {
-    static KERNELS: [[LazyKernel; 2]; 6] = [const { [const { LazyKernel::new() }; 2] }; 6];
+    static KERNELS: [[KernelSlot; 2]; 6] = [const { [const { KernelSlot::new() }; 2] }; 6];
     let (device, dtype) = (out.device().clone(), source.dtype());
     let slot = supported(op, dtype)?;
     let find = |i: usize, kind: &str| -> Result<Kernel> {
@@ -336,7 +336,7 @@ pub(super) fn triangle(
     x: View<'_>,
     out: &mut CudaMemory,
 ) -> Result<()> {
-    static KERNELS: [LazyKernel; 4] = [const { LazyKernel::new() }; 4];
+    static KERNELS: [KernelSlot; 4] = [const { KernelSlot::new() }; 4];
     let (device, size, count) = (out.device().clone(), x.dtype().size(), x.layout().numel());
     let kernel = KERNELS[size.trailing_zeros() as usize]
         .get(&device, || device.kernel(&INDEX, &format!("triangle<u{}>", 8 * size)))?;
@@ -358,7 +358,7 @@ pub(super) fn triangle(
 }
 
 pub(super) fn one_hot(op: &'static str, index: View<'_>, classes: usize, out: &mut CudaMemory) -> Result<()> {
-    static KERNELS: [LazyKernel; 3] = [const { LazyKernel::new() }; 3];
+    static KERNELS: [KernelSlot; 3] = [const { KernelSlot::new() }; 3];
     let (device, dtype, count) = (out.device().clone(), index.dtype(), index.layout().numel());
     let slot = integer(op, dtype)?;
     let index = elementwise::contiguous(index)?;

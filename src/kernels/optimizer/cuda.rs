@@ -1,7 +1,7 @@
 //! Launches of `kernels/optimizer.cu`: all parameters of a dtype in one, through a table of slots.
 
 use super::{Grad, Rule, Slot};
-use crate::device::cuda::{CudaDevice, CudaMemory, DevicePtr, DevicePtrMut, Kernel, LaunchConfig, LazyKernel};
+use crate::device::cuda::{CudaDevice, CudaMemory, DevicePtr, DevicePtrMut, Kernel, KernelSlot, LaunchConfig};
 use crate::device::{Buffer, Memory, View};
 use crate::kernels::elementwise::{Contiguous, contiguous};
 use crate::kernels::images::OPTIMIZER;
@@ -72,7 +72,7 @@ impl Table {
 }
 
 fn kernel(device: &CudaDevice, op: &'static str, which: usize, dtype: DType) -> Result<Kernel> {
-    static FOUND: [[LazyKernel; 3]; 2] = [const { [const { LazyKernel::new() }; 3] }; 2];
+    static FOUND: [[KernelSlot; 3]; 2] = [const { [const { KernelSlot::new() }; 3] }; 2];
     let Some(slot) = [DType::F32, DType::F16, DType::BF16].iter().position(|&d| d == dtype) else {
         return Err(unsupported_on_cuda(op, dtype, FLOATS));
     };

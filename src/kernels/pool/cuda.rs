@@ -2,7 +2,7 @@
 
 use super::{Divisor, PoolDesc, Windows};
 use crate::device::View;
-use crate::device::cuda::{CudaDevice, CudaMemory, Kernel, LaunchConfig, LazyKernel};
+use crate::device::cuda::{CudaDevice, CudaMemory, Kernel, KernelSlot, LaunchConfig};
 use crate::kernels::images::POOL;
 use crate::kernels::params::{POOL_FIXED, POOL_INSIDE, POOL_PADDED, PoolParams};
 use crate::kernels::strided::LIMIT;
@@ -20,8 +20,8 @@ fn covering(device: &CudaDevice, items: usize) -> LaunchConfig {
 }
 
 fn kernel(device: &CudaDevice, op: &'static str, which: usize, dtype: DType) -> Result<Kernel> {
-    const ROW: [LazyKernel; 3] = [const { LazyKernel::new() }; 3];
-    static FOUND: [[LazyKernel; 3]; 6] = [ROW; 6];
+    const ROW: [KernelSlot; 3] = [const { KernelSlot::new() }; 3];
+    static FOUND: [[KernelSlot; 3]; 6] = [ROW; 6];
     let Some(slot) = [DType::F32, DType::F16, DType::BF16].iter().position(|&d| d == dtype) else {
         return Err(unsupported_on_cuda(op, dtype, "f32, f16, bf16"));
     };

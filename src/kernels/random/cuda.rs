@@ -3,7 +3,7 @@
 use super::Distribution;
 use super::cpu::threshold;
 use crate::device::View;
-use crate::device::cuda::{CudaDevice, CudaMemory, DevicePtrMut, Kernel, LaunchConfig, LazyKernel};
+use crate::device::cuda::{CudaDevice, CudaMemory, DevicePtrMut, Kernel, KernelSlot, LaunchConfig};
 use crate::kernels::images::RANDOM;
 use crate::kernels::params::{MultinomialParams, REPORT_WEIGHTS, RandomParams};
 use crate::kernels::{elementwise, on_device, unsupported_on_cuda};
@@ -15,8 +15,8 @@ const FLOATS: &str = "f32, f16, bf16";
 const KERNELS: [&str; 7] = ["uniform", "normal", "bernoulli", "gamma", "bernoulli_each", "dropout", "multinomial"];
 
 fn kernel(device: &CudaDevice, op: &'static str, which: usize, dtype: DType) -> Result<Kernel> {
-    const ROW: [LazyKernel; 3] = [const { LazyKernel::new() }; 3];
-    static FOUND: [[LazyKernel; 3]; 7] = [ROW; 7];
+    const ROW: [KernelSlot; 3] = [const { KernelSlot::new() }; 3];
+    static FOUND: [[KernelSlot; 3]; 7] = [ROW; 7];
     let Some(slot) = [DType::F32, DType::F16, DType::BF16].iter().position(|&d| d == dtype) else {
         return Err(unsupported_on_cuda(op, dtype, FLOATS));
     };

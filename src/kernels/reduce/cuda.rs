@@ -2,7 +2,7 @@
 
 use super::{Extreme, ReduceDesc, Reduction, Scan};
 use crate::device::View;
-use crate::device::cuda::{CudaDevice, CudaMemory, DevicePtr, DevicePtrMut, Kernel, LaunchConfig, LazyKernel};
+use crate::device::cuda::{CudaDevice, CudaMemory, DevicePtr, DevicePtrMut, Kernel, KernelSlot, LaunchConfig};
 use crate::kernels::images::REDUCE;
 use crate::kernels::params::{Axes, Divisor, ReduceParams, ScanParams};
 use crate::kernels::strided::LIMIT;
@@ -135,8 +135,8 @@ const OPERATIONS: [&str; 12] = [
 
 /// The kernels of one operation on one dtype.
 fn kernels(device: &CudaDevice, operation: usize, dtype: DType, out: DType) -> Result<[Kernel; 2]> {
-    type Cells = [[LazyKernel; 2]; 2];
-    const CELLS: Cells = [const { [const { LazyKernel::new() }; 2] }; 2];
+    type Cells = [[KernelSlot; 2]; 2];
+    const CELLS: Cells = [const { [const { KernelSlot::new() }; 2] }; 2];
     static KERNELS: [[Cells; 6]; 12] = [const { [CELLS; 6] }; 12];
     let name = OPERATIONS[operation];
     let Some(slot) = DTYPES.iter().position(|&d| d == dtype) else {
@@ -276,8 +276,8 @@ const COLUMNS: u64 = 32;
 
 /// Accumulates a contiguous input along an axis.
 pub(super) fn scan(kind: Scan, axis: usize, input: View<'_>, out: &mut CudaMemory) -> Result<()> {
-    const ROW: [LazyKernel; 6] = [const { LazyKernel::new() }; 6];
-    static KERNELS: [[[LazyKernel; 6]; 2]; 2] = [const { [ROW; 2] }; 2];
+    const ROW: [KernelSlot; 6] = [const { KernelSlot::new() }; 6];
+    static KERNELS: [[[KernelSlot; 6]; 2]; 2] = [const { [ROW; 2] }; 2];
     let (op, dtype, device) = (kind.name(), input.dtype(), out.device().clone());
     let Some(slot) = DTYPES.iter().position(|&d| d == dtype) else {
         return Err(unsupported_on_cuda(op, dtype, EVERY));
@@ -309,7 +309,7 @@ pub(super) fn scan(kind: Scan, axis: usize, input: View<'_>, out: &mut CudaMemor
 
 /// The gradient of running products, contiguous.
 pub(super) fn cumprod_backward(axis: usize, x: View<'_>, g: View<'_>, out: &mut CudaMemory) -> Result<()> {
-    static KERNELS: [LazyKernel; 3] = [const { LazyKernel::new() }; 3];
+    static KERNELS: [KernelSlot; 3] = [const { KernelSlot::new() }; 3];
     let (op, dtype, device) = ("backward of cumprod", x.dtype(), out.device().clone());
     let Some(slot) = DTYPES[..3].iter().position(|&d| d == dtype) else {
         return Err(unsupported_on_cuda(op, dtype, "f32, f16, bf16"));

@@ -2,7 +2,7 @@
 
 use super::SortDesc;
 use crate::device::View;
-use crate::device::cuda::{CudaDevice, CudaMemory, DevicePtr, DevicePtrMut, LaunchConfig, LazyKernel};
+use crate::device::cuda::{CudaDevice, CudaMemory, DevicePtr, DevicePtrMut, KernelSlot, LaunchConfig};
 use crate::kernels::images::SORT;
 use crate::kernels::params::SortParams;
 use crate::kernels::{on_device, unsupported_on_cuda};
@@ -119,7 +119,7 @@ pub(super) fn sort(
     values: &mut CudaMemory,
     indices: &mut CudaMemory,
 ) -> Result<()> {
-    static KERNELS: [[LazyKernel; 2]; 6] = [const { [const { LazyKernel::new() }; 2] }; 6];
+    static KERNELS: [[KernelSlot; 2]; 6] = [const { [const { KernelSlot::new() }; 2] }; 6];
     let (op, dtype, device) = ("sort", input.dtype(), values.device().clone());
     let Some(slot) = DTYPES.iter().position(|&d| d == dtype) else {
         return Err(unsupported_on_cuda(op, dtype, "f32, f16, bf16, i64, u32, u8"));
