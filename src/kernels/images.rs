@@ -1,7 +1,10 @@
 //! The kernels that this crate carries: machine code, PTX and the table of their signatures and resources, one static
 //! for each file in `kernels/`.
 
-use super::params::{ElementwiseParams, GemmParams, StridedParams};
+use super::params::{
+    ElementwiseParams, GemmParams, IndexParams, MultinomialParams, PoolParams, RandomParams, ReduceParams, ScanParams,
+    SegmentParams, SortParams, StridedParams, TriangleParams,
+};
 
 crate::include_kernels!();
 
@@ -11,3 +14,21 @@ crate::kernel_struct!(unsafe ElementwiseParams);
 crate::kernel_struct!(unsafe StridedParams);
 // SAFETY: as above.
 crate::kernel_struct!(unsafe GemmParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe ReduceParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe ScanParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe RandomParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe MultinomialParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe IndexParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe SegmentParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe SortParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe TriangleParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe PoolParams);
