@@ -1,7 +1,7 @@
 //! The kernels that this crate carries: machine code, PTX and the table of their signatures and resources, one static
 //! for each file in `kernels/`.
 
-use super::params::{ElementwiseParams, GemmParams, StridedParams};
+use super::params::{ConvParams, ElementwiseParams, GemmParams, StridedParams, WindowParams};
 
 crate::include_kernels!();
 
@@ -11,3 +11,7 @@ crate::kernel_struct!(unsafe ElementwiseParams);
 crate::kernel_struct!(unsafe StridedParams);
 // SAFETY: as above.
 crate::kernel_struct!(unsafe GemmParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe ConvParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe WindowParams);
