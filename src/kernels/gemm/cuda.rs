@@ -1,5 +1,6 @@
 //! Launches of `kernels/gemm.cu`.
 
+use super::copy::{Contiguous, contiguous};
 use super::plan::gpu::{Extents, Stored, plan};
 use super::{Activation, Epilogue, GemmDesc};
 use crate::device::cuda::{CudaDevice, DevicePtr, DevicePtrMut, LaunchConfig};
@@ -197,16 +198,4 @@ fn sum_kernel(dtype: DType) -> &'static str {
         DType::BF16 => "gemm_sum_splits<bf16>",
         _ => "gemm_sum_splits<f32>",
     }
-}
-
-pub(crate) struct Contiguous<'a>(View<'a>);
-
-impl Contiguous<'_> {
-    pub(crate) fn view(&self) -> View<'_> {
-        self.0
-    }
-}
-
-pub(crate) fn contiguous(view: View<'_>) -> Result<Contiguous<'_>> {
-    if view.layout().is_contiguous() { Ok(Contiguous(view)) } else { Err(crate::kernels::no_cuda(OP, view.dtype())) }
 }
