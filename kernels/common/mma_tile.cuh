@@ -223,8 +223,12 @@ struct WarpSums {
                 u32 row = index / (2 * J);
                 u32 column = index % (2 * J) * 8;
                 const float4* from = reinterpret_cast<const float4*>(slab + row * SLAB_STRIDE + column);
-                float4 low = from[0];
-                float4 high = from[1];
+                // Every other four lanes take the second half first: eight lanes then read from all banks once.
+                u32 first = index / 4 % 2;
+                float4 one = from[first];
+                float4 other = from[first ^ 1];
+                float4 low = first ? other : one;
+                float4 high = first ? one : other;
                 f32 run[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
                 put(run, i * 16 + row, column);
             }
