@@ -8,12 +8,12 @@ mod gpu;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use gpu::{Floor, Gpu, Peak};
+use warpsmith::autograd::Backward;
 use warpsmith::device::{Buffer, View};
 use warpsmith::kernels::conv::{self as kernel, ConvDesc};
 use warpsmith::kernels::window::Window;
-use warpsmith::{DType, Layout, Result, Shape};
-use warpsmith::autograd::Backward;
 use warpsmith::ops::Conv2dParams;
+use warpsmith::{DType, Layout, Result, Shape};
 use warpsmith::{Device, Tensor};
 
 fn values(dims: &[usize]) -> Tensor {
@@ -91,7 +91,9 @@ fn directions(gpu: &Gpu, (batch, c, o, groups, side, taps, stride): Case, dtype:
     let bytes = ((desc.x_len() + desc.weight_len() + desc.y_len()) * dtype.size()) as f64;
     let peak = if dtype == DType::F32 { Peak::F32 } else { Peak::Half };
     let floor = Floor { peak, operations, bytes };
-    let name = |what: &str| format!("{what} {dtype} {batch}x{c}x{side}x{side} to {o}, {taps}x{taps}/{stride}, {groups} groups");
+    let name = |what: &str| {
+        format!("{what} {dtype} {batch}x{c}x{side}x{side} to {o}, {taps}x{taps}/{stride}, {groups} groups")
+    };
     let (x_in, w_in, y_in) = (view(&x_in)?, view(&w_in)?, view(&y_in)?);
     gpu.report(&name("conv2d"), &floor, &mut || kernel::forward(&desc, x_in, w_in, None, &mut y))?;
     gpu.report(&name("conv2d's input"), &floor, &mut || kernel::backward_input(&desc, y_in, w_in, None, &mut x))?;

@@ -13,6 +13,7 @@ pub mod gemm;
 pub mod images;
 pub mod index;
 pub mod layernorm;
+pub mod named;
 pub mod optimizer;
 pub mod params;
 pub mod pool;
@@ -21,6 +22,7 @@ pub mod reduce;
 pub(crate) mod rowwise;
 pub mod softmax_xent;
 pub mod sort;
+pub(crate) mod strided;
 pub mod window;
 
 use crate::device::cuda::{CudaDevice, CudaMemory};

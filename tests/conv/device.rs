@@ -9,6 +9,7 @@ use warpsmith::device::{Buffer, View};
 use warpsmith::kernels::conv::plan::gpu::TILES;
 use warpsmith::kernels::conv::{self, ConvDesc};
 use warpsmith::kernels::images;
+use warpsmith::kernels::named::NamedKernel;
 use warpsmith::kernels::window::Window;
 use warpsmith::ops::Conv2dParams;
 use warpsmith::{DType, Device, Element, Layout, Shape, with_dtype};
@@ -153,7 +154,7 @@ fn every_kernel_of_the_family_is_reached_and_right() {
         }
     }
     let profile = gpu.profile_json();
-    let names: BTreeSet<&str> = TILES.iter().flat_map(|tile| tile.kernels).collect();
+    let names: BTreeSet<&str> = TILES.iter().flat_map(|tile| tile.kernels.iter().map(NamedKernel::name)).collect();
     for name in names {
         let kernel = images::CONV.kernel(name).unwrap_or_else(|| panic!("kernels/conv.cu has no {name}"));
         assert!(profile.contains(&*kernel.entry), "{name} ({}) was not reached", kernel.entry);

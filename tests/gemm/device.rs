@@ -10,6 +10,7 @@ use warpsmith::device::{Buffer, View};
 use warpsmith::kernels::gemm::plan::gpu::{GpuPlan, Stored, TILES, plan};
 use warpsmith::kernels::gemm::{Activation, Epilogue, GemmDesc, Precision, gemm};
 use warpsmith::kernels::images;
+use warpsmith::kernels::named::NamedKernel;
 use warpsmith::{DType, Device, Element, Layout, Shape, with_dtype};
 
 /// A100, RTX 4090 and H100.
@@ -160,9 +161,8 @@ fn check(device: &Device, case: &Case, r: &mut Random) -> GpuPlan {
     let b = Operand::matrices(device, case, k, n, case.lies[1], r);
     let bias = case.bias.then(|| Operand::new(device, dtype, &[n], &[3], case.offset, r));
     let residual = case.residual.map(|lie| Operand::matrices(device, case, m, n, lie, r));
-    let plain: Vec<usize> = (0..batch.len() + 2)
-        .map(|axis| [&batch[..], &[m, n]].concat()[axis + 1..].iter().product())
-        .collect();
+    let plain: Vec<usize> =
+        (0..batch.len() + 2).map(|axis| [&batch[..], &[m, n]].concat()[axis + 1..].iter().product()).collect();
     let dims = [&batch[..], &[m, n]].concat();
     let old = (case.beta != 0.0).then(|| Operand::new(device, dtype, &dims, &plain, 0, r));
     let len = matrices * m * n;
@@ -179,8 +179,7 @@ fn check(device: &Device, case: &Case, r: &mut Random) -> GpuPlan {
         precision: case.precision,
         ..GemmDesc::of(&a.view(), &b.view()).unwrap()
     };
-    let epilogue =
-        Epilogue { bias: bias.as_ref().map(Operand::view), residual: residual.as_ref().map(Operand::view) };
+    let epilogue = Epilogue { bias: bias.as_ref().map(Operand::view), residual: residual.as_ref().map(Operand::view) };
     gemm(&desc, a.view(), b.view(), epilogue, before.as_mut(), &mut out).unwrap_or_else(|e| panic!("{case:?}: {e}"));
     let (found, found_before) = (values(&out), before.as_ref().map(values));
 
@@ -259,7 +258,7 @@ fn lie(transposed: bool, padding: usize) -> Lie {
 fn every_tile_of_the_table_is_reached_in_every_layout_and_is_right() {
     let mut r = Random::fresh("tiles");
     let mut reached = BTreeSet::new();
-    let mut seen = |plan: GpuPlan| reached.insert(plan.kernel());
+    let mut seen = |plan: GpuPlan| reached.insert(plan.kernel().name());
     for device in devices() {
         let spec = cuda(&device).spec();
         let many = spec.multiprocessors as usize;
@@ -290,7 +289,7 @@ fn every_tile_of_the_table_is_reached_in_every_layout_and_is_right() {
     let all: BTreeSet<&str> = TILES
         .iter()
         .flat_map(|tile| tile.kernels.iter().zip([tile.narrow, true]).filter(|(_, exists)| *exists))
-        .flat_map(|(kernels, _)| kernels.iter().copied())
+        .flat_map(|(kernels, _)| kernels.iter().map(NamedKernel::name))
         .collect();
     assert_eq!(reached, all, "kernels that were reached, and those of the table");
 }
@@ -336,7 +335,8 @@ fn epilogues() {
     for (dtype, precision) in TYPES {
         // Outputs with aligned rows, and without.
         for size in [[33, 40, 24], [20, 37, 19]] {
-            for residual in [None, Some(Lie::Rows { padding: 0 }), Some(Lie::Columns { padding: 1 }), Some(Lie::Apart)] {
+            for residual in [None, Some(Lie::Rows { padding: 0 }), Some(Lie::Columns { padding: 1 }), Some(Lie::Apart)]
+            {
                 for activation in [Activation::None, Activation::Relu, Activation::Gelu] {
                     let case = Case {
                         precision,
@@ -387,9 +387,7 @@ fn batches_of_any_strides() {
         for (flat, found) in values(&out).into_iter().enumerate() {
             let outer = [flat / (6 * m * n), flat / (2 * m * n) % 3, flat / (m * n) % 2];
             let (row, column) = (flat / n % m, flat % n);
-            let term = |x: usize| {
-                a.at(&[&outer[..], &[row, x]].concat()) * b.at(&[&outer[..], &[x, column]].concat())
-            };
+            let term = |x: usize| a.at(&[&outer[..], &[row, x]].concat()) * b.at(&[&outer[..], &[x, column]].concat());
             let expected: f64 = (0..k).map(term).sum();
             let size: f64 = (0..k).map(|x| term(x).abs()).sum();
             let bound = (k + 1) as f64 * f64::from(f32::EPSILON) * size
@@ -453,12 +451,12 @@ fn every_plan_fits_every_gpu_that_may_take_it() {
     let Contents::Compiled { kernels, .. } = &images::GEMM.contents else {
         panic!("kernels/gemm.cu is embedded as source; run `cargo xtask nvrtc` and build again")
     };
-    for tile in TILES {
+    for tile in &TILES {
         let able: Vec<_> = specs.iter().filter(|spec| tile.dynamic_shared <= spec.shared_per_block).collect();
         assert!(!able.is_empty(), "{} fits no GPU", tile.name);
         for (names, exists) in tile.kernels.iter().zip([tile.narrow, true]) {
-            for name in names.iter().filter(|_| exists) {
-                let kernel = kernels.iter().find(|kernel| kernel.name == *name);
+            for name in names.iter().map(NamedKernel::name).filter(|_| exists) {
+                let kernel = kernels.iter().find(|kernel| kernel.name == name);
                 let kernel = kernel.unwrap_or_else(|| panic!("kernels/gemm.cu has no {name}"));
                 for resources in kernel.resources.iter() {
                     assert!(resources.max_threads >= tile.threads, "{name}: {} threads", resources.max_threads);

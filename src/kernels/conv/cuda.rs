@@ -4,7 +4,9 @@ use super::plan::gpu::{GatherPlan, GpuRoute, THREADS, plan, window_params};
 use super::{ConvDesc, Direction};
 use crate::device::cuda::{CudaDevice, DevicePtr, DevicePtrMut, LaunchConfig};
 use crate::device::{Buffer, Device, Memory, View};
-use crate::kernels::gemm::{contiguous, Activation, Epilogue, GemmDesc, Precision, gemm};
+use crate::kernels::elementwise::contiguous;
+use crate::kernels::gemm::{Activation, Epilogue, GemmDesc, Precision, gemm};
+use crate::kernels::named::NamedKernel;
 use crate::kernels::params::WindowParams;
 use crate::kernels::{images, mixed_devices, on_device, unsupported_on_cuda};
 use crate::{DType, Element, Layout, Result, Shape};
@@ -14,23 +16,23 @@ const FLOATS: &str = "f32, f16, bf16";
 
 /// The kernels of a dtype that are no tiles.
 struct Kernels {
-    sum_splits: &'static str,
-    depthwise: [&'static str; 3],
-    im2col: &'static str,
-    col2im: &'static str,
+    sum_splits: NamedKernel,
+    depthwise: [NamedKernel; 3],
+    im2col: NamedKernel,
+    col2im: NamedKernel,
 }
 
 macro_rules! kernels {
     ($cuda:literal) => {
         Kernels {
-            sum_splits: concat!("conv_sum_splits<", $cuda, ">"),
+            sum_splits: NamedKernel::new(concat!("conv_sum_splits<", $cuda, ">")),
             depthwise: [
-                concat!("depthwise_forward<", $cuda, ">"),
-                concat!("depthwise_input<", $cuda, ">"),
-                concat!("depthwise_weight<", $cuda, ">"),
+                NamedKernel::new(concat!("depthwise_forward<", $cuda, ">")),
+                NamedKernel::new(concat!("depthwise_input<", $cuda, ">")),
+                NamedKernel::new(concat!("depthwise_weight<", $cuda, ">")),
             ],
-            im2col: concat!("im2col<", $cuda, ">"),
-            col2im: concat!("col2im<", $cuda, ">"),
+            im2col: NamedKernel::new(concat!("im2col<", $cuda, ">")),
+            col2im: NamedKernel::new(concat!("col2im<", $cuda, ">")),
         }
     };
 }
@@ -148,7 +150,7 @@ impl Call<'_> {
         let at_bias = bias.map_or(Ok(DevicePtr::null()), |bias| pointer::<T>(op, &bias, device))?;
         let len = out.len();
         let at_out = target::<T>(op, out)?;
-        let kernel = device.kernel(&images::CONV, kernels.depthwise[self.direction as usize])?;
+        let kernel = kernels.depthwise[self.direction as usize].on(device, &images::CONV)?;
         if self.direction == Direction::Weight {
             let blocks = u32::try_from(len).unwrap_or(u32::MAX).min(i32::MAX as u32);
             // SAFETY: x, y's gradient and the weight have the lengths of the descriptor (checked by the family), beyond
@@ -191,13 +193,13 @@ impl Call<'_> {
         let at_out = target::<T>(op, out)?;
         let again = DevicePtrMut::<T>::from_address(at_out.address());
         let config = LaunchConfig { grid: plan.grid, block: [THREADS, 1, 1], dynamic_shared: 0 };
-        let kernel = device.kernel(&images::CONV, plan.tile.kernels[self.direction as usize])?;
+        let kernel = plan.tile.kernels[self.direction as usize].on(device, &images::CONV)?;
         // SAFETY: operands and output have the lengths of the descriptor (checked by the family), whose strides the
         // parameters hold; the kernel reads rows, columns and steps of k below their extents and positions inside an
         // image, and writes each output, or each number of each part, once.
         unsafe { kernel.launch(&config, (params, at_out, at_partial, at_rows, at_windows, at_bias))? };
         if splits > 1 {
-            let kernel = device.kernel(&images::CONV, kernels.sum_splits)?;
+            let kernel = kernels.sum_splits.on(device, &images::CONV)?;
             // SAFETY: the parts are `splits` times the output's length, all written by the launch before.
             unsafe { kernel.launch(&each(len, device), (len as u64, splits as u32, again, sums))? };
         }
@@ -208,9 +210,9 @@ impl Call<'_> {
 pub(super) fn im2col(desc: &ConvDesc, x: View<'_>, cols: &mut Buffer) -> Result<()> {
     let params = window_params(desc, false)?;
     match cols.dtype() {
-        DType::F32 => columns::<f32>("im2col", F32.im2col, params, x, cols),
-        DType::F16 => columns::<f16>("im2col", F16.im2col, params, x, cols),
-        DType::BF16 => columns::<bf16>("im2col", BF16.im2col, params, x, cols),
+        DType::F32 => columns::<f32>("im2col", &F32.im2col, params, x, cols),
+        DType::F16 => columns::<f16>("im2col", &F16.im2col, params, x, cols),
+        DType::BF16 => columns::<bf16>("im2col", &BF16.im2col, params, x, cols),
         dtype => Err(unsupported_on_cuda("im2col", dtype, FLOATS)),
     }
 }
@@ -218,16 +220,16 @@ pub(super) fn im2col(desc: &ConvDesc, x: View<'_>, cols: &mut Buffer) -> Result<
 pub(super) fn col2im(desc: &ConvDesc, cols: View<'_>, x: &mut Buffer) -> Result<()> {
     let params = window_params(desc, false)?;
     match x.dtype() {
-        DType::F32 => columns::<f32>("col2im", F32.col2im, params, cols, x),
-        DType::F16 => columns::<f16>("col2im", F16.col2im, params, cols, x),
-        DType::BF16 => columns::<bf16>("col2im", BF16.col2im, params, cols, x),
+        DType::F32 => columns::<f32>("col2im", &F32.col2im, params, cols, x),
+        DType::F16 => columns::<f16>("col2im", &F16.col2im, params, cols, x),
+        DType::BF16 => columns::<bf16>("col2im", &BF16.col2im, params, cols, x),
         dtype => Err(unsupported_on_cuda("col2im", dtype, FLOATS)),
     }
 }
 
 fn columns<T: Element>(
     op: &'static str,
-    kernel: &'static str,
+    kernel: &NamedKernel,
     params: WindowParams,
     from: View<'_>,
     to: &mut Buffer,
@@ -241,7 +243,7 @@ fn columns<T: Element>(
     let at_from = pointer::<T>(op, &from, &device)?;
     let config = each(to.len(), &device);
     let at_to = target::<T>(op, to)?;
-    let kernel = device.kernel(&images::CONV, kernel)?;
+    let kernel = kernel.on(&device, &images::CONV)?;
     // SAFETY: x and the columns have the lengths of the descriptor (checked by the family), beyond which the kernel
     // computes no index; it writes each element of its output.
     unsafe { kernel.launch(&config, (params, at_to, at_from)) }

@@ -126,7 +126,8 @@ pub(crate) fn multiply<T: Float<Acc: Vector>>(
 where
     T::Acc: Float<Acc = T::Acc>,
 {
-    let desc = GemmDesc { batch: 1, m, n, k, alpha: 1.0, beta: 0.0, activation: Activation::None, precision: Precision::Ieee };
+    let desc =
+        GemmDesc { batch: 1, m, n, k, alpha: 1.0, beta: 0.0, activation: Activation::None, precision: Precision::Ieee };
     let plan = plan(&desc, TileShape::of::<T::Acc>());
     let parallel = parallel && plan.schedule == Schedule::Tiles;
     blocks(&plan, parallel, (a, b), [m, n, k], (&Finish::plain(accumulate), 0), None, out)

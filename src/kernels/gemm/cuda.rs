@@ -1,14 +1,13 @@
 //! Launches of `kernels/gemm.cu`.
 
-use super::copy::{Contiguous, contiguous};
 use super::plan::gpu::{Extents, Stored, plan};
 use super::{Activation, Epilogue, GemmDesc};
 use crate::device::cuda::{CudaDevice, DevicePtr, DevicePtrMut, LaunchConfig};
 use crate::device::{Buffer, Device, Memory, View};
+use crate::kernels::elementwise::{Contiguous, contiguous};
 use crate::kernels::images;
-use crate::kernels::params::{
-    ACTIVATION_GELU, ACTIVATION_NONE, ACTIVATION_RELU, EpilogueParams, GemmParams,
-};
+use crate::kernels::named::NamedKernel;
+use crate::kernels::params::{ACTIVATION_GELU, ACTIVATION_NONE, ACTIVATION_RELU, EpilogueParams, GemmParams};
 use crate::kernels::{mixed_devices, on_device, unsupported_on_cuda};
 use crate::{DType, Element, Layout, Result, Shape};
 use half::{bf16, f16};
@@ -161,12 +160,9 @@ fn launch<T: Element>(
         None => DevicePtrMut::from_address(0),
     };
     let (again_out, again_before, sums) = (at_out.address(), at_before.address(), at_partial.alias());
-    let config = LaunchConfig {
-        grid: plan.grid,
-        block: [plan.tile.threads, 1, 1],
-        dynamic_shared: plan.tile.dynamic_shared,
-    };
-    let kernel = device.kernel(&images::GEMM, plan.kernel())?;
+    let config =
+        LaunchConfig { grid: plan.grid, block: [plan.tile.threads, 1, 1], dynamic_shared: plan.tile.dynamic_shared };
+    let kernel = plan.kernel().on(&device, &images::GEMM)?;
     // SAFETY: A and B are read at the indices of their layouts, bias and residual likewise, where their pointers were
     // checked to lie in their buffers up to the layouts' spans; the output and the values before have batch·m·n elements
     // (checked by the family), and so has each split of the partial sums.
@@ -174,7 +170,7 @@ fn launch<T: Element>(
         kernel.launch(&config, (params, at_out, at_before, at_partial, at_a, at_b, at_bias, at_residual))?;
     }
     if splits > 1 {
-        let kernel = device.kernel(&images::GEMM, sum_kernel(T::DTYPE))?;
+        let kernel = sum_kernel(T::DTYPE).on(&device, &images::GEMM)?;
         let config = LaunchConfig::covering(batch * m * n, 256, 4 * device.spec().multiprocessors);
         let (at_out, at_before) =
             (DevicePtrMut::<T>::from_address(again_out), DevicePtrMut::<T>::from_address(again_before));
@@ -192,10 +188,13 @@ fn activation(activation: Activation) -> u32 {
     }
 }
 
-fn sum_kernel(dtype: DType) -> &'static str {
+fn sum_kernel(dtype: DType) -> &'static NamedKernel {
+    static F32: NamedKernel = NamedKernel::new("gemm_sum_splits<f32>");
+    static F16: NamedKernel = NamedKernel::new("gemm_sum_splits<f16>");
+    static BF16: NamedKernel = NamedKernel::new("gemm_sum_splits<bf16>");
     match dtype {
-        DType::F16 => "gemm_sum_splits<f16>",
-        DType::BF16 => "gemm_sum_splits<bf16>",
-        _ => "gemm_sum_splits<f32>",
+        DType::F16 => &F16,
+        DType::BF16 => &BF16,
+        _ => &F32,
     }
 }

@@ -11,7 +11,6 @@
 //! sums in f32; [`plan::gpu`] chooses the tile. Operands whose rows or columns are neighbours in memory are read in
 //! place, others through one contiguous copy.
 
-mod copy;
 mod cpu;
 mod cuda;
 pub(crate) mod micro;
@@ -19,7 +18,6 @@ pub(crate) mod pack;
 pub mod plan;
 
 pub(crate) use cpu::{multiply, scratch};
-pub(crate) use copy::contiguous;
 
 use crate::device::{Buffer, Memory, View};
 use crate::kernels::{mixed_devices, unsupported};

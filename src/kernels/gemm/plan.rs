@@ -71,7 +71,16 @@ mod tests {
     use crate::kernels::gemm::{Activation, Precision};
 
     fn of(batch: usize, m: usize, n: usize, k: usize) -> GemmPlan {
-        let desc = GemmDesc { batch, m, n, k, alpha: 1.0, beta: 0.0, activation: Activation::None, precision: Precision::Ieee };
+        let desc = GemmDesc {
+            batch,
+            m,
+            n,
+            k,
+            alpha: 1.0,
+            beta: 0.0,
+            activation: Activation::None,
+            precision: Precision::Ieee,
+        };
         plan(&desc, TileShape { mr: 8, lanes: 16 })
     }
 

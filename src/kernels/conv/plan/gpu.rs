@@ -3,6 +3,7 @@
 
 use super::super::{ConvDesc, Direction};
 use crate::device::cuda::GpuSpec;
+use crate::kernels::named::NamedKernel;
 use crate::kernels::params::{ConvParams, WindowParams};
 use crate::{DType, Error, Result};
 
@@ -31,7 +32,7 @@ pub struct GatherTile {
     /// Why it is in the table.
     pub why: &'static str,
     /// The kernels of the forward, of the gradient of the input and of that of the weight.
-    pub kernels: [&'static str; 3],
+    pub kernels: [NamedKernel; 3],
 }
 
 /// Columns (pixels; of the weight's gradient taps) that a block computes, in every tile.
@@ -48,9 +49,9 @@ macro_rules! mma {
             depth: 32,
             why: $why,
             kernels: [
-                concat!("conv_mma<", $cuda, ", 0, ", $rows, ">"),
-                concat!("conv_mma<", $cuda, ", 1, ", $rows, ">"),
-                concat!("conv_mma<", $cuda, ", 2, ", $rows, ">"),
+                NamedKernel::new(concat!("conv_mma<", $cuda, ", 0, ", $rows, ">")),
+                NamedKernel::new(concat!("conv_mma<", $cuda, ", 1, ", $rows, ">")),
+                NamedKernel::new(concat!("conv_mma<", $cuda, ", 2, ", $rows, ">")),
             ],
         }
     };
@@ -60,14 +61,14 @@ const WIDE: &str = "32×64 sums a warp beside the gathered numbers that wait in 
 const FEW: &str = "layers of at most 32 channels, of which the taller tile would compute half in vain";
 
 /// All tiles, of each dtype from the smallest to the largest.
-pub static TILES: &[GatherTile] = &[
+pub static TILES: [GatherTile; 5] = [
     GatherTile {
         name: "simt 64",
         dtype: DType::F32,
         rows: 64,
         depth: 16,
         why: "8×8 sums a thread, and half the gathers of a square tile for each product",
-        kernels: ["conv_simt<0>", "conv_simt<1>", "conv_simt<2>"],
+        kernels: [NamedKernel::new("conv_simt<0>"), NamedKernel::new("conv_simt<1>"), NamedKernel::new("conv_simt<2>")],
     },
     mma!("f16 32", F16, "f16", 32, FEW),
     mma!("f16 64", F16, "f16", 64, WIDE),

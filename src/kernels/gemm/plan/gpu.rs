@@ -3,6 +3,7 @@
 
 use super::super::{GemmDesc, Precision};
 use crate::device::cuda::GpuSpec;
+use crate::kernels::named::NamedKernel;
 use crate::{DType, Error, Layout, Result, Shape};
 
 /// How an operand lies in memory: lines of neighbours, which are rows, or columns where it is `transposed`.
@@ -89,16 +90,16 @@ pub struct GpuTile {
     /// Why it is in the table.
     pub why: &'static str,
     /// The kernels: of narrow loads (which exist where `narrow`) and of 16-byte ones, by [`GpuPlan::layout`].
-    pub kernels: [[&'static str; 4]; 2],
+    pub kernels: [[NamedKernel; 4]; 2],
 }
 
 macro_rules! layouts {
     ($vector:literal: $($head:literal),+) => {
         [
-            concat!($($head),+, ", false, false, ", $vector, ">"),
-            concat!($($head),+, ", false, true, ", $vector, ">"),
-            concat!($($head),+, ", true, false, ", $vector, ">"),
-            concat!($($head),+, ", true, true, ", $vector, ">"),
+            NamedKernel::new(concat!($($head),+, ", false, false, ", $vector, ">")),
+            NamedKernel::new(concat!($($head),+, ", false, true, ", $vector, ">")),
+            NamedKernel::new(concat!($($head),+, ", true, false, ", $vector, ">")),
+            NamedKernel::new(concat!($($head),+, ", true, true, ", $vector, ">")),
         ]
     };
     ($($head:literal),+) => {
@@ -134,7 +135,7 @@ const NARROW: &str = "four times the blocks, and operands at any address: there 
     speed, not the tile";
 
 /// All tiles, of each unit from the largest to the smallest.
-pub static TILES: &[GpuTile] = &[
+pub static TILES: [GpuTile; 10] = [
     GpuTile {
         name: "simt 128",
         unit: Unit::Simt,
@@ -200,9 +201,9 @@ impl GpuPlan {
         usize::from(self.transposed[0]) * 2 + usize::from(self.transposed[1])
     }
 
-    /// The kernel's name.
-    pub fn kernel(&self) -> &'static str {
-        self.tile.kernels[usize::from(self.vector)][self.layout()]
+    /// The kernel.
+    pub fn kernel(&self) -> &'static NamedKernel {
+        &self.tile.kernels[usize::from(self.vector)][self.layout()]
     }
 }
 
@@ -313,8 +314,14 @@ mod tests {
         let text = of(&large, DType::F32, [1, 100, 100, 0], false).to_string();
         assert_eq!(text, "simt 64 (64x64x16) NT, narrow loads, 4 tiles x 1 splits of k x 1 matrices");
         let desc = GemmDesc {
-            batch: 1, m: 1 << 31, n: 1, k: 1, alpha: 1.0, beta: 0.0,
-            activation: Activation::None, precision: Precision::Ieee,
+            batch: 1,
+            m: 1 << 31,
+            n: 1,
+            k: 1,
+            alpha: 1.0,
+            beta: 0.0,
+            activation: Activation::None,
+            precision: Precision::Ieee,
         };
         assert!(plan_error(&desc, DType::F32).contains("2147483648"));
         assert!(plan_error(&GemmDesc { m: 1, ..desc }, DType::F64).contains("f64"));
