@@ -236,7 +236,7 @@ impl OpCheck {
             for &lay in layouts {
                 judge(&format!("backward, {lay:?}"), case.backward(device, lay))?;
             }
-            Ok(())
+            Ok::<(), String>(())
         })?;
         let flowed = flowed.borrow().clone();
         let empty = case.inputs.iter().all(|input| input.data.is_empty());

@@ -3,7 +3,8 @@
 
 use super::families;
 use std::sync::OnceLock;
-use virtual_gpu::{DeviceModel, Options, VirtualGpu};
+use virtual_gpu::model::DeviceModel;
+use virtual_gpu::{Options, VirtualGpu};
 use warpsmith::{DType, Device, Error};
 
 /// The float dtypes of a CUDA device.
@@ -38,7 +39,7 @@ fn chosen() -> &'static Chosen {
 }
 
 fn virtual_gpus(cpu: bool) -> Chosen {
-    let models = [&DeviceModel::A100, &DeviceModel::RTX4090, &DeviceModel::H100];
+    let models = [&DeviceModel::A100, &DeviceModel::RTX_4090, &DeviceModel::H100];
     let driver = Options::new().devices(&models).install().expect("the virtual GPU");
     let gpu = |(ordinal, model): (usize, &&'static DeviceModel)| {
         let device = Device::cuda(ordinal).unwrap_or_else(|error| panic!("virtual {}: {error}", model.id));
