@@ -8,7 +8,7 @@ use warpsmith::device::{Buffer, Memory};
 use warpsmith::half::{bf16, f16};
 use warpsmith::kernels::images;
 use warpsmith::kernels::params::{Divisor, ElementwiseParams, GemmParams, MAX_OPERANDS, MAX_RANK, StridedParams};
-use warpsmith::{DType, Device, Element, Result};
+use warpsmith::{DType, Device, Element, Error, Result};
 
 fn device() -> CudaDevice {
     virtual_gpu::install().expect("the virtual GPU");
@@ -54,8 +54,50 @@ fn memory_keeps_what_is_copied_and_refuses_what_does_not_fit() {
     assert!(memory.copy_to_host::<f64>(3).is_err(), "24 bytes out of 16");
     assert!(memory.read::<f32>(3, 1).is_ok() && memory.read::<f32>(3, 2).is_err());
     assert!(memory.write::<f32>(usize::MAX, 2).is_err());
-    let error = CudaMemory::uninit(&cuda, 1 << 50).unwrap_err().to_string();
-    assert!(error.contains("1125899906842624 bytes on cuda:0"), "{error}");
+}
+
+#[test]
+fn too_large_an_allocation_tells_what_is_free_and_held_and_changes_nothing() {
+    let cuda = device();
+    let held = CudaMemory::uninit(&cuda, 3 << 20).unwrap();
+    let error = CudaMemory::uninit(&cuda, 1 << 50).unwrap_err();
+    let Error::OutOfMemory { ordinal: 0, asked, free, held: told } = error else { panic!("{error}") };
+    assert!(asked == 1 << 50 && free > 0 && free < cuda.spec().memory_bytes && told >= 3 << 20, "{error}");
+    assert!(cuda.held_bytes() >= 3 << 20);
+    drop(held);
+    let again = Buffer::from_slice(&Device::Cuda(cuda), &[1u8, 2, 3]).unwrap();
+    assert_eq!(again.to_vec::<u8>().unwrap(), [1, 2, 3]);
+}
+
+#[test]
+fn the_driver_s_devices_are_listed() {
+    let cuda = device();
+    let list = Device::list();
+    let first = list.first().expect("the virtual GPU");
+    assert_eq!((first.ordinal, &first.name), (0, &cuda.spec().name));
+    assert_eq!(first.compute_capability, cuda.spec().compute_capability);
+    assert_eq!(first.memory_bytes, cuda.spec().memory_bytes);
+    assert!(first.to_string().starts_with("cuda:0 "), "{first}");
+}
+
+#[test]
+fn two_threads_share_a_device() {
+    let device = Device::Cuda(device());
+    // Long enough for more than one block of page-locked memory at a time.
+    let values: Vec<u32> = (0..300_000).collect();
+    std::thread::scope(|scope| {
+        for thread in 0..2u32 {
+            let (device, values) = (&device, &values);
+            scope.spawn(move || {
+                for round in 0..5 {
+                    let mine: Vec<u32> = values.iter().map(|v| v ^ (thread << 20 | round << 22)).collect();
+                    let mut copy = Buffer::zeros(device, DType::U32, mine.len()).unwrap();
+                    copy.copy_from(&Buffer::from_slice(device, &mine).unwrap()).unwrap();
+                    assert!(copy.to_vec::<u32>().unwrap() == mine, "thread {thread}, round {round}");
+                }
+            });
+        }
+    });
 }
 
 #[test]

@@ -8,7 +8,7 @@ pub mod cuda;
 
 use crate::{DType, Element, Error, Layout, Result, with_dtype};
 use cpu::CpuMemory;
-use cuda::{CudaDevice, CudaMemory};
+use cuda::{CudaDevice, CudaDeviceInfo, CudaMemory};
 
 /// Where tensors live and work runs.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,6 +34,11 @@ impl Device {
     /// The first CUDA device if there is one, else the CPU.
     pub fn best() -> Self {
         Device::cuda(0).unwrap_or(Device::Cpu)
+    }
+
+    /// The CUDA devices that the driver sees; none where there is no driver.
+    pub fn list() -> Vec<CudaDeviceInfo> {
+        cuda::list()
     }
 
     /// Whether this is the CPU device.

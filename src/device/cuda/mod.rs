@@ -10,6 +10,7 @@ mod device;
 mod launch;
 mod memory;
 mod module;
+mod staging;
 
 /// The types of generated tables of kernels.
 pub mod kernel_table {
@@ -17,10 +18,11 @@ pub mod kernel_table {
 }
 
 pub use argument::{Argument, Arguments, DevicePtr, DevicePtrMut};
-pub use device::{CudaDevice, GpuSpec};
+pub(crate) use device::list;
+pub use device::{CudaDevice, CudaDeviceInfo, GpuSpec};
 pub use launch::LaunchConfig;
 pub use memory::CudaMemory;
-pub use module::Kernel;
+pub use module::{Kernel, KernelSlot};
 
 use crate::Error;
 use cudarc::driver::result::DriverError;

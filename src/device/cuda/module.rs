@@ -10,8 +10,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, OnceLock};
 
 /// A module in a device's memory; it stays for the life of the program.
 pub(super) struct LoadedModule {
@@ -67,6 +67,46 @@ impl CudaDevice {
         drop(modules);
         let loaded = loaded.kernel(self, name)?;
         Ok(Kernel { device: self.clone(), loaded })
+    }
+}
+
+/// Where a launch keeps its kernel once it was found, for each device, so that nothing is looked up by name again.
+///
+/// ```
+/// use warpsmith::device::cuda::KernelSlot;
+///
+/// static SAXPY: KernelSlot = KernelSlot::new();
+/// ```
+pub struct KernelSlot {
+    found: [OnceLock<Kernel>; 16],
+}
+
+impl KernelSlot {
+    /// An empty slot.
+    pub const fn new() -> Self {
+        KernelSlot { found: [const { OnceLock::new() }; 16] }
+    }
+
+    /// The kernel, found by name at the first call for a device (at each call beyond the sixteenth device). A slot is
+    /// for one kernel: what later calls name is not looked at.
+    ///
+    /// # Errors
+    /// As [`CudaDevice::kernel`].
+    pub fn kernel(&self, device: &CudaDevice, module: &'static Module, name: &str) -> Result<Cow<'_, Kernel>> {
+        let Some(slot) = self.found.get(device.ordinal()) else {
+            return device.kernel(module, name).map(Cow::Owned);
+        };
+        if let Some(kernel) = slot.get() {
+            return Ok(Cow::Borrowed(kernel));
+        }
+        let kernel = device.kernel(module, name)?;
+        Ok(Cow::Borrowed(slot.get_or_init(|| kernel)))
+    }
+}
+
+impl Default for KernelSlot {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -30,12 +30,15 @@ pub struct GemmPlan {
     pub mc: usize,
     /// Columns of the output per task.
     pub nc: usize,
+    /// Whether an A of the accumulator's type whose rows are contiguous is read where it lies, unpacked.
+    pub a_in_place: bool,
 }
 
 impl std::fmt::Display for GemmPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let GemmPlan { tile, schedule, kc, mc, nc } = self;
-        write!(f, "{schedule:?}, blocks {mc}x{nc} over k {kc}, register tile {}x{}", tile.mr, tile.nr())
+        let GemmPlan { tile, schedule, kc, mc, nc, a_in_place } = self;
+        let a = if *a_in_place { "in place" } else { "packed" };
+        write!(f, "{schedule:?}, blocks {mc}x{nc} over k {kc}, register tile {}x{}, A {a}", tile.mr, tile.nr())
     }
 }
 
@@ -55,7 +58,9 @@ pub fn plan(desc: &GemmDesc, tile: TileShape) -> GemmPlan {
     } else {
         Schedule::Tiles
     };
-    GemmPlan { tile, schedule, kc, mc, nc }
+    // Packing A costs as much as multiplying it by some 40 columns, so it pays where there are many.
+    let a_in_place = n <= 1024;
+    GemmPlan { tile, schedule, kc, mc, nc, a_in_place }
 }
 
 #[cfg(test)]

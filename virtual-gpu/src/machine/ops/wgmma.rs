@@ -37,40 +37,36 @@ struct Descriptor {
     start: u32,
     leading: u32,
     stride: u32,
-    /// Bytes of the swizzle's span: 16 (none), 32, 64 or 128.
-    span: u32,
+    /// Bytes of the swizzle's span, as a power of two: 4 (none) to 7.
+    log_span: u32,
 }
 
 impl Descriptor {
     fn new(bits: u64) -> Descriptor {
         let field = |at: u32| ((bits >> at & 0x3fff) as u32) << 4;
-        let span = [16, 128, 64, 32][(bits >> 62) as usize];
-        Descriptor { start: field(0), leading: field(16), stride: field(32), span }
+        let log_span = [4, 7, 6, 5][(bits >> 62) as usize];
+        Descriptor { start: field(0), leading: field(16), stride: field(32), log_span }
     }
 
     fn swizzle(&self, at: u32) -> u32 {
-        match self.span {
-            32 => at ^ (at >> 3 & 0x10),
-            64 => at ^ (at >> 3 & 0x30),
-            128 => at ^ (at >> 3 & 0x70),
-            _ => at,
-        }
+        // 0x10, 0x30 and 0x70 for spans of 32, 64 and 128 bytes.
+        at ^ (at >> 3 & ((1 << self.log_span) - 16))
     }
 
     /// Address of the 16-byte chunk `chunk` along K of row `row`, K contiguous.
     fn k_major(&self, row: u32, chunk: u32) -> u32 {
-        let at = self.start + row % 8 * self.span + row / 8 * self.stride;
+        let at = self.start + (row % 8 << self.log_span) + row / 8 * self.stride;
         // Past the swizzle's span (the deep operand of a sparse product) the next block begins.
-        let (block, inside) = (chunk * 16 / self.span, chunk * 16 % self.span);
+        let (block, inside) = (chunk << 4 >> self.log_span, chunk << 4 & ((1 << self.log_span) - 1));
         self.swizzle(at + block * self.leading + inside)
     }
 
     /// Address of the 16-byte chunk of eight rows from `row` on at depth `k`, rows contiguous.
     fn row_major(&self, row: u32, k: u32) -> u32 {
-        let chunks = self.span / 16;
-        let (chunk, block) = (row / 8 % chunks, row / 8 / chunks);
-        let (across, along) = if self.span == 16 { (self.stride, self.leading) } else { (self.leading, self.stride) };
-        self.swizzle(self.start + chunk * 16 + block * across + k % 8 * self.span + k / 8 * along)
+        let log_chunks = self.log_span - 4;
+        let (chunk, block) = (row / 8 & ((1 << log_chunks) - 1), row / 8 >> log_chunks);
+        let (across, along) = if log_chunks == 0 { (self.stride, self.leading) } else { (self.leading, self.stride) };
+        self.swizzle(self.start + chunk * 16 + block * across + (k % 8 << self.log_span) + k / 8 * along)
     }
 }
 
