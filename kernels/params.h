@@ -108,19 +108,23 @@ typedef struct GemmParams {
     u32 reserved;
 } GemmParams;
 
-/** The weight of a norm is given, and it is f32 whatever the input is. */
+/** The weight of a norm is given (or its gradient wanted). */
 static const u32 NORM_WEIGHT = 1;
+/** It is f32, whatever the input is. */
 static const u32 NORM_WEIGHT_F32 = 2;
-/** The same for the bias. */
+/** The bias is given (or its gradient wanted). */
 static const u32 NORM_BIAS = 4;
+/** It is f32, whatever the input is. */
 static const u32 NORM_BIAS_F32 = 8;
 /** A residual is added. */
 static const u32 NORM_RESIDUAL = 16;
 /** The mean is subtracted. */
 static const u32 NORM_CENTERED = 32;
-/** Gradients that are wanted: of the input, of the parameters, of the residual. */
+/** The gradient of the input is wanted. */
 static const u32 NORM_INPUT_GRADIENT = 64;
+/** The gradients of the parameters are wanted. */
 static const u32 NORM_PARAMETER_GRADIENTS = 128;
+/** The gradient of the residual is wanted. */
 static const u32 NORM_RESIDUAL_GRADIENT = 256;
 /** The result is max(x, 0). */
 static const u32 NORM_RELU = 512;
@@ -137,8 +141,9 @@ typedef struct LayerNormParams {
     u32 flags;
     /** Elements of a channel, where parameters belong to channels; divisor 0 where they belong to columns. */
     Divisor length;
-    /** Channels in all, and in a row. */
+    /** Channels in all. */
     u32 channels;
+    /** Channels of a row. */
     u32 row_channels;
     /** Added to the variance. */
     f32 eps;
@@ -213,9 +218,11 @@ typedef struct BatchNormParams {
     f32 eps;
 } BatchNormParams;
 
-/** The mask of an attention: none, u8 (0 where a key does not count), or added to the scores. */
+/** An attention without a mask. */
 static const u32 ATTENTION_MASK_NONE = 0;
+/** A mask of u8: 0 where a key does not count. */
 static const u32 ATTENTION_MASK_KEEP = 1;
+/** A mask that is added to the scores. */
 static const u32 ATTENTION_MASK_ADD = 2;
 
 /** An attention; strides are in elements, of the axes batch, head, row, column. */

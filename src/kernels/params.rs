@@ -153,19 +153,23 @@ const _: () = {
     ["Offset of field: GemmParams::has_residual"][::core::mem::offset_of!(GemmParams, has_residual) - 112usize];
     ["Offset of field: GemmParams::reserved"][::core::mem::offset_of!(GemmParams, reserved) - 116usize];
 };
-#[doc = " The weight of a norm is given, and it is f32 whatever the input is."]
+#[doc = " The weight of a norm is given (or its gradient wanted)."]
 pub const NORM_WEIGHT: u32 = 1;
+#[doc = " It is f32, whatever the input is."]
 pub const NORM_WEIGHT_F32: u32 = 2;
-#[doc = " The same for the bias."]
+#[doc = " The bias is given (or its gradient wanted)."]
 pub const NORM_BIAS: u32 = 4;
+#[doc = " It is f32, whatever the input is."]
 pub const NORM_BIAS_F32: u32 = 8;
 #[doc = " A residual is added."]
 pub const NORM_RESIDUAL: u32 = 16;
 #[doc = " The mean is subtracted."]
 pub const NORM_CENTERED: u32 = 32;
-#[doc = " Gradients that are wanted: of the input, of the parameters, of the residual."]
+#[doc = " The gradient of the input is wanted."]
 pub const NORM_INPUT_GRADIENT: u32 = 64;
+#[doc = " The gradients of the parameters are wanted."]
 pub const NORM_PARAMETER_GRADIENTS: u32 = 128;
+#[doc = " The gradient of the residual is wanted."]
 pub const NORM_RESIDUAL_GRADIENT: u32 = 256;
 #[doc = " The result is max(x, 0)."]
 pub const NORM_RELU: u32 = 512;
@@ -183,8 +187,9 @@ pub struct LayerNormParams {
     pub flags: u32,
     #[doc = " Elements of a channel, where parameters belong to channels; divisor 0 where they belong to columns."]
     pub length: Divisor,
-    #[doc = " Channels in all, and in a row."]
+    #[doc = " Channels in all."]
     pub channels: u32,
+    #[doc = " Channels of a row."]
     pub row_channels: u32,
     #[doc = " Added to the variance."]
     pub eps: f32,
@@ -317,9 +322,11 @@ const _: () = {
     ["Offset of field: BatchNormParams::parts"][::core::mem::offset_of!(BatchNormParams, parts) - 32usize];
     ["Offset of field: BatchNormParams::eps"][::core::mem::offset_of!(BatchNormParams, eps) - 36usize];
 };
-#[doc = " The mask of an attention: none, u8 (0 where a key does not count), or added to the scores."]
+#[doc = " An attention without a mask."]
 pub const ATTENTION_MASK_NONE: u32 = 0;
+#[doc = " A mask of u8: 0 where a key does not count."]
 pub const ATTENTION_MASK_KEEP: u32 = 1;
+#[doc = " A mask that is added to the scores."]
 pub const ATTENTION_MASK_ADD: u32 = 2;
 #[doc = " An attention; strides are in elements, of the axes batch, head, row, column."]
 #[repr(C)]

@@ -415,11 +415,16 @@ pub fn round(x: f64, dtype: DType) -> f64 {
     with_dtype!(dtype, T => Element::to_f64(<T as Element>::from_f64(x)))
 }
 
-/// A tensor of the test device with these values.
+/// A tensor of the CPU device with these values.
 pub fn tensor(array: &Array, dtype: DType) -> Result<Tensor> {
+    tensor_on(array, dtype, &Device::Cpu)
+}
+
+/// A tensor with these values, rounded.
+pub fn tensor_on(array: &Array, dtype: DType, device: &Device) -> Result<Tensor> {
     with_dtype!(dtype, T => {
         let values: Vec<T> = array.data.iter().map(|&x| <T as Element>::from_f64(x)).collect();
-        Tensor::from_slice(&values, &array.dims, &Device::Cpu)
+        Tensor::from_slice(&values, &array.dims, device)
     })
 }
 

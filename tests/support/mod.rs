@@ -3,6 +3,7 @@
 
 pub mod array;
 pub mod check;
+pub mod devices;
 pub mod large;
 pub mod random;
 

@@ -5,7 +5,7 @@ use super::{
     LayerNormDesc, LayerNormGradInputs, LayerNormGradOutputs, LayerNormInputs, LayerNormOutputs, Parameters,
 };
 use crate::device::cuda::{CudaDevice, DevicePtr, DevicePtrMut, LaunchConfig};
-use crate::device::{Buffer, View};
+use crate::device::Buffer;
 use crate::kernels::operands::{Contiguous, contiguous};
 use crate::kernels::images;
 use crate::kernels::operands::{
