@@ -5,7 +5,8 @@
 // Floor: bytes; forward 3·b·E in training and 2·b·E with fixed statistics, backward 5·b·E and 3·b·E; a residual and a
 // relu's result add theirs.
 // Statistics: a Welford triple per thread, merged as a tree in the warp and then in order, first over a block and then
-// over the blocks' partial results: never E[x²] − E[x]². The order is a function of the shape.
+// over the blocks' partial results: never E[x²] − E[x]². They are taken of distances to the channel's first element, so
+// that a mean far from zero costs no digits of the variance. The order is a function of the shape.
 // Gradients: convention `=`. L is the number of elements of one access: 16 bytes' worth, where allowed, else 1.
 
 #include "common/activation.cuh"
@@ -70,16 +71,27 @@ DEVICE void of_channels(const BatchNormParams& p, const u32 (&channels)[L], cons
 
 // ---- Statistics ----
 
-// Partial (count, mean, squares): (parts, 3, channels or columns).
+// The channel's first element.
+template <class T>
+DEVICE f32 origin_of(const BatchNormParams& p, const T* x, u32 channel) {
+    return to_f32(x[static_cast<u64>(channel) * p.length]);
+}
+
+// Partial (count, mean, squares) of distances to the origin: (parts, 3, channels or columns).
 template <bool COLUMNS, class T, u32 L>
 __global__ void __launch_bounds__(THREADS) statistics(BatchNormParams p, f32* partials, const T* x) {
     constexpr u32 OWN = COLUMNS ? L : 1;
     __shared__ f32 shared[3][SLICES][COLUMNS ? 32 * L : 1];
     Walk<COLUMNS, L> walk(p);
     Welford own[OWN];
+    f32 origin[OWN];
+#pragma unroll
+    for (u32 i = 0; i < OWN; ++i) origin[i] = walk.exists ? origin_of(p, x, walk.channel(p, i)) : 0.0f;
     walk.each(p, [&](u64 at) {
         f32 values[L];
         load_pack<L>(x + at, values);
+#pragma unroll
+        for (u32 lane = 0; lane < L; ++lane) values[lane] -= origin[COLUMNS ? lane : 0];
         if (COLUMNS) {
             f32 scale = __frcp_rn(own[0].count + 1.0f);
 #pragma unroll
@@ -121,15 +133,16 @@ __global__ void __launch_bounds__(THREADS) statistics(BatchNormParams p, f32* pa
 DEVICE f32 reciprocal_deviation(f32 var, f32 eps) { return __frcp_rn(__fsqrt_rn(var + eps)); }
 
 // A warp for each channel merges its `span` columns of all parts.
+template <class T>
 __global__ void __launch_bounds__(THREADS)
-    finish_statistics(BatchNormParams p, u32 span, f32* mean, f32* var, f32* rstd, const f32* partials) {
+    finish_statistics(BatchNormParams p, u32 span, f32* mean, f32* var, f32* rstd, const f32* partials, const T* x) {
     u32 channel = blockIdx.x * SLICES + threadIdx.x / 32;
     bool exists = channel < p.channels;
     u64 width = static_cast<u64>(p.channels) * span;
     Welford own;
     for (u32 i = threadIdx.x % 32; exists && i < p.parts * span; i += 32) {
         u32 part = i / span;
-        const f32* from = partials + static_cast<u64>(part) * 3 * width + static_cast<u64>(channel) * span + (i - part * span);
+        const f32* from = partials + part * 3 * width + static_cast<u64>(channel) * span + (i - part * span);
         Welford theirs;
         theirs.count = from[0];
         theirs.mean = from[width];
@@ -140,7 +153,7 @@ __global__ void __launch_bounds__(THREADS)
     if (!exists || threadIdx.x % 32 != 0) return;
     // Of no elements: 0/0.
     f32 variance = __fdiv_rn(own.squares, own.count);
-    mean[channel] = own.count == 0.0f ? variance : own.mean;
+    mean[channel] = own.count == 0.0f ? variance : own.mean + origin_of(p, x, channel);
     var[channel] = variance;
     rstd[channel] = reciprocal_deviation(variance, p.eps);
 }
@@ -275,7 +288,7 @@ __global__ void __launch_bounds__(THREADS)
     f32 direct = 0.0f;
     for (u32 i = threadIdx.x % 32; exists && i < p.parts * span; i += 32) {
         u32 part = i / span;
-        const f32* from = partials + static_cast<u64>(part) * 2 * width + static_cast<u64>(channel) * span + (i - part * span);
+        const f32* from = partials + part * 2 * width + static_cast<u64>(channel) * span + (i - part * span);
         along += from[0];
         direct += from[width];
     }
@@ -339,6 +352,7 @@ __global__ void __launch_bounds__(THREADS)
                                                      const f32*, const f32*, const void*, const f32*);
 #define TYPES(T, WIDE)                                                                                               \
     WALKS(false, T, 1) WALKS(false, T, WIDE) WALKS(true, T, 1) WALKS(true, T, WIDE)                                  \
+    template __global__ void finish_statistics<T>(BatchNormParams, u32, f32*, f32*, f32*, const f32*, const T*);     \
     template __global__ void fixed_statistics<T>(BatchNormParams, f32*, f32*, f32*, const void*, const void*);       \
     template __global__ void finish_sums<T>(BatchNormParams, u32, f32*, void*, void*, const f32*);
 TYPES(f32, 4) TYPES(f16, 8) TYPES(bf16, 8)

@@ -71,18 +71,18 @@ fn training() {
 fn inference() {
     for dims in SHAPES {
         let c = dims[1];
-        let running = move |dtype| {
+        let running = move |device: &Device| {
             let mean: Vec<f64> = (0..c).map(|i| 0.25 * i as f64 - 0.5).collect();
             let var: Vec<f64> = (0..c).map(|i| 0.5 + i as f64).collect();
-            (tensor(&Array::new(&[c], mean), dtype).unwrap(), tensor(&Array::new(&[c], var), dtype).unwrap())
+            [mean, var].map(|values| tensor_on(&Array::new(&[c], values), DType::F32, device))
         };
         let fixed: Vec<(f64, f64)> = (0..c).map(|i| (0.25 * i as f64 - 0.5, 0.5 + i as f64)).collect();
         let again = fixed.clone();
         OpCheck::new(
             "batch_norm_infer",
             move |x| {
-                let (mean, var) = running(DType::F32);
-                x[0].batch_norm_infer(&mean, &var, Some(&x[1]), Some(&x[2]), EPS)
+                let [mean, var] = running(x[0].device());
+                x[0].batch_norm_infer(&mean?, &var?, Some(&x[1]), Some(&x[2]), EPS)
             },
             move |x| definition(&x[0], &x[1], &x[2], &fixed).0,
         )

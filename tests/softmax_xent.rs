@@ -81,27 +81,12 @@ fn softmax_of_ragged_sizes() {
                 Array::new(&dims, (0..n).map(|_| round(random.range(low, high), dtype)).collect())
             };
             let (x, dy) = (draw(-6.0, 6.0), draw(-1.0, 1.0));
-            let y = log_softmax(&x, 1);
             let unit = dtype.unit_roundoff();
             let half = HALF.contains(&dtype);
             for log in [false, true] {
                 // Sums have up to 1,024 / 32 terms a lane, differences up to 12 units, each log up to 21.
                 let forward = if half { 2.0 } else { 60.0 };
-                let expected = if log { y.clone() } else { y.map(f64::exp) };
-                let magnitude = expected.map(|v| if log { v.abs() + 12.0 } else { v });
-                let expected = Large { expected, magnitude };
-                let mut dx = Large::zeros(&dims);
-                for i in 0..x.data.len() {
-                    let index = x.index_of(i);
-                    let (ys, dys) = (line(&y, &index, 1), line(&dy, &index, 1));
-                    let p = y.data[i].exp();
-                    let sum: f64 = ys.iter().zip(&dys).map(|(y, d)| if log { *d } else { y.exp() * d }).sum();
-                    let sum_abs: f64 =
-                        ys.iter().zip(&dys).map(|(y, d)| if log { d.abs() } else { y.exp() * d.abs() }).sum();
-                    dx.expected.data[i] = if log { dy.data[i] - p * sum } else { p * (dy.data[i] - sum) };
-                    dx.magnitude.data[i] =
-                        if log { dy.data[i].abs() + p * sum_abs } else { p * (dy.data[i].abs() + sum_abs) };
-                }
+                let (expected, dx) = softmax_reference(&x, &dy, log);
                 // exp(y) of a rounded logarithm of up to 21.
                 let backward = if half { if log { 24.0 } else { 5.0 } } else { 100.0 };
                 for device in devices.iter().filter(|d| d.is_cpu() || dtype != DType::F64) {
@@ -114,6 +99,28 @@ fn softmax_of_ragged_sizes() {
             }
         }
     }
+}
+
+/// The softmax of (outer, width, inner) along the middle axis, or its logarithm, and the gradient for `dy`.
+fn softmax_reference(x: &Array, dy: &Array, log: bool) -> (Large, Large) {
+    let [outer, width, inner] = x.dims[..] else { panic!() };
+    let (mut y, mut dx) = (Large::zeros(&x.dims), Large::zeros(&x.dims));
+    for (o, i) in (0..outer).flat_map(|o| (0..inner).map(move |i| (o, i))) {
+        let at = |c: usize| (o * width + c) * inner + i;
+        let lse = log_sum(&(0..width).map(|c| x.data[at(c)]).collect::<Vec<_>>());
+        let p = |c: usize| (x.data[at(c)] - lse).exp();
+        let summand = |c: usize| dy.data[at(c)] * if log { 1.0 } else { p(c) };
+        let sum: f64 = (0..width).map(summand).sum();
+        let sum_abs: f64 = (0..width).map(|c| summand(c).abs()).sum();
+        for c in 0..width {
+            let (p, g, l) = (p(c), dy.data[at(c)], x.data[at(c)] - lse);
+            y.expected.data[at(c)] = if log { l } else { p };
+            y.magnitude.data[at(c)] = if log { l.abs() + 12.0 } else { p };
+            dx.expected.data[at(c)] = if log { g - p * sum } else { p * (g - sum) };
+            dx.magnitude.data[at(c)] = if log { g.abs() + p * sum_abs } else { p * (g.abs() + sum_abs) };
+        }
+    }
+    (y, dx)
 }
 
 /// A tensor that starts `shift` elements into its buffer.
@@ -145,23 +152,7 @@ fn every_plan_of_the_softmax_kernels_agrees_with_plain_loops() {
             let dims = [outer, width, inner];
             let mut draw = |low: f64, high: f64| Array::from_fn(&dims, |_| round(random.range(low, high), dtype));
             let (x, dy) = (draw(-6.0, 6.0), draw(-1.0, 1.0));
-            let (mut y, mut dx) = (Large::zeros(&dims), Large::zeros(&dims));
-            for (o, i) in (0..outer).flat_map(|o| (0..inner).map(move |i| (o, i))) {
-                let at = |c: usize| (o * width + c) * inner + i;
-                let lse = log_sum(&(0..width).map(|c| x.data[at(c)]).collect::<Vec<_>>());
-                let p = |c: usize| (x.data[at(c)] - lse).exp();
-                let summand = |c: usize| dy.data[at(c)] * if log { 1.0 } else { p(c) };
-                let sum: f64 = (0..width).map(summand).sum();
-                let sum_abs: f64 = (0..width).map(|c| summand(c).abs()).sum();
-                for c in 0..width {
-                    let (p, g) = (p(c), dy.data[at(c)]);
-                    let l = x.data[at(c)] - lse;
-                    y.expected.data[at(c)] = if log { l } else { p };
-                    y.magnitude.data[at(c)] = if log { l.abs() + 12.0 } else { p };
-                    dx.expected.data[at(c)] = if log { g - p * sum } else { p * (g - sum) };
-                    dx.magnitude.data[at(c)] = if log { g.abs() + p * sum_abs } else { p * (g.abs() + sum_abs) };
-                }
-            }
+            let (y, dx) = softmax_reference(&x, &dy, log);
             // As above; a thread of a block of 1,024 sums up to 17 terms, and trees of ten levels add up.
             let half = HALF.contains(&dtype);
             let (bound, gradient) = if half { (2.0, if log { 24.0 } else { 5.0 }) } else { (60.0, 100.0) };
@@ -355,7 +346,7 @@ fn every_plan_of_the_loss_kernels_agrees_with_plain_loops() {
     let devices = devices(random.seed());
     let mut plans = BTreeSet::new();
     // Rows for 1 to 32 threads, then for blocks, then (one row alone) in parts; odd widths have single accesses.
-    let widths = [2, 3, 16, 24, 40, 72, 130, 136, 520, 1024, 1032, 4100, 40_000, 40_001];
+    let widths = [2, 3, 16, 24, 40, 72, 130, 136, 520, 1024, 1032, 4100, 80_000, 80_001];
     for (index, classes) in widths.into_iter().enumerate() {
         for (shift, smoothing, weighted, by_label) in
             [(0, 0.0, false, true), (1, 0.1, true, true), (0, 0.1, false, false), (1, 0.0, true, false)]

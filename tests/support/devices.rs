@@ -2,7 +2,8 @@
 //! `cuda` for the real device 0, where the virtual GPU is never installed).
 
 use std::sync::OnceLock;
-use virtual_gpu::{DeviceModel, Options, VirtualGpu};
+use virtual_gpu::model::DeviceModel;
+use virtual_gpu::{Options, VirtualGpu};
 use warpsmith::{DType, Device};
 
 /// The float dtypes of a CUDA device.

@@ -16,15 +16,6 @@ use crate::kernels::params::{
 use crate::{DType, Device, Element, Result};
 use half::{bf16, f16};
 
-crate::launches! {
-    in images::BATCHNORM;
-    /// Merges partial statistics.
-    unsafe fn finish_statistics(
-        p: BatchNormParams, span: u32, mean: DevicePtrMut<'_, f32>, var: DevicePtrMut<'_, f32>,
-        rstd: DevicePtrMut<'_, f32>, partials: DevicePtr<'_, f32>,
-    );
-}
-
 /// The kernels of one dtype.
 ///
 /// # Safety
@@ -36,6 +27,15 @@ pub(super) trait Kernels: Element {
         device: &CudaDevice,
         p: BatchNormParams,
         partials: DevicePtrMut<'_, f32>,
+        x: DevicePtr<'_, Self>,
+    ) -> Result<()>;
+
+    unsafe fn finish_statistics(
+        device: &CudaDevice,
+        p: BatchNormParams,
+        span: u32,
+        statistics: [DevicePtrMut<'_, f32>; 3],
+        partials: DevicePtr<'_, f32>,
         x: DevicePtr<'_, Self>,
     ) -> Result<()>;
 
@@ -116,6 +116,22 @@ macro_rules! kernels {
                         (true, 1) => concat!("statistics<true, ", stringify!($ty), ", 1>"),
                         (true, _) => concat!("statistics<true, ", stringify!($ty), ", ", $wide, ">"),
                     }
+                )
+            }
+
+            unsafe fn finish_statistics(
+                device: &CudaDevice,
+                p: BatchNormParams,
+                span: u32,
+                [mean, var, rstd]: [DevicePtrMut<'_, f32>; 3],
+                partials: DevicePtr<'_, f32>,
+                x: DevicePtr<'_, $ty>,
+            ) -> Result<()> {
+                launch_one!(
+                    images::BATCHNORM, device, &channels(&p, 8),
+                    (p: BatchNormParams, span: u32, mean: DevicePtrMut<'_, f32>, var: DevicePtrMut<'_, f32>,
+                        rstd: DevicePtrMut<'_, f32>, partials: DevicePtr<'_, f32>, x: DevicePtr<'_, $ty>),
+                    match (), { () => concat!("finish_statistics<", stringify!($ty), ">") }
                 )
             }
 
@@ -281,9 +297,9 @@ pub(super) fn forward<T: Kernels>(
             if plan.parts > 0 {
                 T::statistics(&plan, &device, p, output(&mut partials)?, x)?;
             }
-            let (mean, var, rstd) = (output(out.mean)?, output(out.var)?, output(out.rstd)?);
+            let statistics = [output(out.mean)?, output(out.var)?, output(out.rstd)?];
             let span = extent(OP, "columns", plan.span)?;
-            finish_statistics(&device, &channels(&p, 8), p, span, mean, var, rstd, all(&partials)?)?;
+            T::finish_statistics(&device, p, span, statistics, all(&partials)?, x)?;
         }
     }
     if plan.parts == 0 {
