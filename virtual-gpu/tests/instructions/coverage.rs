@@ -192,3 +192,22 @@ fn every_accepted_matrix_shape_is_in_a_table() {
     assert!(tried > 10 * tested.len());
     assert!(missing.is_empty(), "{} shapes have no test:\n{}", missing.len(), missing.join("\n"));
 }
+
+#[test]
+fn dump() {
+    let mut out = String::new();
+    for family in super::forms::FAMILIES {
+        for c in family.candidates() {
+            let text = super::forms::module(&c);
+            let said = match std::panic::catch_unwind(|| {
+                super::machine::load(&text, &virtual_gpu::model::DeviceModel::H100)
+            }) {
+                Err(_) => "PANIC".to_string(),
+                Ok(Ok(_)) => "OK".to_string(),
+                Ok(Err(e)) => e.message.replace('\n', " "),
+            };
+            out += &format!("{}\t{c}\t{said}\n", family.name);
+        }
+    }
+    std::fs::write("/tmp/audit/forms.txt", out).unwrap();
+}

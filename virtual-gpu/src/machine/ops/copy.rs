@@ -490,6 +490,9 @@ fn bulk_form<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, reduce: bool) -> 
         return lw.refuse("names one completion mechanism");
     }
     let many = f.flag("multicast::cluster");
+    if many && (!barrier || reduce) {
+        return lw.refuse("goes to several blocks where an mbarrier counts its bytes");
+    }
     let code = |s: &str| match s {
         "global" => 0,
         "shared::cluster" => 2,

@@ -42,7 +42,11 @@ unsafe fn ldmatrix(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     let count = (i.x & 7) as usize;
     let space = Where::from_bits(i.x >> 8 & 15);
     if let Some(rows) = plain_rows(cx, i, count, space) {
-        super::mem::count_banks(cx, &rows.map(u64::from), lanes_of(count), 16);
+        let mut wide = [0u64; 32];
+        for (wide, row) in wide.iter_mut().zip(rows) {
+            *wide = u64::from(row);
+        }
+        super::mem::count_banks(cx, &wide, lanes_of(count), 16);
         let base = cx.ctas[cx.warp.cta].shared.base();
         let list = cx.list(i);
         for (j, rows) in rows.chunks_exact(8).take(count).enumerate() {

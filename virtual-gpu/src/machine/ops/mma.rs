@@ -95,13 +95,7 @@ unsafe fn mma_float<const BLOCKS: usize, const E: usize>(cx: &mut Cx<'_>, i: &In
         }
     }
     let mut scratch = cx.worker.scratch.take().unwrap_or_default();
-    for (r, a) in scratch.a.chunks_exact_mut(E).take(2 * BLOCKS).enumerate() {
-        fragment::widen::<E>(cx.lanes_ref(list[at_a + r]), ta, a);
-    }
-    for (r, b) in scratch.b.chunks_exact_mut(E).take(BLOCKS).enumerate() {
-        fragment::widen::<E>(cx.lanes_ref(list[at_b + r]), tb, b);
-    }
-    fragment::columns::<E>(&scratch.b[..BLOCKS * E], &mut scratch.columns);
+    operands::<BLOCKS, E>(cx, [ta, tb], [&list[at_a..at_b], &list[at_b..at_c]], &mut scratch);
     let truncate = cx.launch.seed & 1 != 0;
     multiply::<E>(cx, &scratch, BLOCKS, [&list[at_c..], list], [c_half, d_half], truncate.then_some(group_of(cx, ta)));
     cx.worker.scratch = Some(scratch);
@@ -109,6 +103,30 @@ unsafe fn mma_float<const BLOCKS: usize, const E: usize>(cx: &mut Cx<'_>, i: &In
     t.tensor += 1;
     t.tensor_macs += (128 * 4 * E * BLOCKS) as u64;
     Flow::Next
+}
+
+/// Widens the registers of A and B.
+#[inline(always)]
+fn operands<const BLOCKS: usize, const E: usize>(
+    cx: &Cx<'_>,
+    [ta, tb]: [Ty; 2],
+    [a, b]: [&[u32]; 2],
+    scratch: &mut Scratch,
+) {
+    #[cfg(target_arch = "x86_64")]
+    if E == 2 && wide_vectors() {
+        let a = [0, 1, 2, 3].map(|r| cx.lanes_ref(a[r % (2 * BLOCKS)]));
+        let b = [0, 1].map(|r| cx.lanes_ref(b[r % BLOCKS]));
+        // SAFETY: the machine has AVX-512.
+        return unsafe { fragment::operands_of_pairs::<BLOCKS>(a, b, ta == Ty::BF16, scratch) };
+    }
+    for (r, to) in scratch.a.chunks_exact_mut(E).take(2 * BLOCKS).enumerate() {
+        fragment::widen::<E>(cx.lanes_ref(a[r]), ta, to);
+    }
+    for (r, to) in scratch.b.chunks_exact_mut(E).take(BLOCKS).enumerate() {
+        fragment::widen::<E>(cx.lanes_ref(b[r]), tb, to);
+    }
+    fragment::columns::<E>(&scratch.b[..BLOCKS * E], &mut scratch.columns);
 }
 
 /// Multiplies what `scratch` holds of `blocks` blocks, from accumulators in the registers of the first list to those of

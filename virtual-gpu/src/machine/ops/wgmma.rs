@@ -13,6 +13,8 @@ use super::sparse::Layout;
 use crate::machine::accumulators;
 use crate::machine::exec::{Cx, Flow, Instr, Wait};
 use crate::machine::fault::FaultKind;
+#[cfg(target_arch = "x86_64")]
+use crate::machine::lanes::wide_vectors;
 use crate::machine::lanes::{OpPair, op_versions};
 use crate::machine::lower::{Decoded, Form, Lower, MInst, Opnd, TaintRule, Width};
 use crate::machine::{races, taint};
@@ -210,31 +212,47 @@ pub fn read_b<const K: usize>(cx: &mut Cx<'_>, i: &Instr, tb: Ty, n: usize) -> R
     Ok(b)
 }
 
-/// Part `part` of eight rows from `row` on as a register: lane 4·row + j has bytes 4j to 4j + 3 of the row's chunk of 16
-/// bytes. Rows that are contiguous in memory (`transposed`, 16-bit elements) are turned.
+/// Where part `part` of eight rows from `row` on lies: 16 bytes of each row, or (`transposed`) of each of eight columns.
 #[inline(always)]
-fn eight_rows(cx: &mut Cx<'_>, d: &Descriptor, row: u32, part: u32, transposed: bool) -> Result<[u32; 32], Flow> {
-    let mut at = [0u32; 8];
+fn places(d: &Descriptor, row: u32, part: u32, transposed: bool) -> [u32; 8] {
+    // A loop: the closures of `from_fn` lose the vector extensions of their caller.
+    let mut at = [0; 8];
     for (k, at) in at.iter_mut().enumerate() {
         let k = k as u32;
         *at = if transposed { d.row_major(row, 8 * part + k) } else { d.k_major(row + k, part) };
     }
-    let mut out = [[0u32; 4]; 8];
+    at
+}
+
+/// The start of the block's shared memory, where 16 bytes at each of these places are in bounds and no check watches them.
+#[inline(always)]
+fn plain(cx: &mut Cx<'_>, at: &[u32]) -> Option<*const u8> {
     let cta = &mut cx.ctas[cx.warp.cta];
     let last = at.iter().fold(0, |m, a| m.max(*a));
-    if last + 16 > cta.shared_len
-        || cta.objects.in_flight != 0 && at.iter().any(|a| cta.objects.flying(*a, 16))
+    let watched = last + 16 > cta.shared_len
         || cx.launch.checks.uninitialised
         || races::follows(cx.launch)
-    {
-        for (words, at) in out.iter_mut().zip(at) {
-            *words = chunk(cx, at)?;
+        || cta.objects.in_flight != 0 && at.iter().any(|a| cta.objects.flying(*a, 16));
+    (!watched).then(|| cta.shared.base().cast_const())
+}
+
+/// Part `part` of eight rows from `row` on as a register: lane 4·row + j has bytes 4j to 4j + 3 of the row's chunk of 16
+/// bytes. Rows that are contiguous in memory (`transposed`, 16-bit elements) are turned.
+#[inline(always)]
+fn eight_rows(cx: &mut Cx<'_>, d: &Descriptor, row: u32, part: u32, transposed: bool) -> Result<[u32; 32], Flow> {
+    let at = places(d, row, part, transposed);
+    let mut out = [[0u32; 4]; 8];
+    match plain(cx, &at) {
+        None => {
+            for (words, at) in out.iter_mut().zip(at) {
+                *words = chunk(cx, at)?;
+            }
         }
-    } else {
-        let base = cta.shared.base();
-        for (words, at) in out.iter_mut().zip(at) {
-            // SAFETY: within the block's shared memory.
-            *words = unsafe { base.wrapping_add(at as usize).cast::<[u32; 4]>().read_unaligned() };
+        Some(base) => {
+            for (words, at) in out.iter_mut().zip(at) {
+                // SAFETY: within the block's shared memory.
+                *words = unsafe { base.wrapping_add(at as usize).cast::<[u32; 4]>().read_unaligned() };
+            }
         }
     }
     if transposed {
@@ -275,6 +293,42 @@ fn load_a(cx: &mut Cx<'_>, i: &Instr, ta: Ty, registers: usize) -> Result<[[u32;
     Ok(a)
 }
 
+/// Eight columns of B, widened and by k, for which the descriptor describes Bᵀ.
+#[inline(always)]
+fn columns<const E: usize>(
+    cx: &mut Cx<'_>,
+    d: &Descriptor,
+    row: u32,
+    ty: Ty,
+    transposed: bool,
+    scratch: &mut fragment::Scratch,
+) -> Result<(), Flow> {
+    #[cfg(target_arch = "x86_64")]
+    if E == 2 && !transposed && wide_vectors() {
+        let mut at = [0; 16];
+        at[..8].copy_from_slice(&places(d, row, 0, false));
+        at[8..].copy_from_slice(&places(d, row, 1, false));
+        if let Some(base) = plain(cx, &at) {
+            let mut rows = [base; 16];
+            for (row, at) in rows.iter_mut().zip(at) {
+                *row = base.wrapping_add(at as usize);
+            }
+            // SAFETY: 16 bytes at each place lie in the block's shared memory, and the machine has AVX-512.
+            unsafe { fragment::columns_of_rows(&rows, ty == Ty::BF16, &mut scratch.columns) };
+            return Ok(());
+        }
+    }
+    for (part, b) in scratch.b.chunks_exact_mut(E).take(2).enumerate() {
+        let raw = eight_rows(cx, d, row, part as u32, transposed)?;
+        if ty == Ty::TF32 {
+            check_tf32(cx, &raw, |_| None)?;
+        }
+        fragment::widen::<E>(&raw, ty, b);
+    }
+    fragment::columns::<E>(&scratch.b[..2 * E], &mut scratch.columns);
+    Ok(())
+}
+
 /// Floats, E to a word. `list`: D (also read), then A's registers; `a` and `b` descriptors, `c` the scale-d predicate.
 #[inline(always)]
 unsafe fn floats<const E: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
@@ -302,18 +356,10 @@ unsafe fn floats<const E: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     let truncate = cx.launch.seed & 1 != 0;
     let list = cx.list(i);
     for block in 0..n / 8 {
-        for (part, b) in scratch.b.chunks_exact_mut(E).take(2).enumerate() {
-            let raw = eight_rows(cx, &d, 8 * block as u32, part as u32, i.x & TRANS_B != 0);
-            let raw = match raw {
-                Ok(raw) if tb == Ty::TF32 => check_tf32(cx, &raw, |_| None).map(|()| raw),
-                other => other,
-            };
-            match raw {
-                Ok(raw) => fragment::widen::<E>(&raw, tb, b),
-                Err(flow) => return flow,
-            }
+        let flow = columns::<E>(cx, &d, 8 * block as u32, tb, i.x & TRANS_B != 0, &mut scratch);
+        if let Err(flow) = flow {
+            return flow;
         }
-        fragment::columns::<E>(&scratch.b[..2 * E], &mut scratch.columns);
         let sums = &list[if half { 2 * block } else { 4 * block }..];
         if !keep {
             let count = if half { 2 } else { 4 };

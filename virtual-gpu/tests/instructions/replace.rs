@@ -1,9 +1,6 @@
 //! `tensormap.replace`: a kernel rewrites every field of a map in shared or global memory and copies a box through it.
 
-#[path = "support/machine.rs"]
-mod machine;
-
-use machine::{Random, block, kernel, load, run};
+use super::machine::{Random, block, kernel, load, run};
 use virtual_gpu::machine::tensor_map::{ElementType, TensorMap};
 
 use virtual_gpu::model::DeviceModel;

@@ -1,10 +1,7 @@
 //! Video instructions, every type, part, saturation and second operation, against the pseudocode of the PTX ISA on bytes.
 //! `alloca` and vector moves besides.
 
-#[path = "support/machine.rs"]
-mod machine;
-
-use machine::{Random, block, kernel, load, run};
+use super::machine::{Random, block, kernel, load, run};
 use virtual_gpu::model::DeviceModel;
 
 type Reference = Box<dyn Fn(u32, u32, u32) -> u32>;

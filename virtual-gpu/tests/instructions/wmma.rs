@@ -1,9 +1,6 @@
 //! `wmma`: every shape, type, layout and stride, from memory to memory, against sums in 64-bit integers and f64.
 
-#[path = "support/machine.rs"]
-mod machine;
-
-use machine::{Random, block, code, get_bits, kernel, load, put_bits, run};
+use super::machine::{Random, block, code, get_bits, kernel, load, put_bits, run};
 
 use virtual_gpu::model::DeviceModel;
 

@@ -1,10 +1,7 @@
 //! `mbarrier`: random sequences of one thread against a model written from the PTX ISA, blocks of a cluster that
 //! arrive at each other's barriers, and what may not be done.
 
-#[path = "support/machine.rs"]
-mod machine;
-
-use machine::{Random, block, kernel, load, run};
+use super::machine::{Random, block, kernel, load, run};
 use virtual_gpu::machine::*;
 use virtual_gpu::model::DeviceModel;
 

@@ -2,10 +2,7 @@
 //! dense matrices. Registers are packed by the formulas of the PTX ISA ("Matrix fragments for sparse mma"), metadata
 //! by the layouts that CUTLASS gives for it (`ELayout_64x16`, `ELayout_64x32` and `ELayout_64x64`).
 
-#[path = "support/machine.rs"]
-mod machine;
-
-use machine::{Random, block, code, get_bits, kernel, load, put_bits, run};
+use super::machine::{Random, block, code, get_bits, kernel, load, put_bits, run};
 use virtual_gpu::machine::*;
 use virtual_gpu::model::DeviceModel;
 
