@@ -213,7 +213,8 @@ fn attention() {
     for sm in [80, 90] {
         let Some(kernel) = load("attention", sm) else { return };
         let bits = |m: &[f32]| m.iter().map(|v| half(*v)).collect::<Vec<_>>();
-        let pointers = [kernel.compiled.halves(&bits(&q)), kernel.compiled.halves(&bits(&k)), kernel.compiled.halves(&bits(&v))];
+        let pointers =
+            [kernel.compiled.halves(&bits(&q)), kernel.compiled.halves(&bits(&k)), kernel.compiled.halves(&bits(&v))];
         for seed in SEEDS {
             let scalars = [t as u32, scale.to_bits()];
             let got = kernel.run([t.div_ceil(64) as u32, heads as u32, 1], &pointers, 3, &scalars, heads * t * d, seed);

@@ -265,9 +265,7 @@ impl Memory {
             Err(Fault::checked(FaultKind::LaunchFailed, "races", text))
         };
         let mut table = self.launches.table();
-        if let Some(other) =
-            table.copies.iter().find(|c| c.meets(address, to, write) && !tag.follows(c.mark, false))
-        {
+        if let Some(other) = table.copies.iter().find(|c| c.meets(address, to, write) && !tag.follows(c.mark, false)) {
             let (both, whom, at) = (tag.both(other.mark), other.describe(), other.from.max(address));
             drop(table);
             return fault(both, &whom, at);

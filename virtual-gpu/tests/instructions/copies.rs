@@ -408,14 +408,14 @@ pub fn remote_stores() -> Vec<Case> {
                 registers.iter().enumerate().map(|(k, r)| format!("{load} {r}, [%rd3+{}];\n", k * width)).collect();
             let list = if count == 1 { registers[0].clone() } else { format!("{{{}}}", registers.join(",")) };
             let named = opcode.contains(".shared::cluster");
-        let (to, bar) = if named { ("%r11", "%r12") } else { ("%rd11", "%rd12") };
-        let generic = if named {
-            ""
-        } else {
-            "cvt.u64.u32 %rd11, %r11; cvta.shared::cluster.u64 %rd11, %rd11;\n\
+            let (to, bar) = if named { ("%r11", "%r12") } else { ("%rd11", "%rd12") };
+            let generic = if named {
+                ""
+            } else {
+                "cvt.u64.u32 %rd11, %r11; cvta.shared::cluster.u64 %rd11, %rd11;\n\
              cvt.u64.u32 %rd12, %r12; cvta.shared::cluster.u64 %rd12, %rd12;\n"
-        };
-        let body = format!(
+            };
+            let body = format!(
                 "{BEGIN}mov.u32 %r5, %cluster_ctarank; xor.b32 %r5, %r5, 1;\n\
              ld.global.v4.u32 {{%r20,%r21,%r22,%r23}}, [%rd3+512]; st.shared.v4.u32 [%r2], {{%r20,%r21,%r22,%r23}};\n\
              @%p1 mbarrier.init.shared.b64 [bar], 1; fence.mbarrier_init.release.cluster; {MEET}\

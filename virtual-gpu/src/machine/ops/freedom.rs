@@ -80,14 +80,7 @@ pub unsafe fn approximate(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
 }
 
 /// Runs the exact function of 16-bit floats and lets each result err.
-unsafe fn halves(
-    cx: &mut Cx<'_>,
-    i: &Instr,
-    m: u32,
-    run: OpFn,
-    packed: bool,
-    err: impl Fn(u16, u16) -> u16,
-) -> Flow {
+unsafe fn halves(cx: &mut Cx<'_>, i: &Instr, m: u32, run: OpFn, packed: bool, err: impl Fn(u16, u16) -> u16) -> Flow {
     if packed {
         let a = cx.lanes::<u32>(i.a);
         // SAFETY: passed on.

@@ -138,7 +138,9 @@ pub(super) fn report(
     };
     let text = if matches!(place, PlaceKind::Global(_)) && launch_of(old) != launch_of(cx.warp.stamps.global) {
         let (both, whom) = launch.other_launch(launch_of(old));
-        format!("race between {both}: this {what} at {at:#x} is not ordered with a{kind} of the same word by {whom}{about}")
+        format!(
+            "race between {both}: this {what} at {at:#x} is not ordered with a{kind} of the same word by {whom}{about}"
+        )
     } else {
         let (warp, lane) = (field(old, WARP_SHIFT, 5), lane_at(old, (at % 4) as u32));
         let [x, y, z] = launch.thread_of(warp, lane);
