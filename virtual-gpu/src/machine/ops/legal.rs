@@ -217,7 +217,7 @@ fn hint(root: &str, m: &Modifiers<'_, '_>, operands: usize) -> Option<&'static s
     match root {
         "prefetch" if m.has("tensormap") => when(m.any(&["shared", "local", "global"]), "prefetches generic addresses"),
         "prefetch" => {
-            let odd = !spaceless && !global && !m.has("local") || eviction && !(global || spaceless);
+            let odd = !(spaceless || global || m.has("local") && !eviction);
             when(odd || !eviction && !m.any(&["L1", "L2"]), "prefetches .global or .local to .L1 or .L2")
         }
         "prefetchu" => when(!m.has("L1"), "is .L1"),
