@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 use virtual_gpu::VirtualGpu;
-use warpsmith::{Device, Result};
+use warpsmith::{DType, Device, Result};
 
 /// Where the calls run.
 pub struct Gpu {
@@ -17,6 +17,17 @@ pub enum Peak {
     F32,
     Tf32,
     Half,
+}
+
+impl Peak {
+    /// That of a dtype; of f32 perhaps as TF32.
+    pub fn of(dtype: DType, tf32: bool) -> Peak {
+        match dtype {
+            DType::F32 if tf32 => Peak::Tf32,
+            DType::F32 => Peak::F32,
+            _ => Peak::Half,
+        }
+    }
 }
 
 /// The least that a call has to do.
