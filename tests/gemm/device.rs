@@ -2,8 +2,8 @@
 
 use super::support::Random;
 use std::collections::BTreeSet;
-use virtual_gpu::Options;
 use virtual_gpu::model::DeviceModel;
+use virtual_gpu::{Options, VirtualGpu};
 use warpsmith::device::cuda::CudaDevice;
 use warpsmith::device::cuda::kernel_table::Contents;
 use warpsmith::device::{Buffer, View};
@@ -14,10 +14,14 @@ use warpsmith::kernels::named::NamedKernel;
 use warpsmith::{DType, Device, Element, Layout, Shape, with_dtype};
 
 /// A100, RTX 4090 and H100.
-fn devices() -> Vec<Device> {
+fn install() -> VirtualGpu {
     let models = [&DeviceModel::A100, &DeviceModel::RTX_4090, &DeviceModel::H100];
-    Options::new().devices(&models).install().expect("the virtual GPU");
-    (0..models.len()).map(|ordinal| Device::cuda(ordinal).expect("a device of the virtual GPU")).collect()
+    Options::new().devices(&models).install().expect("the virtual GPU")
+}
+
+fn devices() -> Vec<Device> {
+    install();
+    (0..3).map(|ordinal| Device::cuda(ordinal).expect("a device of the virtual GPU")).collect()
 }
 
 fn cuda(device: &Device) -> &CudaDevice {
@@ -445,6 +449,28 @@ fn a_split_k_adds_its_parts_in_order() {
         out.to_vec::<f32>().unwrap()
     };
     assert_eq!(run(), run());
+}
+
+#[test]
+fn tiles_of_the_tensor_cores_meet_no_bank_conflicts() {
+    let mut r = Random::fresh("bank conflicts");
+    let (gpu, devices) = (install(), devices());
+    for (dtype, precision) in TYPES {
+        for transposed in LAYOUTS {
+            for offset in [0, 1] {
+                let lies = transposed.map(|t| lie(t, 0));
+                check(&devices[0], &Case { precision, lies, offset, ..Case::new(dtype, [72, 80, 96]) }, &mut r);
+            }
+        }
+    }
+    let profile = gpu.profile_json();
+    let (_, sums) = profile.split_once("\"kernels\":").expect("sums by kernel");
+    let mut kernels = 0;
+    for kernel in sums.split("\"kernel\":").filter(|kernel| kernel.starts_with("\"_Z8gemm_mma")) {
+        assert!(kernel.contains("\"bank_conflicts\":0,"), "{kernel}");
+        kernels += 1;
+    }
+    assert!(kernels >= 24, "{kernels} kernels: three types, four layouts, aligned and not");
 }
 
 #[test]
