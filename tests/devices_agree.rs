@@ -191,8 +191,9 @@ fn copies_between_layouts() {
     for dtype in EVERY {
         for dims in [vec![1], vec![5], vec![64, 65], vec![33, 31], vec![3, 40, 36], vec![2, 17, 3, 16], vec![0, 4]] {
             let x = whole(&dims, dtype, &mut random);
-            for view in layouts(&x) {
-                agree(&format!("copy of {dtype} {dims:?}"), &[&view], |x| {
+            let views = layouts(&x);
+            for view in [&views[0], &views[1 + random.below(2)]] {
+                agree(&format!("copy of {dtype} {dims:?}"), &[view], |x| {
                     let last = x[0].rank() as isize - 1;
                     Ok(vec![
                         x[0].copy()?,
@@ -278,53 +279,41 @@ fn sampling_by_weight() {
             ])
         });
     }
-    for gpu in devices::gpus(1) {
-        let draw = |weights: &[f32], samples: usize, replacement: bool| {
-            let w = Tensor::from_slice(weights, weights.len(), &gpu.device).unwrap();
-            let drawn = w.multinomial(samples, replacement, &mut Philox::new(1)).and_then(|t| t.to_vec::<i64>());
-            drawn.unwrap_err().to_string()
-        };
-        assert!(draw(&[1.0, f32::NAN], 1, true).contains("row 0"));
-        assert!(draw(&[0.0, 0.0], 1, true).contains("row 0"));
-        assert!(draw(&[1.0, 0.0], 2, false).contains("2 samples without replacement from 1"));
-        // The device goes on.
-        let w = Tensor::from_slice(&[0f32, 1.0], 2, &gpu.device).unwrap();
-        assert_eq!(w.multinomial(2, true, &mut Philox::new(1)).unwrap().to_vec::<i64>().unwrap(), [1, 1]);
-    }
 }
 
 #[test]
 fn indexing() {
     let mut random = Random::fresh("indexing");
     for dtype in EVERY {
-        for index_dtype in [DType::I64, DType::U32, DType::U8] {
-            // Few destinations, so that runs cross the stretches that are summed at once.
-            for (rows, inner, n) in [(3, 1, 1), (3, 4, 200), (40, 17, 65), (5, 64, 129), (200, 3, 64), (1, 2, 1000)] {
-                let index: Vec<i64> = (0..n).map(|_| random.below(rows) as i64).collect();
-                let index = Tensor::from_slice(&index, n, &Device::Cpu).unwrap().to_dtype(index_dtype).unwrap();
-                // Bounded so that halves stay exact: a thousand terms of at most 1.
-                let x = whole(&[rows, inner], dtype, &mut random);
-                let source = whole(&[n, inner], dtype, &mut random).clamp(-1.0, 1.0).unwrap();
-                let what = format!("{n} of {rows} rows of {inner} {dtype}, {index_dtype}");
-                agree(&what, &[&x, &index, &source], |v| {
-                    let (x, index, source) = (&v[0], &v[1], &v[2]);
-                    let wide = index.unsqueeze(1)?.expand([n, inner])?;
-                    let zeros = x.zeros_like()?;
-                    let mut all = vec![
-                        x.index_select(0, index)?,
-                        x.embedding(index)?,
-                        x.gather(0, &wide)?,
-                        index.one_hot(rows)?,
-                        x.transpose(0, 1)?.index_select(1, index)?,
-                    ];
-                    if dtype != DType::BF16 || n < 200 {
-                        all.push(zeros.index_add(0, index, source)?);
-                        all.push(x.scatter_add(0, &wide, source)?);
-                        all.push(x.transpose(0, 1)?.index_add(1, index, &source.transpose(0, 1)?)?);
-                    }
-                    Ok(all)
-                });
-            }
+        // Few destinations, so that runs cross the stretches that are summed at once.
+        for (case, (rows, inner, n)) in
+            [(3, 1, 1), (3, 4, 200), (40, 17, 65), (5, 64, 129), (200, 3, 64), (1, 2, 1000)].into_iter().enumerate()
+        {
+            let index_dtype = [DType::I64, DType::U32, DType::U8][(case + dtype.size()) % 3];
+            let index: Vec<i64> = (0..n).map(|_| random.below(rows) as i64).collect();
+            let index = Tensor::from_slice(&index, n, &Device::Cpu).unwrap().to_dtype(index_dtype).unwrap();
+            // Bounded so that halves stay exact: a thousand terms of at most 1.
+            let x = whole(&[rows, inner], dtype, &mut random);
+            let source = whole(&[n, inner], dtype, &mut random).clamp(-1.0, 1.0).unwrap();
+            let what = format!("{n} of {rows} rows of {inner} {dtype}, {index_dtype}");
+            agree(&what, &[&x, &index, &source], |v| {
+                let (x, index, source) = (&v[0], &v[1], &v[2]);
+                let wide = index.unsqueeze(1)?.expand([n, inner])?;
+                let zeros = x.zeros_like()?;
+                let mut all = vec![
+                    x.index_select(0, index)?,
+                    x.embedding(index)?,
+                    x.gather(0, &wide)?,
+                    index.one_hot(rows)?,
+                    x.transpose(0, 1)?.index_select(1, index)?,
+                ];
+                if dtype != DType::BF16 || n < 200 {
+                    all.push(zeros.index_add(0, index, source)?);
+                    all.push(x.scatter_add(0, &wide, source)?);
+                    all.push(x.transpose(0, 1)?.index_add(1, index, &source.transpose(0, 1)?)?);
+                }
+                Ok(all)
+            });
         }
     }
 }
@@ -351,32 +340,6 @@ fn row_sparse_gradients() {
 }
 
 #[test]
-fn an_index_out_of_range_is_named_when_the_device_is_waited_for() {
-    for gpu in devices::gpus(2) {
-        let x = Tensor::ones([3, 4], DType::F32, &gpu.device).unwrap();
-        for bad in [7i64, -1, 3] {
-            let index = Tensor::from_slice(&[0, bad], 2, &gpu.device).unwrap();
-            let source = Tensor::ones([2, 4], DType::F32, &gpu.device).unwrap();
-            let calls: [(&str, Result<Tensor>); 4] = [
-                ("index_select", x.index_select(0, &index)),
-                ("index_add", x.index_add(0, &index, &source)),
-                ("gather", x.gather(0, &index.unsqueeze(1).unwrap())),
-                ("one_hot", index.one_hot(3)),
-            ];
-            let mut found = vec![];
-            for (_, result) in &calls {
-                if let Err(error) = result.as_ref().unwrap().to_f64_vec() {
-                    found.push(error.to_string());
-                }
-            }
-            // One at a time: the first report stays until it is read, and reading clears it.
-            assert!(!found.is_empty() && found[0].contains(&format!("index {bad}")), "{found:?}");
-        }
-        assert_eq!(x.sum(&[0, 1]).unwrap().item::<f32>().unwrap(), 12.0);
-    }
-}
-
-#[test]
 fn reductions_of_whole_numbers() {
     let mut random = Random::fresh("reductions");
     let shapes: [(&[usize], &[&[isize]]); 8] = [
@@ -392,9 +355,11 @@ fn reductions_of_whole_numbers() {
     for dtype in EVERY {
         for (dims, axes) in shapes {
             let x = whole(dims, dtype, &mut random);
-            for view in layouts(&x) {
-                for &axes in axes {
-                    agree(&format!("reductions of {dtype} {dims:?} over {axes:?}"), &[&view], |x| {
+            let views = layouts(&x);
+            for &axes in axes {
+                let view = &views[random.below(3)];
+                {
+                    agree(&format!("reductions of {dtype} {dims:?} over {axes:?}"), &[view], |x| {
                         let x = &x[0];
                         let mut all = vec![x.any(axes)?, x.all(axes)?, x.amax(axes)?, x.amin(axes)?];
                         if !dtype.is_float() || dtype == DType::F32 {
@@ -432,6 +397,9 @@ fn sorting() {
     let mut random = Random::fresh("sorting");
     for dtype in EVERY {
         for (rows, length) in [(1, 1), (3, 5), (2, 300), (37, 130), (1, 5000), (0, 4)] {
+            if length == 5000 && dtype != DType::F32 {
+                continue;
+            }
             let x = whole(&[rows, length], dtype, &mut random);
             agree(&format!("sorts of {dtype} {rows} × {length}"), &[&x], |x| {
                 let mut all = vec![];

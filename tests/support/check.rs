@@ -229,6 +229,14 @@ impl OpCheck {
         for &lay in layouts {
             judge(&format!("forward, {lay:?}"), case.forward(device, lay))?;
         }
+        // Kernels of a backward mostly see what the forward left: on a CUDA device one layout, unless everything is asked for.
+        let layouts = match layouts {
+            all if *device == Device::Cpu || devices::everything() => all,
+            all => {
+                let one = case.seed.data.iter().filter(|&&g| g > 0.0).count() % all.len();
+                &all[one..=one]
+            }
+        };
         let flowed = Rc::new(RefCell::new(BTreeSet::new()));
         if !self.differentiable {
             return Ok(BTreeSet::new());
