@@ -2,8 +2,8 @@
 //! for each file in `kernels/`.
 
 use super::params::{
-    ElementwiseParams, GemmParams, IndexParams, MultinomialParams, PoolParams, RandomParams, ReduceParams, ScanParams,
-    SegmentParams, SortParams, StridedParams, TriangleParams,
+    ConvParams, ElementwiseParams, GemmParams, IndexParams, MultinomialParams, PoolParams, RandomParams, ReduceParams,
+    ScanParams, SegmentParams, SortParams, StridedParams, TriangleParams, WindowParams,
 };
 
 crate::include_kernels!();
@@ -14,6 +14,10 @@ crate::kernel_struct!(unsafe ElementwiseParams);
 crate::kernel_struct!(unsafe StridedParams);
 // SAFETY: as above.
 crate::kernel_struct!(unsafe GemmParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe ConvParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe WindowParams);
 // SAFETY: as above.
 crate::kernel_struct!(unsafe ReduceParams);
 // SAFETY: as above.

@@ -13,6 +13,7 @@ pub mod gemm;
 pub mod images;
 pub mod index;
 pub mod layernorm;
+pub mod named;
 pub mod optimizer;
 pub mod params;
 pub mod pool;

@@ -1,5 +1,5 @@
 //! Planted faults in what a program asks of the driver, each with a clean twin: freed and unwritten memory, and work of
-//! two streams that nothing orders.
+//! two streams, of two nodes of a graph, or of a grid and its dependent that nothing orders.
 
 mod support;
 
@@ -205,4 +205,161 @@ fn a_kernel_of_too_many_threads() {
     let out = alloc(4);
     assert_eq!(launch(mark, 1, 2_048, 0, &mut [param(&out)]), CUresult::CUDA_ERROR_INVALID_VALUE);
     check(launch(mark, 1, 1, 0, &mut [param(&out)]));
+}
+
+/// Nodes `y = x + x` and `z = y + x`, with an edge between them or without; a child graph may hold the first.
+fn two_nodes(edge: bool, child: bool, copy: bool) {
+    let add = function(module(PTX), c"add");
+    let (x, y, z) = (values(), values(), values());
+    let count = 256u32;
+    let graph = || {
+        let mut graph = std::ptr::null_mut();
+        check(unsafe { sys::cuGraphCreate(&mut graph, 0) });
+        graph
+    };
+    let kernel = |graph: sys::CUgraph, after: &[sys::CUgraphNode], out: u64, a: u64, b: u64| {
+        let mut arguments = [param(&out), param(&a), param(&b), param(&count)];
+        let mut node = std::ptr::null_mut();
+        let params = sys::CUDA_KERNEL_NODE_PARAMS {
+            func: add,
+            gridDimX: 2,
+            gridDimY: 1,
+            gridDimZ: 1,
+            blockDimX: 128,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: 0,
+            kernelParams: arguments.as_mut_ptr(),
+            extra: std::ptr::null_mut(),
+            kern: std::ptr::null_mut(),
+            ctx: std::ptr::null_mut(),
+        };
+        check(unsafe { sys::cuGraphAddKernelNode_v2(&mut node, graph, after.as_ptr(), after.len(), &params) });
+        node
+    };
+    let whole = graph();
+    let first = if child {
+        let inner = graph();
+        kernel(inner, &[], y, x, x);
+        let mut node = std::ptr::null_mut();
+        check(unsafe { sys::cuGraphAddChildGraphNode(&mut node, whole, std::ptr::null(), 0, inner) });
+        node
+    } else {
+        kernel(whole, &[], y, x, x)
+    };
+    let after = if edge { &[first][..] } else { &[] };
+    if copy {
+        let params = sys::CUDA_MEMCPY3D {
+            srcDevice: y,
+            dstDevice: z,
+            WidthInBytes: 1_024,
+            Height: 1,
+            Depth: 1,
+            ..support::copy_3d()
+        };
+        let (mut node, mut context) = (std::ptr::null_mut(), std::ptr::null_mut());
+        check(unsafe { sys::cuCtxGetCurrent(&mut context) });
+        check(unsafe { sys::cuGraphAddMemcpyNode(&mut node, whole, after.as_ptr(), after.len(), &params, context) });
+    } else {
+        kernel(whole, after, z, y, x);
+    }
+    let mut exec = std::ptr::null_mut();
+    check(unsafe { sys::cuGraphInstantiateWithFlags(&mut exec, whole, 0) });
+    let queue = stream(true);
+    // One launch follows the other.
+    for _ in 0..2 {
+        check(unsafe { sys::cuGraphLaunch(exec, queue) });
+    }
+    unsafe { sys::cuStreamSynchronize(queue) };
+}
+
+#[test]
+fn nodes_of_a_graph_without_an_edge() {
+    for (child, copy) in [(false, false), (true, false), (false, true), (true, true)] {
+        let says = "race between nodes of a graph";
+        found(says, || two_nodes(false, child, copy), || two_nodes(true, child, copy));
+    }
+}
+
+/// `early` writes what a dependent reads; `late` reads it behind `griddepcontrol.wait`, `hasty` does not wait, `spoiler`
+/// overwrites before it waits what the grid in front may still read.
+const DEPENDENT: &str = r#"
+.version 7.8
+.target sm_90
+.address_size 64
+.visible .entry early(.param .u64 p_data, .param .u64 p_out)
+{
+    .reg .b32 %r<4>; .reg .b64 %rd<8>;
+    ld.param.u64 %rd1, [p_data]; ld.param.u64 %rd5, [p_out];
+    griddepcontrol.launch_dependents;
+    mov.u32 %r1, %tid.x; mul.wide.u32 %rd2, %r1, 4; add.u64 %rd3, %rd1, %rd2; add.u64 %rd6, %rd5, %rd2;
+    ld.global.u32 %r2, [%rd6]; add.u32 %r2, %r2, %r1; st.global.u32 [%rd3], %r2;
+    ret;
+}
+.visible .entry late(.param .u64 p_data, .param .u64 p_out)
+{
+    .reg .b32 %r<4>; .reg .b64 %rd<8>;
+    ld.param.u64 %rd1, [p_data]; ld.param.u64 %rd5, [p_out];
+    mov.u32 %r1, %tid.x; mul.wide.u32 %rd2, %r1, 4; add.u64 %rd3, %rd1, %rd2; add.u64 %rd6, %rd5, %rd2;
+    griddepcontrol.wait;
+    ld.global.u32 %r2, [%rd3]; st.global.u32 [%rd6], %r2;
+    ret;
+}
+.visible .entry hasty(.param .u64 p_data, .param .u64 p_out)
+{
+    .reg .b32 %r<4>; .reg .b64 %rd<8>;
+    ld.param.u64 %rd1, [p_data]; ld.param.u64 %rd5, [p_out];
+    mov.u32 %r1, %tid.x; mul.wide.u32 %rd2, %r1, 4; add.u64 %rd3, %rd1, %rd2; add.u64 %rd6, %rd5, %rd2;
+    ld.global.u32 %r2, [%rd3]; griddepcontrol.wait; st.global.u32 [%rd6], %r2;
+    ret;
+}
+.visible .entry spoiler(.param .u64 p_data, .param .u64 p_out)
+{
+    .reg .b32 %r<4>; .reg .b64 %rd<8>;
+    ld.param.u64 %rd1, [p_data]; ld.param.u64 %rd5, [p_out];
+    mov.u32 %r1, %tid.x; mul.wide.u32 %rd2, %r1, 4; add.u64 %rd6, %rd5, %rd2;
+    st.global.u32 [%rd6], %r1; griddepcontrol.wait;
+    ret;
+}
+"#;
+
+/// A second kernel behind `early`, launched with programmatic stream serialisation or without.
+fn dependent(second: &std::ffi::CStr, programmatic: bool, wait: bool) {
+    let loaded = module(DEPENDENT);
+    let (data, out) = (upload(&[0u32; 64]), upload(&[0u32; 64]));
+    let queue = stream(true);
+    let (first, second) = (function(loaded, c"early"), function(loaded, second));
+    let mut params = [param(&data), param(&out)];
+    let mut attribute: sys::CUlaunchAttribute = unsafe { std::mem::zeroed() };
+    attribute.id = sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+    attribute.value.programmaticStreamSerializationAllowed = 1;
+    let mut config = sys::CUlaunchConfig {
+        gridDimX: 1,
+        gridDimY: 1,
+        gridDimZ: 1,
+        blockDimX: 64,
+        blockDimY: 1,
+        blockDimZ: 1,
+        sharedMemBytes: 0,
+        hStream: queue,
+        attrs: &mut attribute,
+        numAttrs: 0,
+    };
+    check(unsafe { sys::cuLaunchKernelEx(&config, first, params.as_mut_ptr(), std::ptr::null_mut()) });
+    if wait {
+        check(unsafe { sys::cuStreamSynchronize(queue) });
+    }
+    config.numAttrs = u32::from(programmatic);
+    check(unsafe { sys::cuLaunchKernelEx(&config, second, params.as_mut_ptr(), std::ptr::null_mut()) });
+    unsafe { sys::cuStreamSynchronize(queue) };
+}
+
+#[test]
+fn a_dependent_grid_that_does_not_wait() {
+    let says = "race between grids that overlap";
+    // Twins: a wait in the kernel, a launch without the attribute, a wait of the host in between.
+    found(says, || dependent(c"hasty", true, false), || dependent(c"late", true, false));
+    found(says, || dependent(c"hasty", true, false), || dependent(c"hasty", false, false));
+    found(says, || dependent(c"hasty", true, false), || dependent(c"hasty", true, true));
+    found(says, || dependent(c"spoiler", true, false), || dependent(c"spoiler", false, false));
 }

@@ -1,98 +1,84 @@
-//! Kernels that NVRTC 12.9 compiled from `kernels/simt.cu`: elementwise, tiled gemm, recursion, indirect calls, printf.
+//! Kernels that NVRTC 12.9 compiled from `kernels/simt.cu`, under every schedule: elementwise, tiled gemm, recursion,
+//! indirect calls, printf.
 
-use std::sync::Arc;
+#[path = "support/compiled.rs"]
+mod compiled;
+
+use compiled::{Compiled, SEEDS, close, line, params, products};
 use virtual_gpu::machine::*;
 use virtual_gpu::model::DeviceModel;
 
-fn load(ptx: &str) -> (Module, Arc<Memory>) {
-    let model = DeviceModel::H100;
-    let opts = LoadOptions { driver_version: 12090, max_ptx: (8, 8) };
-    let p = Program::load(ptx, &model, &opts).unwrap_or_else(|e| panic!("{e}"));
-    let mem = Arc::new(Memory::new(&model));
-    (Module::instantiate(Arc::new(p), mem.clone()).unwrap(), mem)
-}
-
-fn upload(mem: &Memory, v: &[f32]) -> u64 {
-    let a = mem.alloc(v.len() as u64 * 4, AllocationKind::Device).unwrap();
-    let b: Vec<u8> = v.iter().flat_map(|x| x.to_le_bytes()).collect();
-    mem.write(a, &b).unwrap();
-    a
-}
-fn download(mem: &Memory, a: u64, n: usize) -> Vec<f32> {
-    let mut b = vec![0u8; n * 4];
-    mem.read(a, &mut b, true).unwrap();
-    b.chunks(4).map(|c| f32::from_le_bytes(c.try_into().unwrap())).collect()
-}
-fn run(m: &Module, name: &str, cfg: &LaunchConfig, params: &[u8]) -> Result<LaunchReport, Fault> {
-    let k = m.program().entries().iter().position(|e| e.name == name).unwrap();
-    launch(m, k, cfg, params, &Checks::default(), Schedule::default())
+fn simt() -> Compiled {
+    Compiled::new(include_str!("kernels/simt.ptx"), DeviceModel::H100)
 }
 
 #[test]
-fn kernels_of_nvrtc_run_right() {
-    let (m, mem) = load(include_str!("kernels/simt.ptx"));
+fn saxpy() {
+    let m = simt();
     let n = 1000usize;
     let x: Vec<f32> = (0..n).map(|i| i as f32).collect();
-    let (dx, dy) = (upload(&mem, &x), upload(&mem, &x));
-    let mut p = Vec::new();
-    p.extend(2.0f32.to_le_bytes());
-    p.extend([0u8; 4]);
-    p.extend(dx.to_le_bytes());
-    p.extend(dy.to_le_bytes());
-    p.extend((n as u32).to_le_bytes());
-    let cfg = LaunchConfig { grid: [4, 1, 1], block: [256, 1, 1], ..Default::default() };
-    run(&m, "saxpy", &cfg, &p).unwrap_or_else(|e| panic!("{e}"));
-    let y = download(&mem, dy, n);
-    assert!(y.iter().zip(&x).all(|(y, x)| *y == 3.0 * x));
-    // one too many
-    let k = p.len() - 4;
-    p[k..].copy_from_slice(&1001u32.to_le_bytes());
-    let fault = run(&m, "saxpy", &cfg, &p).unwrap_err();
-    assert_eq!(fault.kind, FaultKind::IllegalAddress);
-    for part in ["0 bytes past the end", "kernel      saxpy", "block (3,0,0), thread (232,0,0)"] {
-        assert!(fault.report.contains(part), "{fault}");
+    let dx = m.floats(&x);
+    let block = |dy: u64, n: u32| {
+        let mut p = 2.0f32.to_le_bytes().to_vec();
+        p.extend([0u8; 4]);
+        p.extend(params(&[dx, dy], &[n]));
+        p
+    };
+    for seed in SEEDS {
+        let dy = m.floats(&x);
+        m.run("saxpy", line(4, 256), &block(dy, n as u32), seed);
+        assert!(m.numbers(dy, n).iter().zip(&x).all(|(y, x)| *y == 3.0 * f64::from(*x)), "seed {seed}");
+        // One too many.
+        let fault = m.try_run("saxpy", line(4, 256), &block(dy, n as u32 + 1), seed).expect_err("beyond the end");
+        assert_eq!(fault.kind, FaultKind::IllegalAddress);
+        for part in ["0 bytes past the end", "kernel      saxpy", "block (3,0,0), thread (232,0,0)"] {
+            assert!(fault.report.contains(part), "seed {seed}: {fault}");
+        }
     }
-    for (mm, nn, kk) in [(100usize, 70usize, 50usize), (192, 128, 128)] {
+}
+
+#[test]
+fn sgemm() {
+    let m = simt();
+    for (mm, nn, kk) in [(100usize, 70usize, 50usize), (64, 128, 96)] {
         let a: Vec<f32> = (0..mm * kk).map(|i| ((i * 7919) % 1000) as f32 / 500.0 - 1.0).collect();
         let b: Vec<f32> = (0..nn * kk).map(|i| ((i * 104729) % 1000) as f32 / 500.0 - 1.0).collect();
-        let (da, db, dc) =
-            (upload(&mem, &a), upload(&mem, &b), mem.alloc((mm * nn * 4) as u64, AllocationKind::Device).unwrap());
-        let mut p = Vec::new();
-        for v in [da, db, dc] {
-            p.extend(v.to_le_bytes());
-        }
-        for v in [mm, nn, kk] {
-            p.extend((v as u32).to_le_bytes());
-        }
-        let cfg = LaunchConfig {
+        let (da, db) = (m.floats(&a), m.floats(&b));
+        let wide: Vec<f64> = a.iter().map(|v| f64::from(*v)).collect();
+        let want = products(mm, nn, kk, &wide, |k, j| f64::from(b[k * nn + j]));
+        let config = LaunchConfig {
             grid: [nn.div_ceil(64) as u32, mm.div_ceil(64) as u32, 1],
             block: [256, 1, 1],
-            ..Default::default()
+            ..LaunchConfig::default()
         };
-        run(&m, "sgemm", &cfg, &p).unwrap_or_else(|e| panic!("{e}"));
-        let c = download(&mem, dc, mm * nn);
-        for i in (0..mm).step_by(if mm > 200 { 37 } else { 1 }) {
-            for j in 0..nn {
-                let want: f64 = (0..kk).map(|k| f64::from(a[i * kk + k]) * f64::from(b[k * nn + j])).sum();
-                let bound: f64 = (0..kk).map(|k| f64::from(a[i * kk + k] * b[k * nn + j]).abs()).sum();
-                let error = (f64::from(c[i * nn + j]) - want).abs();
-                assert!(error <= kk as f64 * f64::from(f32::EPSILON) * bound, "{i} {j}: off by {error}");
-            }
+        for seed in SEEDS {
+            let dc = m.alloc(4 * mm * nn);
+            m.run("sgemm", config.clone(), &params(&[da, db, dc], &[mm as u32, nn as u32, kk as u32]), seed);
+            close(&m.numbers(dc, mm * nn), &want, &format!("sgemm, seed {seed}"));
+            m.free(dc);
         }
     }
-    let ints = upload(&mem, &[0.0; 32]);
-    let cfg = LaunchConfig { block: [32, 1, 1], ..Default::default() };
-    run(&m, "rec", &cfg, &ints.to_le_bytes()).unwrap_or_else(|e| panic!("{e}"));
-    let mut b = [0u8; 128];
-    mem.read(ints, &mut b, true).unwrap();
-    let v: Vec<u32> = b.chunks(4).map(|c| u32::from_le_bytes(c.try_into().unwrap())).collect();
-    assert_eq!(&v[..8], &[1, 1, 2, 6, 24, 120, 720, 5040]);
-    run(&m, "ind", &cfg, &ints.to_le_bytes()).unwrap_or_else(|e| panic!("{e}"));
-    mem.read(ints, &mut b, true).unwrap();
-    let w: Vec<u32> = b.chunks(4).map(|c| u32::from_le_bytes(c.try_into().unwrap())).collect();
-    assert!(w.iter().enumerate().all(|(i, w)| *w == if i % 2 == 0 { v[i] + 1 } else { v[i] * 2 }), "{w:?}");
-    let mut p = ints.to_le_bytes().to_vec();
-    p.extend(5000u32.to_le_bytes());
-    let r = run(&m, "pf", &cfg, &p).unwrap();
-    assert!(String::from_utf8(r.printed).unwrap().starts_with("hi 0 1.500000 abc\nhi 1 "));
+}
+
+#[test]
+fn calls_and_printf() {
+    let m = simt();
+    for seed in SEEDS {
+        let ints = m.words(&[0; 32]);
+        m.run("rec", line(1, 32), &params(&[ints], &[]), seed);
+        let v = m.download(ints, 32);
+        let factorial = |i: usize| (1..=i as u32 % 8).product::<u32>();
+        assert!(v.iter().enumerate().all(|(i, v)| *v == factorial(i)), "seed {seed}: {v:?}");
+        m.run("ind", line(1, 32), &params(&[ints], &[]), seed);
+        let w = m.download(ints, 32);
+        let right = |i: usize| if i % 2 == 0 { v[i] + 1 } else { v[i] * 2 };
+        assert!(w.iter().enumerate().all(|(i, w)| *w == right(i)), "seed {seed}: {w:?}");
+        let report = m.run("pf", line(1, 32), &params(&[ints], &[5000]), seed);
+        let printed = String::from_utf8(report.printed).expect("text");
+        let mut lines: Vec<&str> = printed.lines().collect();
+        // Lanes print in any order.
+        lines.sort_by_key(|l| l.split(' ').nth(1).and_then(|n| n.parse::<u32>().ok()));
+        let want: Vec<String> = (0..32).map(|t| format!("hi {t} 1.500000 abc")).collect();
+        assert_eq!(lines, want, "seed {seed}");
+    }
 }

@@ -1,52 +1,37 @@
-//! Kernels that NVRTC 12.9 compiled from `kernels/ampere.cu` and `kernels/hopper.cu`, under several schedules: mma with
+//! Kernels that NVRTC 12.9 compiled from `kernels/ampere.cu` and `kernels/hopper.cu`, under every schedule: mma with
 //! cp.async, warp primitives, a grid barrier, a lock, and a warp-specialised wgmma GEMM with TMA multicast.
 
-use std::sync::Arc;
+#[path = "support/compiled.rs"]
+mod compiled;
+
+use compiled::{Compiled, SEEDS, close, line, params, products};
 use virtual_gpu::machine::tensor_map::*;
 use virtual_gpu::machine::*;
 use virtual_gpu::model::DeviceModel;
 
-fn load(ptx: &str) -> (Module, Arc<Memory>) {
-    let model = DeviceModel::H100;
-    let opts = LoadOptions { driver_version: 12090, max_ptx: (8, 8) };
-    let p = Program::load(ptx, &model, &opts).unwrap_or_else(|e| panic!("{e}"));
-    let mem = Arc::new(Memory::new(&model));
-    (Module::instantiate(Arc::new(p), mem.clone()).unwrap(), mem)
+fn ampere() -> Compiled {
+    Compiled::new(include_str!("kernels/ampere.ptx"), DeviceModel::H100)
 }
-fn up(mem: &Memory, b: &[u8]) -> u64 {
-    let a = mem.alloc(b.len() as u64, AllocationKind::Device).unwrap();
-    mem.write(a, b).unwrap();
-    a
-}
-fn down(mem: &Memory, a: u64, n: usize) -> Vec<u32> {
-    let mut b = vec![0u8; n * 4];
-    mem.read(a, &mut b, true).unwrap_or_else(|e| panic!("{e}"));
-    b.chunks(4).map(|c| u32::from_le_bytes(c.try_into().unwrap())).collect()
-}
-fn run(m: &Module, name: &str, cfg: &LaunchConfig, params: &[u8], seed: u64) -> Result<LaunchReport, Fault> {
-    let k = m.program().entries().iter().position(|e| e.name == name).unwrap();
-    launch(m, k, cfg, params, &Checks::default(), Schedule { seed })
-}
-fn params(ptrs: &[u64], ints: &[u32]) -> Vec<u8> {
-    let mut p = Vec::new();
-    ptrs.iter().for_each(|v| p.extend(v.to_le_bytes()));
-    ints.iter().for_each(|v| p.extend(v.to_le_bytes()));
-    p
-}
+
 fn bf(x: f32) -> u16 {
     (x.to_bits() >> 16) as u16
 }
-fn bytes<T: Copy, const N: usize>(v: &[T], f: impl Fn(T) -> [u8; N]) -> Vec<u8> {
-    v.iter().flat_map(|x| f(*x)).collect()
+
+fn number(x: u16) -> f64 {
+    f64::from(f32::from_bits(u32::from(x) << 16))
+}
+
+/// Multiples of 1/32 from -1 on, `period` of them.
+fn matrix(count: usize, step: usize, period: usize) -> Vec<u16> {
+    (0..count).map(|i| bf(((i * step) % period) as f32 / 32.0 - 1.0)).collect()
 }
 
 #[test]
-fn hopper() {
-    let (m, mem) = load(include_str!("kernels/hopper.ptx"));
-    let (mm, nn, kk) = (256usize, 256usize, 256usize);
-    let a: Vec<u16> = (0..mm * kk).map(|i| bf(((i * 7919) % 64) as f32 / 32.0 - 1.0)).collect();
-    let b: Vec<u16> = (0..nn * kk).map(|i| bf(((i * 104729) % 61) as f32 / 32.0 - 1.0)).collect();
-    let (da, db) = (up(&mem, &bytes(&a, u16::to_le_bytes)), up(&mem, &bytes(&b, u16::to_le_bytes)));
+fn warp_specialised_gemm_in_clusters() {
+    let m = Compiled::new(include_str!("kernels/hopper.ptx"), DeviceModel::H100);
+    let (mm, nn, kk) = (128usize, 128usize, 256usize);
+    let (a, b) = (matrix(mm * kk, 7919, 64), matrix(nn * kk, 104_729, 61));
+    let (da, db) = (m.halves(&a), m.halves(&b));
     let map = |address, rows| TensorMap {
         element: ElementType::Bf16,
         rank: 2,
@@ -61,108 +46,92 @@ fn hopper() {
         nan_fill: false,
         im2col: None,
     };
-    for seed in 0..10 {
-        let dc = mem.alloc((mm * nn * 4) as u64, AllocationKind::Device).unwrap();
+    let wide: Vec<f64> = a.iter().map(|v| number(*v)).collect();
+    let want = products(mm, nn, kk, &wide, |k, j| number(b[j * kk + k]));
+    let config = LaunchConfig {
+        grid: [(mm / 64) as u32, (nn / 128) as u32, 1],
+        block: [256, 1, 1],
+        cluster: [2, 1, 1],
+        dynamic_shared: 50000,
+        max_dynamic_shared: 50000,
+        ..LaunchConfig::default()
+    };
+    for seed in SEEDS {
+        let dc = m.alloc(4 * mm * nn);
         let mut p = map(da, mm).to_bytes().to_vec();
         p.extend(map(db, nn).to_bytes());
         p.extend(params(&[dc], &[nn as u32, kk as u32]));
-        let cfg = LaunchConfig {
-            grid: [(mm / 64) as u32, (nn / 128) as u32, 1],
-            block: [256, 1, 1],
-            cluster: [2, 1, 1],
-            dynamic_shared: 50000,
-            max_dynamic_shared: 50000,
-            ..Default::default()
-        };
-        run(&m, "hop", &cfg, &p, seed).unwrap_or_else(|e| panic!("{seed}: {e}"));
-        let c = down(&mem, dc, mm * nn);
-        let f = |x: u16| f64::from(f32::from_bits(u32::from(x) << 16));
-        for i in (0..mm).step_by(13) {
-            for j in 0..nn {
-                let want: f64 = (0..kk).map(|k| f(a[i * kk + k]) * f(b[j * kk + k])).sum();
-                let bound: f64 = (0..kk).map(|k| (f(a[i * kk + k]) * f(b[j * kk + k])).abs()).sum();
-                let got = f64::from(f32::from_bits(c[i * nn + j]));
-                assert!((got - want).abs() <= kk as f64 * f64::powi(2.0, -23) * bound, "{i} {j} {got} {want}");
-            }
-        }
+        m.run("hop", config.clone(), &p, seed);
+        close(&m.numbers(dc, mm * nn), &want, &format!("hop, seed {seed}"));
+        m.free(dc);
     }
 }
 
 #[test]
-fn ampere() {
-    let (m, mem) = load(include_str!("kernels/ampere.ptx"));
-    for (mm, nn, kk) in [(100usize, 72usize, 40usize), (256, 256, 256)] {
-        let a: Vec<u16> = (0..mm * kk).map(|i| bf(((i * 7919) % 64) as f32 / 32.0 - 1.0)).collect();
-        let b: Vec<u16> = (0..nn * kk).map(|i| bf(((i * 104729) % 61) as f32 / 32.0 - 1.0)).collect();
-        let (da, db) = (up(&mem, &bytes(&a, u16::to_le_bytes)), up(&mem, &bytes(&b, u16::to_le_bytes)));
-        for seed in 0..10 {
-            let dc = mem.alloc((mm * nn * 4) as u64, AllocationKind::Device).unwrap();
-            let p = params(&[da, db, dc], &[mm as u32, nn as u32, kk as u32]);
-            let cfg = LaunchConfig {
-                grid: [nn.div_ceil(64) as u32, mm.div_ceil(64) as u32, 1],
-                block: [128, 1, 1],
-                ..Default::default()
-            };
-            run(&m, "mma_gemm", &cfg, &p, seed).unwrap_or_else(|e| panic!("{seed}: {e}"));
-            let c = down(&mem, dc, mm * nn);
-            let f = |x: u16| f64::from(f32::from_bits(u32::from(x) << 16));
-            for i in (0..mm).step_by(7) {
-                for j in 0..nn {
-                    let want: f64 = (0..kk).map(|k| f(a[i * kk + k]) * f(b[k * nn + j])).sum();
-                    let bound: f64 = (0..kk).map(|k| (f(a[i * kk + k]) * f(b[k * nn + j])).abs()).sum();
-                    let got = f64::from(f32::from_bits(c[i * nn + j]));
-                    assert!((got - want).abs() <= kk as f64 * f64::powi(2.0, -23) * bound, "{i} {j} {got} {want}");
-                }
-            }
+fn gemm_of_mma_and_cp_async() {
+    let m = ampere();
+    for (mm, nn, kk) in [(100usize, 72usize, 40usize), (128, 128, 128)] {
+        let (a, b) = (matrix(mm * kk, 7919, 64), matrix(nn * kk, 104_729, 61));
+        let (da, db) = (m.halves(&a), m.halves(&b));
+        let wide: Vec<f64> = a.iter().map(|v| number(*v)).collect();
+        let want = products(mm, nn, kk, &wide, |k, j| number(b[k * nn + j]));
+        let config = LaunchConfig {
+            grid: [nn.div_ceil(64) as u32, mm.div_ceil(64) as u32, 1],
+            block: [128, 1, 1],
+            ..LaunchConfig::default()
+        };
+        for seed in SEEDS {
+            let dc = m.alloc(4 * mm * nn);
+            m.run("mma_gemm", config.clone(), &params(&[da, db, dc], &[mm as u32, nn as u32, kk as u32]), seed);
+            close(&m.numbers(dc, mm * nn), &want, &format!("mma_gemm, seed {seed}"));
+            m.free(dc);
         }
     }
+}
+
+/// An input pointer, its length, and an output pointer behind the gap that aligns it.
+fn with_input(input: u64, output: u64) -> Vec<u8> {
+    let mut p = params(&[input], &[1000, 0]);
+    p.extend(output.to_le_bytes());
+    p
+}
+
+#[test]
+fn histogram_scan_and_reduction() {
+    let m = ampere();
     let x: Vec<u32> = (0..1000).map(|i| i * 7 + 3).collect();
-    let dx = up(&mem, &bytes(&x, u32::to_le_bytes));
-    for seed in 0..10 {
-        let h = up(&mem, &[0; 256]);
-        let cfg = LaunchConfig { grid: [3, 1, 1], block: [128, 1, 1], ..Default::default() };
-        let p = {
-            let mut p = params(&[dx], &[1000, 0]);
-            p.extend(h.to_le_bytes());
-            p
-        };
-        run(&m, "histogram", &cfg, &p, seed).unwrap_or_else(|e| panic!("{e}"));
-        let got = down(&mem, h, 64);
-        let mut want = vec![0; 64];
-        x.iter().for_each(|v| want[(v & 63) as usize] += 1);
-        assert_eq!(got, want);
-        let out = mem.alloc(4096, AllocationKind::Device).unwrap();
-        let p = {
-            let mut p = params(&[dx], &[1000, 0]);
-            p.extend(out.to_le_bytes());
-            p
-        };
-        let cfg = LaunchConfig { block: [1024, 1, 1], ..Default::default() };
-        run(&m, "scan", &cfg, &p, seed).unwrap_or_else(|e| panic!("{e}"));
-        let got = down(&mem, out, 1000);
-        let mut s = 0;
-        assert!(got.iter().zip(&x).all(|(g, x)| {
-            s += x;
-            *g == s
-        }));
-        let fx: Vec<f32> = (0..1000).map(|i| (i % 17) as f32).collect();
-        let df = up(&mem, &bytes(&fx, f32::to_le_bytes));
-        let p = {
-            let mut p = params(&[df], &[1000, 0]);
-            p.extend(out.to_le_bytes());
-            p
-        };
-        let cfg = LaunchConfig { block: [256, 1, 1], ..Default::default() };
-        run(&m, "reduce", &cfg, &p, seed).unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(f32::from_bits(down(&mem, out, 1)[0]), fx.iter().sum::<f32>());
-        let z = up(&mem, &[0; 8]);
-        let out = mem.alloc(600 * 32 * 4, AllocationKind::Device).unwrap();
-        let cfg = LaunchConfig { grid: [600, 1, 1], block: [32, 1, 1], ..Default::default() };
-        run(&m, "gridbar", &cfg, &params(&[z, z + 4, out], &[]), seed).unwrap_or_else(|e| panic!("{e}"));
-        assert!(down(&mem, out, 600 * 32).iter().all(|v| *v == 600));
-        let z = up(&mem, &[0; 8]);
-        let cfg = LaunchConfig { grid: [4, 1, 1], block: [64, 1, 1], ..Default::default() };
-        run(&m, "spinlock", &cfg, &params(&[z, z + 4], &[]), seed).unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(down(&mem, z, 2), [0, 256]);
+    let (dx, out) = (m.words(&x), m.alloc(4096));
+    let floats: Vec<f32> = (0..1000).map(|i| (i % 17) as f32).collect();
+    let df = m.floats(&floats);
+    let mut counts = vec![0; 64];
+    x.iter().for_each(|v| counts[(v & 63) as usize] += 1);
+    for seed in SEEDS {
+        let h = m.words(&[0; 64]);
+        m.run("histogram", line(3, 128), &with_input(dx, h), seed);
+        assert_eq!(m.download(h, 64), counts, "seed {seed}");
+        m.run("scan", line(1, 1024), &with_input(dx, out), seed);
+        let mut sum = 0;
+        let right = m.download(out, 1000).iter().zip(&x).all(|(got, x)| {
+            sum += x;
+            *got == sum
+        });
+        assert!(right, "seed {seed}");
+        // Whole numbers: every order of the sum is exact.
+        m.run("reduce", line(1, 256), &with_input(df, out), seed);
+        assert_eq!(f32::from_bits(m.download(out, 1)[0]), floats.iter().sum::<f32>(), "seed {seed}");
+    }
+}
+
+#[test]
+fn grid_barrier_and_lock() {
+    let m = ampere();
+    for seed in SEEDS {
+        let (z, out) = (m.words(&[0; 2]), m.alloc(600 * 32 * 4));
+        m.run("gridbar", line(600, 32), &params(&[z, z + 4, out], &[]), seed);
+        assert!(m.download(out, 600 * 32).iter().all(|v| *v == 600), "seed {seed}");
+        m.free(out);
+        let z = m.words(&[0; 2]);
+        m.run("spinlock", line(4, 64), &params(&[z, z + 4], &[]), seed);
+        assert_eq!(m.download(z, 2), [0, 256], "seed {seed}");
     }
 }

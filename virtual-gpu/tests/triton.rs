@@ -1,16 +1,19 @@
-//! Kernels that Triton from PyPI compiles in the set-up of this test, for sm_80 and sm_90a: right against f64 under ten
-//! schedules. Nothing of them is kept in the repository; they lie below the build's folder.
+//! Kernels that Triton from PyPI compiles in the set-up of this test, for sm_80 and sm_90a: right against f64 under
+//! every schedule. Nothing of them is kept in the repository; they lie below the build's folder.
 //!
 //! Without Python or a package index this fails, unless `VIRTUAL_GPU_SKIP_TRITON=1` says that it may be left out.
 
+#[path = "support/compiled.rs"]
+mod compiled;
+
+use compiled::{Compiled, SEEDS, close, params, products};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, OnceLock};
-use virtual_gpu::machine::*;
+use std::sync::OnceLock;
+use virtual_gpu::machine::LaunchConfig;
 use virtual_gpu::model::DeviceModel;
 
 const SCRIPT: &str = include_str!("python/triton_kernels.py");
-const SEEDS: u64 = 10;
 
 /// The folder with the kernels; made once for each version of the script.
 fn folder() -> Option<&'static Path> {
@@ -51,9 +54,7 @@ fn compile() -> Result<PathBuf, String> {
 }
 
 struct Kernel {
-    module: Module,
-    memory: Arc<Memory>,
-    model: DeviceModel,
+    compiled: Compiled,
     shared: u32,
     threads: u32,
 }
@@ -64,28 +65,10 @@ fn load(name: &str, sm: u32) -> Option<Kernel> {
     let facts = std::fs::read_to_string(folder.join(format!("{name}.{sm}.txt"))).expect("the set-up made it");
     let numbers: Vec<u32> = facts.split_whitespace().skip(1).map(|n| n.parse().expect("a number")).collect();
     let model = if sm == 80 { DeviceModel::A100 } else { DeviceModel::H100 };
-    let options = LoadOptions { driver_version: 13_040, max_ptx: (9, 9) };
-    let program = Program::load(&ptx, &model, &options).unwrap_or_else(|e| panic!("{name}.{sm}: {e}"));
-    let memory = Arc::new(Memory::new(&model));
-    let module = Module::instantiate(Arc::new(program), memory.clone()).expect("there is room");
-    Some(Kernel { module, memory, model, threads: numbers[0], shared: numbers[1] })
+    Some(Kernel { compiled: Compiled::new(&ptx, model), threads: numbers[0], shared: numbers[1] })
 }
 
 impl Kernel {
-    fn upload(&self, bytes: &[u8]) -> u64 {
-        let p = self.memory.alloc(bytes.len() as u64, AllocationKind::Device).expect("there is room");
-        self.memory.write(p, bytes).expect("the allocation is live");
-        p
-    }
-
-    fn floats(&self, v: &[f32]) -> u64 {
-        self.upload(&v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>())
-    }
-
-    fn halves(&self, v: &[u16]) -> u64 {
-        self.upload(&v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>())
-    }
-
     /// Runs on a fresh output of `count` floats, whose address stands at `output` among the pointers.
     fn run(
         &self,
@@ -96,11 +79,10 @@ impl Kernel {
         count: usize,
         seed: u64,
     ) -> Vec<f64> {
-        let out = self.memory.alloc(4 * count as u64, AllocationKind::Device).expect("there is room");
+        let out = self.compiled.alloc(4 * count);
         let mut pointers = pointers.to_vec();
         pointers.insert(output, out);
-        let mut params: Vec<u8> = pointers.iter().flat_map(|p| p.to_le_bytes()).collect();
-        params.extend(scalars.iter().flat_map(|s| s.to_le_bytes()));
+        let mut params = params(&pointers, scalars);
         // Two pointers to scratch memory that these kernels do not use.
         params.resize(params.len().next_multiple_of(8) + 16, 0);
         let config = LaunchConfig {
@@ -108,15 +90,12 @@ impl Kernel {
             block: [self.threads, 1, 1],
             dynamic_shared: self.shared,
             max_dynamic_shared: self.shared,
-            model: self.model.clone(),
             ..LaunchConfig::default()
         };
-        let report = launch(&self.module, 0, &config, &params, &Checks::default(), Schedule { seed });
-        report.unwrap_or_else(|e| panic!("seed {seed}: {e}"));
-        let mut bytes = vec![0u8; 4 * count];
-        self.memory.read(out, &mut bytes, true).unwrap_or_else(|e| panic!("{e}"));
-        self.memory.free(out).expect("the allocation is live");
-        bytes.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().expect("four bytes")))).collect()
+        self.compiled.run(&self.compiled.first(), config, &params, seed);
+        let got = self.compiled.numbers(out, count);
+        self.compiled.free(out);
+        got
     }
 }
 
@@ -130,33 +109,22 @@ fn draw(count: usize, seed: u64) -> Vec<f32> {
         .collect()
 }
 
-#[track_caller]
-fn close(got: &[f64], want: impl Fn(usize) -> (f64, f64), what: &str) {
-    for (k, g) in got.iter().enumerate() {
-        let (want, bound) = want(k);
-        assert!((g - want).abs() <= bound, "{what}: element {k} is {g}, not {want} within {bound:e}");
-    }
-}
-
 #[test]
 fn matmul() {
     let (m, n, k) = (100usize, 90usize, 70usize);
     let bf = |v: &[f32]| -> Vec<u16> { v.iter().map(|v| (v.to_bits() >> 16) as u16).collect() };
     let value = |v: u16| f64::from(f32::from_bits(u32::from(v) << 16));
     let (a, b) = (bf(&draw(m * k, 1)), bf(&draw(k * n, 2)));
+    let wide: Vec<f64> = a.iter().map(|v| value(*v)).collect();
+    let want = products(m, n, k, &wide, |e, j| value(b[e * n + j]));
     for sm in [80, 90] {
         let Some(kernel) = load("matmul", sm) else { return };
-        let pointers = [kernel.halves(&a), kernel.halves(&b)];
-        for seed in 0..SEEDS {
+        let pointers = [kernel.compiled.halves(&a), kernel.compiled.halves(&b)];
+        for seed in SEEDS {
             let scalars = [m as u32, n as u32, k as u32];
             let got =
                 kernel.run([m.div_ceil(64) as u32, n.div_ceil(64) as u32, 1], &pointers, 2, &scalars, m * n, seed);
-            let want = |at: usize| {
-                let terms = (0..k).map(|j| value(a[at / n * k + j]) * value(b[j * n + at % n]));
-                let (sum, total) = terms.fold((0.0, 0.0), |(s, t), v| (s + v, t + v.abs()));
-                (sum, k as f64 * f64::powi(2.0, -23) * total)
-            };
-            close(&got, want, &format!("sm_{sm}, seed {seed}"));
+            close(&got, &want, &format!("sm_{sm}, seed {seed}"));
         }
     }
 }
@@ -165,21 +133,22 @@ fn matmul() {
 fn softmax() {
     let (rows, columns) = (5usize, 300usize);
     let x: Vec<f32> = draw(rows * columns, 3).iter().map(|v| v * 8.0).collect();
+    let want = |at: usize| {
+        let row = &x[at / columns * columns..][..columns];
+        let top = row.iter().fold(f32::MIN, |m, v| m.max(*v));
+        let total: f64 = row.iter().map(|v| f64::from(v - top).exp()).sum();
+        let far = f64::from(top - x[at]);
+        let value = (-far).exp() / total;
+        // The exponent's rounding, of the product with log2 e too; the approximate power, sum and quotient.
+        (value, value * (far * f64::powi(2.0, -22) + f64::powi(2.0, -19)))
+    };
+    let want: Vec<(f64, f64)> = (0..rows * columns).map(want).collect();
     for sm in [80, 90] {
         let Some(kernel) = load("softmax", sm) else { return };
-        let pointers = [kernel.floats(&x)];
-        for seed in 0..SEEDS {
+        let pointers = [kernel.compiled.floats(&x)];
+        for seed in SEEDS {
             let got = kernel.run([rows as u32, 1, 1], &pointers, 1, &[columns as u32], rows * columns, seed);
-            let want = |at: usize| {
-                let row = &x[at / columns * columns..][..columns];
-                let top = row.iter().fold(f32::MIN, |m, v| m.max(*v));
-                let total: f64 = row.iter().map(|v| f64::from(v - top).exp()).sum();
-                let far = f64::from(top - x[at]);
-                let value = (-far).exp() / total;
-                // The exponent's rounding, of the product with log2 e too; the approximate power, sum and quotient.
-                (value, value * (far * f64::powi(2.0, -22) + f64::powi(2.0, -19)))
-            };
-            close(&got, want, &format!("sm_{sm}, seed {seed}"));
+            close(&got, &want, &format!("sm_{sm}, seed {seed}"));
         }
     }
 }
@@ -188,21 +157,22 @@ fn softmax() {
 fn layer_norm() {
     let (rows, columns) = (4usize, 500usize);
     let (x, w, b) = (draw(rows * columns, 4), draw(columns, 5), draw(columns, 6));
+    let want = |at: usize| {
+        let row: Vec<f64> = x[at / columns * columns..][..columns].iter().map(|v| f64::from(*v)).collect();
+        let mean = row.iter().sum::<f64>() / columns as f64;
+        let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / columns as f64;
+        let (w, b) = (f64::from(w[at % columns]), f64::from(b[at % columns]));
+        let scaled = (f64::from(x[at]) - mean) / (variance + 1e-5).sqrt() * w;
+        // Sums in a tree of nine levels, of values below 1; a handful of roundings behind.
+        (scaled + b, (scaled.abs() + b.abs() + w.abs()) * 16.0 * f64::powi(2.0, -23))
+    };
+    let want: Vec<(f64, f64)> = (0..rows * columns).map(want).collect();
     for sm in [80, 90] {
         let Some(kernel) = load("layer_norm", sm) else { return };
-        let pointers = [kernel.floats(&x), kernel.floats(&w), kernel.floats(&b)];
-        for seed in 0..SEEDS {
+        let pointers = [kernel.compiled.floats(&x), kernel.compiled.floats(&w), kernel.compiled.floats(&b)];
+        for seed in SEEDS {
             let got = kernel.run([rows as u32, 1, 1], &pointers, 1, &[columns as u32], rows * columns, seed);
-            let want = |at: usize| {
-                let row: Vec<f64> = x[at / columns * columns..][..columns].iter().map(|v| f64::from(*v)).collect();
-                let mean = row.iter().sum::<f64>() / columns as f64;
-                let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / columns as f64;
-                let (w, b) = (f64::from(w[at % columns]), f64::from(b[at % columns]));
-                let scaled = (f64::from(x[at]) - mean) / (variance + 1e-5).sqrt() * w;
-                // Sums in a tree of nine levels, of values below 1; a handful of roundings behind.
-                (scaled + b, (scaled.abs() + b.abs() + w.abs()) * 16.0 * f64::powi(2.0, -23))
-            };
-            close(&got, want, &format!("sm_{sm}, seed {seed}"));
+            close(&got, &want, &format!("sm_{sm}, seed {seed}"));
         }
     }
 }
@@ -243,11 +213,12 @@ fn attention() {
     for sm in [80, 90] {
         let Some(kernel) = load("attention", sm) else { return };
         let bits = |m: &[f32]| m.iter().map(|v| half(*v)).collect::<Vec<_>>();
-        let pointers = [kernel.halves(&bits(&q)), kernel.halves(&bits(&k)), kernel.halves(&bits(&v))];
-        for seed in 0..SEEDS {
+        let pointers =
+            [kernel.compiled.halves(&bits(&q)), kernel.compiled.halves(&bits(&k)), kernel.compiled.halves(&bits(&v))];
+        for seed in SEEDS {
             let scalars = [t as u32, scale.to_bits()];
             let got = kernel.run([t.div_ceil(64) as u32, heads as u32, 1], &pointers, 3, &scalars, heads * t * d, seed);
-            close(&got, |at| want[at], &format!("sm_{sm}, seed {seed}"));
+            close(&got, &want, &format!("sm_{sm}, seed {seed}"));
         }
     }
 }

@@ -6,8 +6,9 @@ use super::context::Context;
 use super::error::{Code, Error, Res};
 use super::graph::{Graph, GraphMemory};
 use super::ops::Op;
-use super::queue::{Completion, mix};
+use super::queue::{Completion, as_node, mix};
 use super::table::{Table, lock};
+use crate::machine::GraphNode;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -31,6 +32,56 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Keeps the memory of allocation nodes.
     _memory: Vec<Arc<GraphMemory>>,
+}
+
+/// Numbers of nodes.
+#[derive(Clone, Default)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn insert(&mut self, index: u32) {
+        let word = index as usize / 64;
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (index % 64);
+    }
+
+    fn join(&mut self, other: &Bits) {
+        if self.0.len() < other.0.len() {
+            self.0.resize(other.0.len(), 0);
+        }
+        self.0.iter_mut().zip(&other.0).for_each(|(word, more)| *word |= more);
+    }
+
+    fn len(&self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
+    }
+}
+
+/// One launch of a plan.
+struct Run {
+    seed: u64,
+    /// Nodes so far, those of child graphs too.
+    started: u32,
+}
+
+impl Step {
+    /// Runs behind the nodes `over`; those that are over then.
+    fn run(&self, context: &Arc<Context>, run: &mut Run, mut over: Bits) -> Res<Bits> {
+        match &self.op {
+            Op::Plan(plan) => plan.run(context, run, &over),
+            Op::Child(graph) => Plan::build(graph)?.run(context, run, &over),
+            op => {
+                let index = run.started;
+                let node = GraphNode { index, after: Arc::new(over.0.clone()), beside: over.len() < index };
+                run.started += 1;
+                as_node(node, || op.execute(context))?;
+                over.insert(index);
+                Ok(over)
+            }
+        }
+    }
 }
 
 impl Plan {
@@ -68,23 +119,34 @@ impl Plan {
 
     /// Runs every step on this thread. Steps that are not ordered may run in any order: the schedule's seed picks.
     pub fn execute(&self, context: &Arc<Context>) -> Res {
-        let seed = config::read(|config| config.schedule.seed);
+        let mut run = Run { seed: config::read(|config| config.schedule.seed), started: 0 };
+        self.run(context, &mut run, &Bits::default()).map(|_| ())
+    }
+
+    /// Runs the steps behind the nodes `before`; the nodes that are over then.
+    fn run(&self, context: &Arc<Context>, run: &mut Run, before: &Bits) -> Res<Bits> {
         let mut left: Vec<usize> = (0..self.steps.len()).collect();
-        let mut done = vec![false; self.steps.len()];
+        // The nodes that are over when a step is, for the steps that are.
+        let mut done: Vec<Option<Bits>> = vec![None; self.steps.len()];
+        let mut all = before.clone();
         let mut round = 0u64;
         while !left.is_empty() {
+            let is_done = |&step: &usize| done[step].is_some();
             let ready: Vec<usize> =
-                (0..left.len()).filter(|&at| self.steps[left[at]].after.iter().all(|&before| done[before])).collect();
-            let pick = if seed == 0 { 0 } else { mix(seed ^ mix(round)) as usize % ready.len() };
+                (0..left.len()).filter(|&at| self.steps[left[at]].after.iter().all(is_done)).collect();
+            let pick = if run.seed == 0 { 0 } else { mix(run.seed ^ mix(round)) as usize % ready.len() };
             round += 1;
             let step = left.remove(ready[pick]);
-            done[step] = true;
+            let mut over = before.clone();
+            self.steps[step].after.iter().filter_map(|from| done[*from].as_ref()).for_each(|bits| over.join(bits));
             if self.steps[step].enabled {
-                self.steps[step].op.execute(context)?;
+                over = self.steps[step].run(context, run, over)?;
                 context.check()?;
             }
+            all.join(&over);
+            done[step] = Some(over);
         }
-        Ok(())
+        Ok(all)
     }
 
     /// The step of a node, for changing it.

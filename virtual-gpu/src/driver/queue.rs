@@ -12,7 +12,7 @@
 
 use super::config;
 use super::table::lock;
-use crate::machine::{Signal, StreamTag};
+use crate::machine::{GraphNode, Signal, StreamTag};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,6 +49,14 @@ thread_local! {
 /// The place of the work that this thread is doing among the work of all queues.
 pub fn current_tag() -> StreamTag {
     TAG.with_borrow(StreamTag::clone)
+}
+
+/// Does a part of this thread's work as a node of a graph.
+pub fn as_node<R>(node: GraphNode, run: impl FnOnce() -> R) -> R {
+    let outer = TAG.with_borrow_mut(|tag| tag.node.replace(node));
+    let result = run();
+    TAG.with_borrow_mut(|tag| tag.node = outer);
+    result
 }
 
 /// The end of a piece of work.
@@ -264,7 +272,10 @@ impl Queue {
         run: impl FnOnce(Option<Arc<Grid>>) + Send + 'static,
     ) -> Arc<Completion> {
         let mut inner = lock(&self.inner);
-        let (tag, done) = self.number(&mut inner, &waits);
+        let (mut tag, done) = self.number(&mut inner, &waits);
+        // Whether the grid in front has ended by now is chance, unless the host has seen it.
+        let seen = lock(&HOST).as_ref().and_then(|host| host.get(&self.id).copied()).unwrap_or(0);
+        tag.ahead = Some(tag.number - 1).filter(|front| early && inner.last_grid.is_some() && *front > seen);
         let before = inner.last.replace(done.clone()).filter(|last| last.ended().is_none());
         let ahead = match (inner.last_grid.replace(grid.clone()), before) {
             (Some(grid), Some(done)) if early => Some(Ahead { grid, done }),
@@ -286,7 +297,7 @@ impl Queue {
             join(&mut inner.clock, host);
         }
         waits.iter().for_each(|wait| join(&mut inner.clock, &wait.clock));
-        let tag = StreamTag { stream: self.id, number, after: inner.clock.clone() };
+        let tag = StreamTag { stream: self.id, number, after: inner.clock.clone(), node: None, ahead: None };
         Arc::make_mut(&mut inner.clock).insert(self.id, number);
         (tag, Completion::new(self, number, inner.clock.clone()))
     }

@@ -274,14 +274,15 @@ impl Launch<'_> {
         self.place.concurrent || self.memory.launches.newest() != self.place.sequence
     }
 
-    /// Whether nothing orders this launch behind the one that a cell notes.
-    pub(super) fn concurrent(&self, number: u64) -> bool {
-        number != 0 && self.has_concurrent() && self.memory.launches.is_concurrent(number, &self.place)
+    /// Whether nothing orders this launch behind the one that a cell notes; `waited`: blocks of this cluster have executed
+    /// `griddepcontrol.wait`.
+    pub(super) fn concurrent(&self, number: u64, waited: bool) -> bool {
+        number != 0 && self.has_concurrent() && self.memory.launches.is_concurrent(number, &self.place, waited)
     }
 
-    /// The launch that a cell notes, for reports.
-    pub(super) fn other_launch(&self, number: u64) -> String {
-        self.memory.launches.describe(number)
+    /// Between what a race with the launch that a cell notes is, and that launch.
+    pub(super) fn other_launch(&self, number: u64) -> (&'static str, String) {
+        self.memory.launches.describe(number, &self.place)
     }
 
     /// Blocks per cluster.

@@ -66,6 +66,8 @@ pub struct Objects {
     pub matrix_groups: Vec<u32>,
     /// Registers that `setmaxnreg` moves.
     pub registers: super::registers::Registers,
+    /// A thread of the cluster has waited for the grids that this one depends on; that of rank 0 serves.
+    pub waited_for_grid: bool,
     /// Transfers of the cluster; those of rank 0 serve.
     pub transfers: Vec<Transfer>,
     /// Transfers of the cluster that have global memory to write, and to read; those of rank 0 serve.

@@ -253,6 +253,7 @@ impl Program {
             ));
         }
         check_target(&ast, model).map_err(|message| at(LoadErrorKind::UnsupportedTarget, ast.target_pos, message))?;
+        let version = ast.version;
         let globals = collect_globals(&ast).map_err(|(pos, message)| at(LoadErrorKind::Link, pos, message))?;
         let mut code = Code::default();
         let mut cx = ModuleCx::new(&ast, &lines, model.compute)?;
@@ -266,12 +267,20 @@ impl Program {
         for e in &code.entries {
             let f = &ast.functions[e.function as usize];
             entries.push(describe_entry(f, e, code.local_bytes));
-            let param_limit = if options.driver_version >= 12010 && model.compute >= (7, 0) { 32764 } else { 4096 };
+            let param_limit = match options.driver_version {
+                ..12_010 => 4096,
+                // PTX ISA, "Kernel Function Parameters".
+                _ if version < (8, 1) || model.compute < (7, 0) => 4352,
+                _ => 32_764,
+            };
             if entries.last().is_some_and(|e| e.param_bytes > param_limit) {
                 return Err(at(
                     LoadErrorKind::Resource,
                     f.pos,
-                    format!("the parameters of '{}' exceed {param_limit} bytes", f.name),
+                    format!(
+                        "the parameters of '{}' exceed {param_limit} bytes; 32,764 need PTX 8.1 and a driver of 12.1",
+                        f.name
+                    ),
                 ));
             }
         }

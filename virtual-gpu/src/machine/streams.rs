@@ -18,6 +18,36 @@ pub struct StreamTag {
     pub number: u64,
     /// For each stream the number of the last work that is known to be over before.
     pub after: Arc<BTreeMap<u64, u64>>,
+    /// Of a node of a graph: its place within the launch of the graph.
+    pub node: Option<GraphNode>,
+    /// Of a grid with programmatic stream serialisation: the work in front, which may not be over before the grid waits
+    /// for it.
+    pub ahead: Option<u64>,
+}
+
+/// A node's place in one launch of a graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GraphNode {
+    /// Its number.
+    pub index: u32,
+    /// Numbers of the nodes that are over before, as bits.
+    pub after: Arc<Vec<u64>>,
+    /// A node that is not among them has run.
+    pub beside: bool,
+}
+
+impl GraphNode {
+    fn follows(&self, index: u32) -> bool {
+        index == self.index || self.after.get(index as usize / 64).is_some_and(|word| word >> (index % 64) & 1 != 0)
+    }
+}
+
+/// What a piece of work was.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    stream: u64,
+    number: u64,
+    node: Option<u32>,
 }
 
 /// A launch's place in the table.
@@ -40,8 +70,7 @@ struct Copied {
     from: u64,
     to: u64,
     write: bool,
-    stream: u64,
-    number: u64,
+    mark: Mark,
 }
 
 impl Copied {
@@ -51,14 +80,13 @@ impl Copied {
 
     fn describe(&self) -> String {
         let verb = if self.write { "write" } else { "read" };
-        format!("the {verb} by a copy of [{:#x}, {:#x}) in stream {}", self.from, self.to, self.stream)
+        format!("the {verb} by a copy of [{:#x}, {:#x}) in stream {}", self.from, self.to, self.mark.stream)
     }
 }
 
 struct Record {
     sequence: u64,
-    stream: u64,
-    number: u64,
+    mark: Mark,
     name: String,
 }
 
@@ -89,19 +117,45 @@ const STREAMS: usize = 1024;
 const COPIES: usize = 1024;
 
 impl StreamTag {
-    /// Whether a piece of work of a stream is over before this one.
-    fn follows(&self, stream: u64, number: u64) -> bool {
-        self.number == 0
-            || number == 0
-            || stream == self.stream
-            || self.after.get(&stream).is_some_and(|n| *n >= number)
+    fn mark(&self) -> Mark {
+        Mark { stream: self.stream, number: self.number, node: self.node.as_ref().map(|n| n.index) }
+    }
+
+    /// Whether a piece of work is over before this one; `waited`: this one has waited for the grid in front.
+    fn follows(&self, other: Mark, waited: bool) -> bool {
+        if self.number == 0 || other.number == 0 {
+            return true;
+        }
+        if other.stream != self.stream {
+            return self.after.get(&other.stream).is_some_and(|n| *n >= other.number);
+        }
+        match (&self.node, other.node) {
+            (Some(node), Some(index)) if other.number == self.number => node.follows(index),
+            // What comes behind runs already, because it has not waited yet.
+            _ => other.number <= self.number && (waited || self.ahead != Some(other.number)),
+        }
+    }
+
+    /// What this piece of work and an unordered one are.
+    fn both(&self, other: Mark) -> &'static str {
+        match () {
+            _ if other.stream != self.stream => "streams",
+            _ if self.node.is_some() => "nodes of a graph",
+            _ => "grids that overlap",
+        }
+    }
+
+    /// Whether the last work of a stream is over before this one, and everything in front of it.
+    fn follows_all(&self, stream: u64, number: u64) -> bool {
+        self.follows(Mark { stream, number, node: None }, false) && !self.node.as_ref().is_some_and(|n| n.beside)
     }
 }
 
 impl Place {
-    /// A copy that an access of a kernel is not ordered with.
-    pub fn copy_at(&self, address: u64, bytes: u64, write: bool) -> Option<String> {
-        self.copies.iter().find(|c| c.meets(address, address + bytes, write)).map(Copied::describe)
+    /// A copy that an access of a kernel is not ordered with: between what the race is, and the copy.
+    pub fn copy_at(&self, address: u64, bytes: u64, write: bool) -> Option<(&'static str, String)> {
+        let copy = self.copies.iter().find(|c| c.meets(address, address + bytes, write))?;
+        Some((self.tag.both(copy.mark), copy.describe()))
     }
 }
 
@@ -116,21 +170,23 @@ impl Launches {
         self.newest.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing orders the launch that a cell notes before the one at `place`.
-    pub fn is_concurrent(&self, number: u64, place: &Place) -> bool {
+    /// Whether nothing orders the launch that a cell notes before the one at `place`, which may have waited for the grid
+    /// in front of it.
+    pub fn is_concurrent(&self, number: u64, place: &Place, waited: bool) -> bool {
         let table = self.table();
         let Some(Some(other)) = table.records.get(number as usize) else { return false };
-        if other.number == 0 || place.tag.number == 0 || other.stream == place.tag.stream {
+        if other.mark.number == 0 || place.tag.number == 0 {
             return false;
         }
-        other.sequence > place.sequence || !place.tag.follows(other.stream, other.number)
+        let foreign = other.mark.stream != place.tag.stream;
+        foreign && other.sequence > place.sequence || !place.tag.follows(other.mark, waited)
     }
 
-    /// What a launch was, for reports.
-    pub fn describe(&self, number: u64) -> String {
+    /// Between what a race of the launch at `place` with another is, and what the other was.
+    pub fn describe(&self, number: u64, place: &Place) -> (&'static str, String) {
         match self.table().records.get(number as usize) {
-            Some(Some(r)) => format!("the kernel {} in stream {}", r.name, r.stream),
-            _ => "an earlier launch".into(),
+            Some(Some(r)) => (place.tag.both(r.mark), format!("the kernel {} in stream {}", r.name, r.mark.stream)),
+            _ => ("streams", "an earlier launch".into()),
         }
     }
 }
@@ -146,8 +202,8 @@ impl Memory {
             self.clear_cells();
             table.records.clear();
         }
-        let copies = table.copies.iter().filter(|c| !tag.follows(c.stream, c.number)).cloned().collect::<Vec<_>>();
-        let concurrent = !copies.is_empty() || table.last.iter().any(|(s, n)| !tag.follows(*s, *n));
+        let copies = table.copies.iter().filter(|c| !tag.follows(c.mark, false)).cloned().collect::<Vec<_>>();
+        let concurrent = !copies.is_empty() || table.last.iter().any(|(s, n)| !tag.follows_all(*s, *n));
         if tag.number != 0 {
             if table.last.len() > STREAMS {
                 table.last.clear();
@@ -157,7 +213,7 @@ impl Memory {
         if table.records.len() <= number as usize {
             table.records.resize_with(number as usize + 1, || None);
         }
-        let record = Record { sequence, stream: tag.stream, number: tag.number, name: name.to_owned() };
+        let record = Record { sequence, mark: tag.mark(), name: name.to_owned() };
         table.records[number as usize] = Some(record);
         (number, Place { tag: tag.clone(), sequence, concurrent, copies, copied: table.copied })
     }
@@ -178,7 +234,7 @@ impl Memory {
         let table = self.launches.table();
         let fresh = (table.copied - place.copied) as usize;
         let copies = table.copies.iter().rev().take(fresh);
-        for copy in copies.filter(|c| place.tag.number != 0 && c.stream != place.tag.stream) {
+        for copy in copies.filter(|c| place.tag.number != 0 && c.mark.stream != place.tag.stream) {
             for at in (copy.from / 4 * 4..copy.to).step_by(4) {
                 let [writes, reads, _] = self.cells(at);
                 // SAFETY: a copy is remembered for reserved addresses only, every word of which has cells.
@@ -198,10 +254,10 @@ impl Memory {
             return Ok(());
         }
         let to = address + bytes;
-        let fault = |whom: &str, at: u64| {
+        let fault = |both: &str, whom: &str, at: u64| {
             let what = if write { "write" } else { "read" };
             let text = format!(
-                "race between streams: the {what} of a copy at {at:#x} in stream {} is not ordered with {whom}\n  \
+                "race between {both}: the {what} of a copy at {at:#x} in stream {} is not ordered with {whom}\n  \
                  address     {at:#x}, {}",
                 tag.stream,
                 self.describe(at)
@@ -209,14 +265,12 @@ impl Memory {
             Err(Fault::checked(FaultKind::LaunchFailed, "races", text))
         };
         let mut table = self.launches.table();
-        if let Some(other) =
-            table.copies.iter().find(|c| c.meets(address, to, write) && !tag.follows(c.stream, c.number))
-        {
-            let (whom, at) = (other.describe(), other.from.max(address));
+        if let Some(other) = table.copies.iter().find(|c| c.meets(address, to, write) && !tag.follows(c.mark, false)) {
+            let (both, whom, at) = (tag.both(other.mark), other.describe(), other.from.max(address));
             drop(table);
-            return fault(&whom, at);
+            return fault(both, &whom, at);
         }
-        if table.last.iter().any(|(s, n)| !tag.follows(*s, *n)) {
+        if table.last.iter().any(|(s, n)| !tag.follows_all(*s, *n)) {
             for at in (address / 4 * 4..to).step_by(4) {
                 let [writes, reads, _] = self.cells(at);
                 // SAFETY: the caller's bytes lie in a live allocation, all words of which have cells.
@@ -224,11 +278,12 @@ impl Memory {
                 for (cell, wrote) in [(w, true), (r, false)] {
                     let number = super::races::launch_of(cell);
                     let Some(Some(other)) = table.records.get(number as usize) else { continue };
-                    if number != 0 && (write || wrote) && !tag.follows(other.stream, other.number) {
+                    if number != 0 && (write || wrote) && !tag.follows(other.mark, false) {
                         let verb = if wrote { "write" } else { "read" };
-                        let whom = format!("the {verb} by the kernel {} in stream {}", other.name, other.stream);
+                        let whom = format!("the {verb} by the kernel {} in stream {}", other.name, other.mark.stream);
+                        let both = tag.both(other.mark);
                         drop(table);
-                        return fault(&whom, at);
+                        return fault(both, &whom, at);
                     }
                 }
             }
@@ -237,7 +292,7 @@ impl Memory {
             table.copies.pop_front();
         }
         table.copied += 1;
-        table.copies.push_back(Copied { from: address, to, write, stream: tag.stream, number: tag.number });
+        table.copies.push_back(Copied { from: address, to, write, mark: tag.mark() });
         Ok(())
     }
 }

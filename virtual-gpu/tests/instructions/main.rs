@@ -4,15 +4,27 @@
 mod compare;
 mod control;
 mod convert;
+mod copies;
 mod coverage;
+mod effects;
 mod exact;
 mod float;
+mod forms;
 mod harness;
 mod integer;
+#[path = "../support/machine.rs"]
+mod machine;
 mod matrix;
+mod mbarrier;
 mod memory;
+mod moves;
+mod replace;
+mod sparse;
+mod tensors;
+mod video;
 mod warp;
 mod wgmma;
+mod wmma;
 
 /// The same tables on the code for machines without vector extensions, in a process of its own.
 #[test]

@@ -26,6 +26,17 @@ pub fn load(text: &str, model: &DeviceModel) -> Result<Program, LoadError> {
 
 /// Launches `k` with a pointer to each buffer; what the buffers hold afterwards.
 pub fn run(text: &str, config: &LaunchConfig, buffers: &[Vec<u8>], seed: u64) -> Result<Vec<Vec<u8>>, Fault> {
+    run_placed(text, config, buffers, seed, |_| Vec::new())
+}
+
+/// As `run`, with the contents of some buffers, by their numbers, made from the addresses of all.
+pub fn run_placed(
+    text: &str,
+    config: &LaunchConfig,
+    buffers: &[Vec<u8>],
+    seed: u64,
+    place: impl Fn(&[u64]) -> Vec<(usize, Vec<u8>)>,
+) -> Result<Vec<Vec<u8>>, Fault> {
     let program = load(text, &config.model).unwrap_or_else(|e| panic!("{e}\n{text}"));
     let memory = Arc::new(Memory::new(&config.model));
     let module = Module::instantiate(Arc::new(program), memory.clone()).expect("the module has room");
@@ -36,6 +47,9 @@ pub fn run(text: &str, config: &LaunchConfig, buffers: &[Vec<u8>], seed: u64) ->
         memory.write(at, b).expect("the allocation is live");
         params.extend(at.to_le_bytes());
         addresses.push(at);
+    }
+    for (k, bytes) in place(&addresses) {
+        memory.write(addresses[k], &bytes).expect("the allocation is live");
     }
     launch(&module, 0, config, &params, &Checks::default(), Schedule { seed })?;
     let read = |(at, b): (&u64, &Vec<u8>)| {

@@ -2,8 +2,9 @@
 //! without a rounding that fuse with the sum behind them. Seed 0 uses none of it.
 
 use super::float::{FTZ, flush, post, pre};
-use crate::machine::exec::{Cx, Flow, Instr};
-use crate::machine::lanes::{OpPair, op_versions};
+use super::half::Half;
+use crate::machine::exec::{Cx, Flow, Instr, OpFn};
+use crate::machine::lanes::{B, H, OpPair, op_versions};
 use crate::machine::lower::Approximate;
 
 /// A number from -1 to 1 that belongs to a seed and an operand: the instruction is a function all the same.
@@ -42,6 +43,8 @@ fn approximated(kind: Approximate, a: f32, v: f32, r: f64) -> f32 {
         Approximate::Sine => y + 0.9 * r * f64::powf(2.0, -14.7),
         // Relative: 2^-11.
         Approximate::Tanh => (y * (1.0 + 0.95 * r * f64::powi(2.0, -11))).clamp(-1.0, 1.0),
+        // These err in their own format.
+        Approximate::Halves { .. } => y,
     };
     off as f32
 }
@@ -53,6 +56,12 @@ pub unsafe fn approximate(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     if cx.launch.seed == 0 {
         // SAFETY: passed on.
         return unsafe { run(cx, i, m) };
+    }
+    if let Approximate::Halves { brain, packed, tanh } = kind {
+        let seed = cx.launch.seed;
+        let erring = if brain { half::<B> } else { half::<H> };
+        // SAFETY: passed on.
+        return unsafe { halves(cx, i, m, run, packed, |a, v| erring(tanh, ftz, seed, a, v)) };
     }
     let read = |cx: &Cx<'_>, at: u32| cx.lanes::<f32>(at).map(|v| if ftz { flush(v) } else { v });
     // The destination may be one of the sources.
@@ -68,6 +77,51 @@ pub unsafe fn approximate(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     });
     cx.put(i.d, &out, m);
     flow
+}
+
+/// Runs the exact function of 16-bit floats and lets each result err.
+unsafe fn halves(cx: &mut Cx<'_>, i: &Instr, m: u32, run: OpFn, packed: bool, err: impl Fn(u16, u16) -> u16) -> Flow {
+    if packed {
+        let a = cx.lanes::<u32>(i.a);
+        // SAFETY: passed on.
+        let flow = unsafe { run(cx, i, m) };
+        let v = cx.lanes::<u32>(i.d);
+        let part = |l: usize, shift: u32| u32::from(err((a[l] >> shift) as u16, (v[l] >> shift) as u16)) << shift;
+        cx.put(i.d, &std::array::from_fn::<u32, 32, _>(|l| part(l, 0) | part(l, 16)), m);
+        return flow;
+    }
+    let a = cx.lanes::<u16>(i.a);
+    // SAFETY: passed on.
+    let flow = unsafe { run(cx, i, m) };
+    let v = cx.lanes::<u16>(i.d);
+    cx.put(i.d, &std::array::from_fn::<u16, 32, _>(|l| err(a[l], v[l])), m);
+    flow
+}
+
+/// What `tanh` or `ex2` of a 16-bit float `a`, which rounds to `v`, may give under a seed.
+fn half<T: Half>(tanh: bool, ftz: bool, seed: u64, a: u16, v: u16) -> u16 {
+    half_by::<T>(tanh, ftz, a, v, error(seed, u32::from(a)))
+}
+
+fn half_by<T: Half>(tanh: bool, ftz: bool, a: u16, v: u16, r: f64) -> u16 {
+    let (x, rounded) = (f64::from(T::up(a)), f64::from(T::up(v)));
+    // Zeros, infinities and NaNs have one result, and so has what is flushed.
+    if x == 0.0 || rounded == 0.0 || !x.is_finite() || !rounded.is_finite() {
+        return v;
+    }
+    let exact = if tanh { x.tanh() } else { x.exp2() };
+    let exponent = (exact.abs().log2().floor() as i32).max(T::LOWEST);
+    // The rounding takes half a unit of the last place of the bound.
+    let room = exact.abs() * T::BOUNDS[usize::from(tanh)].exp2() - f64::powi(2.0, exponent - T::FRACTION - 1);
+    if room <= 0.0 {
+        return v;
+    }
+    let off = exact + 0.95 * r * room;
+    let off = if tanh { off.clamp(-1.0, 1.0) } else { off };
+    let out = T::down(off as f32);
+    let number = f64::from(T::up(out));
+    let lost = !number.is_finite() || (ftz && number.abs() < f64::powi(2.0, T::LOWEST));
+    if lost { v } else { out }
 }
 
 /// The product is `a`, not `b`.
@@ -176,6 +230,36 @@ mod tests {
         ];
         for (k, (most, wrong)) in checks.into_iter().enumerate() {
             assert!(most <= 1.0 && most > 0.5 && wrong > values.len() / 4, "{k}: {most} of the bound, {wrong} wrong");
+        }
+    }
+
+    /// Every operand: errors of most, none beyond the bound.
+    fn halves_of<T: Half>(tanh: bool) {
+        let bound = T::BOUNDS[usize::from(tanh)].exp2();
+        let (mut most, mut wrong, mut all) = (0f64, 0, 0);
+        for a in 0..=u16::MAX {
+            let x = f64::from(T::up(a));
+            let exact = if tanh { x.tanh() } else { x.exp2() };
+            let v = T::down(exact as f32);
+            // Below the normal numbers a bound that is relative says nothing.
+            if exact.abs() < f64::powi(2.0, T::LOWEST) || !T::up(v).is_finite() || x.is_nan() {
+                continue;
+            }
+            for r in [-1.0, 1.0] {
+                let got = half_by::<T>(tanh, false, a, v, r);
+                most = most.max((f64::from(T::up(got)) - exact).abs() / (exact.abs() * bound));
+                wrong += usize::from(got != v);
+                all += 1;
+            }
+        }
+        assert!(most <= 1.0 && most > 0.8 && wrong > all / 100, "{most} of the bound, {wrong} of {all} wrong");
+    }
+
+    #[test]
+    fn halves_err_within_their_bounds() {
+        for tanh in [false, true] {
+            halves_of::<H>(tanh);
+            halves_of::<B>(tanh);
         }
     }
 

@@ -20,6 +20,8 @@ unsafe fn wait_for_grid(cx: &mut Cx<'_>, _: &Instr, _: u32) -> Flow {
         return Flow::Block(Wait::Retry);
     }
     std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+    // What is visible to one thread is visible to the grid; blocks of a cluster may tell each other.
+    cx.ctas[0].objects.waited_for_grid = true;
     cx.progress = true;
     Flow::Next
 }

@@ -2,7 +2,7 @@
 
 use super::float::canon;
 use crate::machine::lanes::{B, H, OpPair, bin, ter, un};
-use crate::machine::lower::{Decoded, Form, Lower, MInst};
+use crate::machine::lower::{Approximate, Decoded, Form, Lower, MInst};
 use crate::ptx::Ty;
 
 /// Widens binary16; branch-free, so that it vectorises.
@@ -47,6 +47,12 @@ pub fn f2b(f: f32) -> u16 {
 
 /// A 16-bit float format.
 pub trait Half: Copy + 'static {
+    /// Bits of the fraction.
+    const FRACTION: i32;
+    /// Smallest exponent of a normal number.
+    const LOWEST: i32;
+    /// Largest relative errors of `ex2.approx` and `tanh.approx` (PTX ISA), as powers of two.
+    const BOUNDS: [f64; 2];
     fn up(bits: u16) -> f32;
     fn down(v: f32) -> u16;
     /// `a × b` rounded once.
@@ -56,6 +62,10 @@ pub trait Half: Copy + 'static {
 }
 
 impl Half for H {
+    const FRACTION: i32 = 10;
+    const LOWEST: i32 = -14;
+    const BOUNDS: [f64; 2] = [-9.9, -10.987];
+
     #[inline(always)]
     fn up(bits: u16) -> f32 {
         h2f(bits)
@@ -76,6 +86,10 @@ impl Half for H {
 }
 
 impl Half for B {
+    const FRACTION: i32 = 7;
+    const LOWEST: i32 = -126;
+    const BOUNDS: [f64; 2] = [-7.0, -8.0];
+
     #[inline(always)]
     fn up(bits: u16) -> f32 {
         b2f(bits)
@@ -348,6 +362,9 @@ fn decode_for<'a, T: Half>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, ty: Ty)
         i = i.c(lw.src(&ops[3], ty)?);
     }
     let d = lw.dst(&ops[0], ty)?;
+    if matches!(root, "tanh" | "ex2") {
+        i.approximate = Some((Approximate::Halves { brain, packed, tanh: root == "tanh" }, ftz));
+    }
     lw.emit(i.d(d));
     Ok(())
 }

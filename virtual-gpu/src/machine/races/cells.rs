@@ -82,31 +82,30 @@ impl Cells {
     }
 }
 
-/// Stamp of an access by a contiguous warp, without its lanes: `stamp` with mask and size.
-#[inline(always)]
-fn contiguous(stamp: u64, log: u32) -> u64 {
-    stamp | MASK | u64::from(log.min(2)) << SIZE_SHIFT
-}
-
-/// A full warp reads contiguous elements of `1 << log` bytes from a whole word on. False: one of the words needs a
-/// closer look, and nothing was recorded.
+/// A full warp reads or writes contiguous elements of `1 << log` bytes from a whole word on. False: one of the words needs
+/// a closer look, and nothing was recorded. `stamp` has neither lanes nor mask nor size.
 ///
 /// # Safety
 /// The range has the words, and they are words of live memory. Several workers may use a cell at once; cells are then lost,
 /// which loses a report at worst.
 #[inline(always)]
-pub unsafe fn read_contiguous(cells: Cells, stamp: u64, log: u32) -> bool {
+pub unsafe fn contiguous(cells: Cells, stamp: u64, log: u32, write: bool) -> bool {
     let words = 8usize << log;
-    let base = contiguous(stamp, log);
+    let base = stamp | MASK | u64::from(log.min(2)) << SIZE_SHIFT;
     let launch = launch_of(stamp);
     let mut closer = 0u64;
     for k in 0..words {
         // SAFETY: as the caller guarantees.
         let (w, r) = unsafe { (*cells.writes.add(k), *cells.reads.add(k)) };
-        let own = (w ^ (base | lane(k, log))) & (IDENTITY | SPLIT) == 0;
-        closer |= u64::from(launch_of(w) == launch && !own);
-        // Reads of other blocks are noted once for all.
-        closer |= u64::from(launch_of(r) == launch && r & BLOCKS == 0 && (r ^ (base | lane(k, log))) & IDENTITY != 0);
+        let me = base | lane(k, log);
+        closer |= u64::from(launch_of(w) == launch && (w ^ me) & (IDENTITY | SPLIT) != 0);
+        // Reads of other blocks are noted once for all, unless they meet a write.
+        let foreign = if write {
+            (r ^ me) & (IDENTITY | SEVERAL | NON_COHERENT) != 0
+        } else {
+            r & BLOCKS == 0 && (r ^ me) & IDENTITY != 0
+        };
+        closer |= u64::from(launch_of(r) == launch && foreign);
     }
     if closer != 0 {
         return false;
@@ -115,9 +114,14 @@ pub unsafe fn read_contiguous(cells: Cells, stamp: u64, log: u32) -> bool {
         // SAFETY: as the caller guarantees.
         unsafe {
             let r = cells.reads.add(k);
-            let kept = launch_of(*r) == launch && *r & BLOCKS != 0;
-            let sticky = if launch_of(*r) == launch { *r & NON_COHERENT } else { 0 };
-            *r = if kept { *r | stamp & NON_COHERENT } else { base | lane(k, log) | sticky };
+            if write {
+                *cells.writes.add(k) = base | lane(k, log);
+                *r = 0;
+            } else {
+                let kept = launch_of(*r) == launch && *r & BLOCKS != 0;
+                let sticky = if launch_of(*r) == launch { *r & NON_COHERENT } else { 0 };
+                *r = if kept { *r | stamp & NON_COHERENT } else { base | lane(k, log) | sticky };
+            }
         }
     }
     true
@@ -128,41 +132,11 @@ fn lane(k: usize, log: u32) -> u64 {
     ((4 * k as u64) >> log & 31) << LANE_SHIFT
 }
 
-/// A full warp writes contiguous elements, as `read_contiguous`.
-///
-/// # Safety
-/// As for `read_contiguous`.
-#[inline(always)]
-pub unsafe fn write_contiguous(cells: Cells, stamp: u64, log: u32) -> bool {
-    let words = 8usize << log;
-    let base = contiguous(stamp, log);
-    let launch = launch_of(stamp);
-    let mut closer = 0u64;
-    for k in 0..words {
-        // SAFETY: as the caller guarantees.
-        let (w, r) = unsafe { (*cells.writes.add(k), *cells.reads.add(k)) };
-        let me = base | lane(k, log);
-        closer |= u64::from(launch_of(w) == launch && (w ^ me) & (IDENTITY | SPLIT) != 0);
-        closer |= u64::from(launch_of(r) == launch && (r ^ me) & (IDENTITY | SEVERAL | NON_COHERENT) != 0);
-    }
-    if closer != 0 {
-        return false;
-    }
-    for k in 0..words {
-        // SAFETY: as the caller guarantees.
-        unsafe {
-            *cells.writes.add(k) = base | lane(k, log);
-            *cells.reads.add(k) = 0;
-        }
-    }
-    true
-}
-
 /// A lane reads a whole word that no other thread of the launch has touched, or that other blocks have read. False: the word
 /// needs a closer look, and nothing was recorded. `me` is the whole cell.
 ///
 /// # Safety
-/// As for `read_contiguous`.
+/// As for `contiguous`.
 #[inline(always)]
 pub unsafe fn read_alone(c: Cells, me: u64) -> bool {
     // SAFETY: as the caller guarantees.
@@ -188,7 +162,7 @@ pub unsafe fn read_alone(c: Cells, me: u64) -> bool {
 /// As `read_alone`, of a write.
 ///
 /// # Safety
-/// As for `read_contiguous`.
+/// As for `contiguous`.
 #[inline(always)]
 pub unsafe fn write_alone(c: Cells, me: u64) -> bool {
     // SAFETY: as the caller guarantees.
@@ -235,7 +209,7 @@ mod tests {
             w.fill(0);
             let cells = Cells { writes: w.as_mut_ptr(), reads: r.as_mut_ptr(), bytes: std::ptr::null_mut() };
             // SAFETY: 128 words are the most that a warp accesses.
-            assert!(unsafe { write_contiguous(cells, 3 << LAUNCH_SHIFT, log) });
+            assert!(unsafe { contiguous(cells, 3 << LAUNCH_SHIFT, log, true) });
             for byte in 0..32u32 << log {
                 assert_eq!(lane_at(w[byte as usize / 4], byte % 4), byte >> log, "{log} {byte}");
             }

@@ -37,6 +37,7 @@ fn with_view<R>(cx: &mut Cx<'_>, owner: Option<usize>, parts: bool, f: impl FnOn
     let (launch, block) = (cx.launch, cx.warp.cta);
     let warp = cx.warp.index as usize;
     let stamps = cx.warp.stamps;
+    let waited = cx.ctas[0].objects.waited_for_grid;
     let s = cx.ctas[0].objects.races.as_deref_mut()?;
     let (base, stamp) = match owner {
         None => (Base::Global, stamps.global),
@@ -51,7 +52,7 @@ fn with_view<R>(cx: &mut Cx<'_>, owner: Option<usize>, parts: bool, f: impl FnOn
     if stamp == 0 {
         return None;
     }
-    let view = View { state: s, launch, me: block * s.warps + warp, block, global: owner.is_none(), stamp };
+    let view = View { state: s, launch, me: block * s.warps + warp, block, global: owner.is_none(), stamp, waited };
     Some(f(&view, base))
 }
 
@@ -136,9 +137,9 @@ pub(super) fn report(
         (_, false) => " read",
     };
     let text = if matches!(place, PlaceKind::Global(_)) && launch_of(old) != launch_of(cx.warp.stamps.global) {
+        let (both, whom) = launch.other_launch(launch_of(old));
         format!(
-            "race between streams: this {what} at {at:#x} is not ordered with a{kind} of the same word by {}{about}",
-            launch.other_launch(launch_of(old))
+            "race between {both}: this {what} at {at:#x} is not ordered with a{kind} of the same word by {whom}{about}"
         )
     } else {
         let (warp, lane) = (field(old, WARP_SHIFT, 5), lane_at(old, (at % 4) as u32));
@@ -172,10 +173,10 @@ fn lane_write(
     if let PlaceKind::Global(at) = place
         && cx.launch.place.concurrent
         && cx.launch.checks.races
-        && let Some(whom) = cx.launch.place.copy_at(at, u64::from(bytes), access.write)
+        && let Some((both, whom)) = cx.launch.place.copy_at(at, u64::from(bytes), access.write)
     {
         let text = format!(
-            "race between streams: this {} at {at:#x} is not ordered with {whom}\n  address     {at:#x}, {}",
+            "race between {both}: this {} at {at:#x} is not ordered with {whom}\n  address     {at:#x}, {}",
             access.verb(),
             cx.launch.memory.describe(at)
         );
@@ -232,16 +233,8 @@ pub fn global_warp(
     }
     if contiguous && first.is_multiple_of(4) && cx.launch.memory.reserved(first) && !cx.launch.has_concurrent() {
         let cells = global_cells(cx.launch, first);
-        let log = bytes.trailing_zeros();
         // SAFETY: the caller found the range in a live allocation, so that each word has cells.
-        let done = unsafe {
-            if access.write {
-                cells::write_contiguous(cells, stamp, log)
-            } else {
-                cells::read_contiguous(cells, stamp, log)
-            }
-        };
-        if done {
+        if unsafe { cells::contiguous(cells, stamp, bytes.trailing_zeros(), access.write) } {
             return Ok(());
         }
     }
@@ -269,16 +262,8 @@ pub fn shared_warp(
         && let Some(s) = cx.ctas[0].objects.races.as_deref_mut()
         && let Some(cells) = s.shadows[own].cells(addr[0] as u32, false)
     {
-        let log = bytes.trailing_zeros();
         // SAFETY: the caller checked the range against the block's shared memory, all words of which have cells.
-        let done = unsafe {
-            if access.write {
-                cells::write_contiguous(cells, stamp, log)
-            } else {
-                cells::read_contiguous(cells, stamp, log)
-            }
-        };
-        if done {
+        if unsafe { cells::contiguous(cells, stamp, bytes.trailing_zeros(), access.write) } {
             return Ok(());
         }
     }

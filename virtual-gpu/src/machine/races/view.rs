@@ -65,6 +65,8 @@ pub(super) struct View<'s> {
     pub(super) global: bool,
     /// Launch, block, time and warp of the access.
     pub(super) stamp: u64,
+    /// The grids that this one depends on are over.
+    pub(super) waited: bool,
 }
 
 impl View<'_> {
@@ -83,7 +85,7 @@ impl View<'_> {
     /// Whether the access of a cell happened before this one; `mask` and `lane` say which bytes this one takes.
     fn ordered(&self, old: u64, mask: u64, lane: u32) -> bool {
         if launch_of(old) != launch_of(self.stamp) {
-            return !self.launch.concurrent(launch_of(old));
+            return !self.launch.concurrent(launch_of(old), self.waited);
         }
         let (warp, time) = (field(old, WARP_SHIFT, 5) as usize, field(old, TIME_SHIFT, 16));
         let s = self.state;

@@ -1,10 +1,7 @@
 //! Video instructions, every type, part, saturation and second operation, against the pseudocode of the PTX ISA on bytes.
 //! `alloca` and vector moves besides.
 
-#[path = "support/machine.rs"]
-mod machine;
-
-use machine::{Random, block, kernel, load, run};
+use super::machine::{Random, block, kernel, load, run};
 use virtual_gpu::model::DeviceModel;
 
 type Reference = Box<dyn Fn(u32, u32, u32) -> u32>;
@@ -401,7 +398,7 @@ fn vector_moves_and_packed_sets() {
 #[test]
 fn targets() {
     for (need, text) in [
-        ("sm_90", "mapa.u32 %r1, %r2, %r3;"),
+        ("sm_90", "mapa.shared::cluster.u32 %r1, %r2, %r3;"),
         ("sm_90", "mov.u32 %r1, %cluster_ctarank;"),
         ("sm_90", "cp.async.bulk.commit_group;"),
         ("sm_90", "fence.acq_rel.cluster;"),
