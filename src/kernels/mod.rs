@@ -52,8 +52,3 @@ pub(crate) fn on_device<'a>(op: &'static str, operand: &View<'a>, device: &CudaD
 pub(crate) fn unsupported_on_cuda(op: &'static str, dtype: DType, available: &'static str) -> Error {
     Error::Unsupported { op, dtype, device: "cuda".into(), available: available.into() }
 }
-
-/// The error of a family that has no CUDA launch.
-pub(crate) fn no_cuda(op: &'static str, dtype: DType) -> Error {
-    Error::Unsupported { op, dtype, device: "cuda".into(), available: "none in this version".into() }
-}

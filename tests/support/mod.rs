@@ -5,7 +5,6 @@
 pub mod array;
 pub mod check;
 pub mod devices;
-pub mod families;
 pub mod large;
 pub mod random;
 

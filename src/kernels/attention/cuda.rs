@@ -4,8 +4,9 @@ use super::plan::AttentionTile;
 use super::{AttentionDesc, AttentionInputs, AttentionSaved};
 use crate::device::cuda::{CudaDevice, DevicePtr, DevicePtrMut, LaunchConfig};
 use crate::device::{Buffer, View};
+use crate::kernels::elementwise::contiguous;
 use crate::kernels::images;
-use crate::kernels::operands::{all, blocks, contiguous, device, elements, extent, given, launch_one, output, untyped};
+use crate::kernels::operands::{all, blocks, device, elements, extent, given, launch_one, output, untyped};
 use crate::kernels::params::{
     ATTENTION_MASK_ADD, ATTENTION_MASK_KEEP, ATTENTION_MASK_NONE, AttentionParams, NORM_BIAS_F32, NORM_WEIGHT_F32,
     RotaryParams,

@@ -4,11 +4,13 @@ use super::plan::BatchNormPlan;
 use super::{BatchNormDesc, BatchNormGradInputs, BatchNormGradOutputs, BatchNormInputs, BatchNormOutputs};
 use crate::device::Buffer;
 use crate::device::cuda::{CudaDevice, DevicePtr, DevicePtrMut, LaunchConfig};
+use crate::kernels::elementwise::contiguous;
 use crate::kernels::images;
 use crate::kernels::operands::{
-    aligned, all, blocks, contiguous, device, divisor, elements, extent, given, lanes, launch_one, optional, output,
-    packed, untyped, untyped_output,
+    aligned, all, blocks, device, elements, extent, given, lanes, launch_one, optional, output, packed, untyped,
+    untyped_output,
 };
+use crate::kernels::params::Divisor;
 use crate::kernels::params::{
     BatchNormParams, NORM_BIAS, NORM_BIAS_F32, NORM_FIXED, NORM_INPUT_GRADIENT, NORM_RELU, NORM_RESIDUAL,
     NORM_RESIDUAL_GRADIENT, NORM_WEIGHT, NORM_WEIGHT_F32,
@@ -248,7 +250,7 @@ fn params(op: &'static str, desc: &BatchNormDesc, plan: &BatchNormPlan) -> Resul
         samples: desc.samples as u64,
         channels: extent(op, "a number of channels", desc.channels)?,
         length: extent(op, "channels", desc.length)?,
-        accesses: divisor(extent(op, "channels", accesses)?),
+        accesses: Divisor::new(extent(op, "channels", accesses)?),
         flags: if desc.relu { NORM_RELU } else { 0 } | if desc.fixed { NORM_FIXED } else { 0 },
         parts: plan.parts,
         eps: desc.eps as f32,

@@ -4,12 +4,13 @@ use super::plan::{ChannelPlan, RowPlan, Rows};
 use super::{LayerNormDesc, LayerNormGradInputs, LayerNormGradOutputs, LayerNormInputs, LayerNormOutputs, Parameters};
 use crate::device::Buffer;
 use crate::device::cuda::{CudaDevice, DevicePtr, DevicePtrMut, LaunchConfig};
+use crate::kernels::elementwise::{Contiguous, contiguous};
 use crate::kernels::images;
-use crate::kernels::operands::{Contiguous, contiguous};
 use crate::kernels::operands::{
-    aligned, all, blocks, device, divisor, elements, extent, given, lanes, launch_one, optional, output, packed,
-    untyped, untyped_output,
+    aligned, all, blocks, device, elements, extent, given, lanes, launch_one, optional, output, packed, untyped,
+    untyped_output,
 };
+use crate::kernels::params::Divisor;
 use crate::kernels::params::{
     LayerNormParams, NORM_BIAS, NORM_BIAS_F32, NORM_CENTERED, NORM_INPUT_GRADIENT, NORM_PARAMETER_GRADIENTS,
     NORM_RESIDUAL, NORM_WEIGHT, NORM_WEIGHT_F32, PartialSumsParams,
@@ -261,7 +262,7 @@ fn params(op: &'static str, desc: &LayerNormDesc) -> Result<LayerNormParams> {
         ..Default::default()
     };
     if let Parameters::Channels { channels, length } = desc.parameters {
-        p.length = divisor(extent(op, "channels", length)?);
+        p.length = Divisor::new(extent(op, "channels", length)?);
         p.channels = extent(op, "a number of channels", channels)?;
         p.row_channels = width / p.length.divisor.max(1);
     }
