@@ -7,7 +7,8 @@ pub mod digits;
 use warpsmith::{Device, Error, Result};
 
 /// The values that [`device`] takes, for `--help`.
-pub const DEVICES: &str = "auto (the first CUDA device, else the CPU), cpu, cuda, cuda:N, or virtual (a GPU in software)";
+pub const DEVICES: &str =
+    "auto (the first CUDA device, else the CPU), cpu, cuda, cuda:N, or virtual (a GPU in software)";
 
 /// The device of that name, one of [`DEVICES`]. `virtual` installs the virtual GPU in place of NVIDIA's driver; the
 /// environment variable `VIRTUAL_GPU_DEVICE` says which model it plays.
