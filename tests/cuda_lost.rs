@@ -17,7 +17,7 @@ fn a_failed_kernel_is_named_and_the_device_is_lost() {
     let x = CudaMemory::zeros(cuda, 8).unwrap();
     let mut out = CudaMemory::uninit(cuda, 16).unwrap();
     // The count is a thousand elements more than there are.
-    let params = ElementwiseParams { count: 1004, a: 0.0, b: 0.0 };
+    let params = ElementwiseParams { count: 1004, ..Default::default() };
     // SAFETY: none: on the virtual GPU an access out of bounds is reported and touches nothing.
     unsafe {
         let arguments = (params, out.write::<f32>(0, 4).unwrap(), x.read::<f16>(0, 4).unwrap());
