@@ -26,11 +26,6 @@ fn upload<T: Element>(device: &CudaDevice, values: &[T]) -> CudaMemory {
     memory
 }
 
-fn normal(rng: &mut StdRng, len: usize) -> Vec<f32> {
-    // The sum of twelve uniform numbers, centred: near enough to a normal one.
-    (0..len).map(|_| (0..12).map(|_| rng.random::<f32>()).sum::<f32>() - 6.0).collect()
-}
-
 #[test]
 fn memory_keeps_what_is_copied_and_refuses_what_does_not_fit() {
     let cuda = device();
