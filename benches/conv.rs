@@ -89,7 +89,7 @@ fn directions(gpu: &Gpu, (batch, c, o, groups, side, taps, stride): Case, dtype:
     let view = |buffer| View::new(buffer, Layout::contiguous(Shape::new(&[Buffer::len(buffer)])?));
     let operations = (2 * desc.y_len() * desc.terms()) as f64;
     let bytes = ((desc.x_len() + desc.weight_len() + desc.y_len()) * dtype.size()) as f64;
-    let peak = if dtype == DType::F32 { Peak::F32 } else { Peak::Half };
+    let peak = Peak::of(dtype, false);
     let floor = Floor { peak, operations, bytes };
     let name = |what: &str| {
         format!("{what} {dtype} {batch}x{c}x{side}x{side} to {o}, {taps}x{taps}/{stride}, {groups} groups")

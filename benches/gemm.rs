@@ -58,16 +58,16 @@ fn device(_: &mut Criterion) {
         ]
     };
     let kinds = [
-        ("f32", DType::F32, Precision::Ieee, Peak::F32),
-        ("tf32", DType::F32, Precision::Tf32, Peak::Tf32),
-        ("f16", DType::F16, Precision::Ieee, Peak::Half),
-        ("bf16", DType::BF16, Precision::Ieee, Peak::Half),
+        ("f32", DType::F32, Precision::Ieee),
+        ("tf32", DType::F32, Precision::Tf32),
+        ("f16", DType::F16, Precision::Ieee),
+        ("bf16", DType::BF16, Precision::Ieee),
     ];
     for &size in sizes {
-        for (name, dtype, precision, peak) in kinds {
+        for (name, dtype, precision) in kinds {
             for (layout, transposed) in [("NN", [false, false]), ("NT", [false, true]), ("TN", [true, false])] {
                 let name = format!("matmul {name} {layout} {}x{}x{}", size[0], size[1], size[2]);
-                let result = product(&gpu, &name, size, (dtype, precision, peak), transposed);
+                let result = product(&gpu, &name, size, (dtype, precision), transposed);
                 result.unwrap_or_else(|error| panic!("{name}: {error}"));
             }
         }
@@ -78,7 +78,7 @@ fn product(
     gpu: &Gpu,
     name: &str,
     [m, n, k]: [usize; 3],
-    (dtype, precision, peak): (DType, Precision, Peak),
+    (dtype, precision): (DType, Precision),
     transposed: [bool; 2],
 ) -> Result<()> {
     let (a, b) = (Buffer::zeros(&gpu.device, dtype, m * k)?, Buffer::zeros(&gpu.device, dtype, k * n)?);
@@ -91,6 +91,7 @@ fn product(
     let (a, b) = (View::new(&a, layout(m, k, transposed[0])?)?, View::new(&b, layout(k, n, transposed[1])?)?);
     let desc = GemmDesc { precision, ..GemmDesc::of(&a, &b)? };
     let bytes = ((m * k + k * n + m * n) * dtype.size()) as f64;
+    let peak = Peak::of(dtype, precision == Precision::Tf32);
     let floor = Floor { peak, operations: 2.0 * (m * n * k) as f64, bytes };
     gpu.report(name, &floor, &mut || kernel::gemm(&desc, a, b, Epilogue::default(), None, &mut out))
 }

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 use virtual_gpu::VirtualGpu;
-use warpsmith::{Device, Result};
+use warpsmith::{DType, Device, Result};
 
 /// Where the calls run.
 pub struct Gpu {
@@ -17,6 +17,17 @@ pub enum Peak {
     F32,
     Tf32,
     Half,
+}
+
+impl Peak {
+    /// That of a dtype; of f32 perhaps as TF32.
+    pub fn of(dtype: DType, tf32: bool) -> Peak {
+        match dtype {
+            DType::F32 if tf32 => Peak::Tf32,
+            DType::F32 => Peak::F32,
+            _ => Peak::Half,
+        }
+    }
 }
 
 /// The least that a call has to do.
@@ -51,21 +62,34 @@ impl Gpu {
     /// Runs a call and prints a line.
     pub fn report(&self, name: &str, floor: &Floor, call: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         match &self.counters {
-            Some(gpu) => count(gpu, name, floor, call),
+            Some(gpu) => self.count(gpu, name, floor, call),
             None => self.time(name, floor, call),
         }
     }
 
+    fn name(&self) -> &str {
+        match &self.device {
+            Device::Cuda(device) => &device.spec().name,
+            Device::Cpu => "the CPU",
+        }
+    }
+
+    fn wait(&self) -> Result<()> {
+        match &self.device {
+            Device::Cuda(device) => device.synchronize(),
+            Device::Cpu => Ok(()),
+        }
+    }
+
     fn time(&self, name: &str, floor: &Floor, call: &mut dyn FnMut() -> Result<()>) -> Result<()> {
-        let Device::Cuda(device) = &self.device else { unreachable!("opened as a CUDA device") };
         for _ in 0..3 {
             call()?;
         }
-        device.synchronize()?;
+        self.wait()?;
         // The median of seven runs, each of as many calls as take some milliseconds.
         let start = Instant::now();
         call()?;
-        device.synchronize()?;
+        self.wait()?;
         let calls = (5e-3 / start.elapsed().as_secs_f64().max(1e-6)).ceil().clamp(1.0, 1000.0) as usize;
         let mut runs: Vec<f64> = Vec::new();
         for _ in 0..7 {
@@ -73,50 +97,51 @@ impl Gpu {
             for _ in 0..calls {
                 call()?;
             }
-            device.synchronize()?;
+            self.wait()?;
             runs.push(start.elapsed().as_secs_f64() / calls as f64);
         }
         runs.sort_by(f64::total_cmp);
         let seconds = runs[runs.len() / 2];
         let (rate, traffic) = (floor.operations / seconds / 1e12, floor.bytes / seconds / 1e9);
-        let roof = match PEAKS.iter().find(|(name, ..)| device.spec().name.contains(name)) {
+        let roof = match PEAKS.iter().find(|(name, ..)| self.name().contains(name)) {
             Some((_, peaks, bandwidth)) => {
                 let least = (floor.operations / peaks[floor.peak as usize] / 1e12).max(floor.bytes / bandwidth / 1e9);
                 format!("{:.0} % of the roofline", 100.0 * least / seconds)
             }
-            None => format!("no roofline is known of {}", device.spec().name),
+            None => format!("no roofline is known of {}", self.name()),
         };
         println!("{name}: {:.1} µs, {rate:.2} TFLOP/s, {traffic:.0} GB/s, {roof}", seconds * 1e6);
         Ok(())
     }
-}
 
-fn count(gpu: &VirtualGpu, name: &str, floor: &Floor, call: &mut dyn FnMut() -> Result<()>) -> Result<()> {
-    gpu.clear_profile();
-    call()?;
-    let profile = gpu.profile_json();
-    // The sums by kernel follow the launches.
-    let sums = profile.rsplit("\"kernels\":").next().unwrap_or_default();
-    let total = |key: &str| -> f64 {
-        let key = format!("\"{key}\":");
-        let number = |at: usize| {
-            let digits = sums[at + key.len()..].split(|c: char| !c.is_ascii_digit()).next();
-            digits.and_then(|digits| digits.parse::<f64>().ok()).unwrap_or(0.0)
+    fn count(&self, gpu: &VirtualGpu, name: &str, floor: &Floor, call: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        gpu.clear_profile();
+        call()?;
+        self.wait()?;
+        let profile = gpu.profile_json();
+        // The sums by kernel follow the launches.
+        let sums = profile.rsplit("\"kernels\":").next().unwrap_or_default();
+        let total = |key: &str| -> f64 {
+            let key = format!("\"{key}\":");
+            let number = |at: usize| {
+                let digits = sums[at + key.len()..].split(|c: char| !c.is_ascii_digit()).next();
+                digits.and_then(|digits| digits.parse::<f64>().ok()).unwrap_or(0.0)
+            };
+            sums.match_indices(&key).map(|(at, _)| number(at)).sum()
         };
-        sums.match_indices(&key).map(|(at, _)| number(at)).sum()
-    };
-    let (moved, needed) = (total("sectors"), total("sectors_needed"));
-    println!(
-        "{name}: {:.0} warp instructions ({:.0} operations each), {:.1} MB moved ({:.0} % needed, floor {:.1} MB), {:.0} bank \
-         conflicts in {:.0} passes, {:.0} % of the operations on tensor cores",
-        total("instructions"),
-        floor.operations / total("instructions").max(1.0),
-        moved * 32.0 / 1e6,
-        100.0 * needed / moved.max(1.0),
-        floor.bytes / 1e6,
-        total("bank_conflicts"),
-        total("shared_passes"),
-        100.0 * 2.0 * total("tensor_multiply_adds") / floor.operations.max(1.0),
-    );
-    Ok(())
+        let (moved, needed) = (total("sectors"), total("sectors_needed"));
+        println!(
+            "{name}: {:.0} warp instructions ({:.0} operations each), {:.1} MB moved ({:.0} % needed, floor {:.1} MB), \
+             {:.0} bank conflicts in {:.0} passes, tensor cores do {:.0} % of the operations (tiles are padded)",
+            total("instructions"),
+            floor.operations / total("instructions").max(1.0),
+            moved * 32.0 / 1e6,
+            100.0 * needed / moved.max(1.0),
+            floor.bytes / 1e6,
+            total("bank_conflicts"),
+            total("shared_passes"),
+            100.0 * 2.0 * total("tensor_multiply_adds") / floor.operations.max(1.0),
+        );
+        Ok(())
+    }
 }

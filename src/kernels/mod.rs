@@ -14,6 +14,7 @@ pub mod images;
 pub mod index;
 pub mod layernorm;
 pub mod named;
+pub(crate) mod operands;
 pub mod optimizer;
 pub mod params;
 pub mod pool;

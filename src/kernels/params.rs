@@ -827,3 +827,276 @@ const _: () = {
     ["Offset of field: WindowParams::dilation_x"][::core::mem::offset_of!(WindowParams, dilation_x) - 56usize];
     ["Offset of field: WindowParams::has_bias"][::core::mem::offset_of!(WindowParams, has_bias) - 60usize];
 };
+#[doc = " The weight of a norm is given (or its gradient wanted)."]
+pub const NORM_WEIGHT: u32 = 1;
+#[doc = " It is f32, whatever the input is."]
+pub const NORM_WEIGHT_F32: u32 = 2;
+#[doc = " The bias is given (or its gradient wanted)."]
+pub const NORM_BIAS: u32 = 4;
+#[doc = " It is f32, whatever the input is."]
+pub const NORM_BIAS_F32: u32 = 8;
+#[doc = " A residual is added."]
+pub const NORM_RESIDUAL: u32 = 16;
+#[doc = " The mean is subtracted."]
+pub const NORM_CENTERED: u32 = 32;
+#[doc = " The gradient of the input is wanted."]
+pub const NORM_INPUT_GRADIENT: u32 = 64;
+#[doc = " The gradients of the parameters are wanted."]
+pub const NORM_PARAMETER_GRADIENTS: u32 = 128;
+#[doc = " The gradient of the residual is wanted."]
+pub const NORM_RESIDUAL_GRADIENT: u32 = 256;
+#[doc = " The result is max(x, 0)."]
+pub const NORM_RELU: u32 = 512;
+#[doc = " The statistics are constants."]
+pub const NORM_FIXED: u32 = 1024;
+#[doc = " Rows that are normalised: layer, RMS and group norm."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct LayerNormParams {
+    #[doc = " Rows."]
+    pub rows: u64,
+    #[doc = " Elements of a row."]
+    pub width: u32,
+    #[doc = " NORM_*."]
+    pub flags: u32,
+    #[doc = " Elements of a channel, where parameters belong to channels; divisor 0 where they belong to columns."]
+    pub length: Divisor,
+    #[doc = " Channels in all."]
+    pub channels: u32,
+    #[doc = " Channels of a row."]
+    pub row_channels: u32,
+    #[doc = " Added to the variance."]
+    pub eps: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of LayerNormParams"][::core::mem::size_of::<LayerNormParams>() - 40usize];
+    ["Alignment of LayerNormParams"][::core::mem::align_of::<LayerNormParams>() - 8usize];
+    ["Offset of field: LayerNormParams::rows"][::core::mem::offset_of!(LayerNormParams, rows) - 0usize];
+    ["Offset of field: LayerNormParams::width"][::core::mem::offset_of!(LayerNormParams, width) - 8usize];
+    ["Offset of field: LayerNormParams::flags"][::core::mem::offset_of!(LayerNormParams, flags) - 12usize];
+    ["Offset of field: LayerNormParams::length"][::core::mem::offset_of!(LayerNormParams, length) - 16usize];
+    ["Offset of field: LayerNormParams::channels"][::core::mem::offset_of!(LayerNormParams, channels) - 28usize];
+    ["Offset of field: LayerNormParams::row_channels"]
+        [::core::mem::offset_of!(LayerNormParams, row_channels) - 32usize];
+    ["Offset of field: LayerNormParams::eps"][::core::mem::offset_of!(LayerNormParams, eps) - 36usize];
+};
+#[doc = " Partial sums of two parameters' gradients, (parts, 2, width)."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct PartialSumsParams {
+    #[doc = " How many are added up."]
+    pub parts: u32,
+    #[doc = " Parameters."]
+    pub width: u32,
+    #[doc = " Gradients that are wanted, and which of them are f32: NORM_WEIGHT, NORM_BIAS and their _F32."]
+    pub flags: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PartialSumsParams"][::core::mem::size_of::<PartialSumsParams>() - 12usize];
+    ["Alignment of PartialSumsParams"][::core::mem::align_of::<PartialSumsParams>() - 4usize];
+    ["Offset of field: PartialSumsParams::parts"][::core::mem::offset_of!(PartialSumsParams, parts) - 0usize];
+    ["Offset of field: PartialSumsParams::width"][::core::mem::offset_of!(PartialSumsParams, width) - 4usize];
+    ["Offset of field: PartialSumsParams::flags"][::core::mem::offset_of!(PartialSumsParams, flags) - 8usize];
+};
+#[doc = " A softmax along the middle axis of (outer, width, inner)."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct SoftmaxParams {
+    #[doc = " The product of the axes before."]
+    pub outer: u64,
+    #[doc = " The product of the axes after."]
+    pub inner: u64,
+    #[doc = " The extent of the axis."]
+    pub width: u32,
+    #[doc = " Threads that share a row: a power of two up to 32, or a whole block."]
+    pub lanes: u32,
+    #[doc = " 1 where the logarithm is wanted."]
+    pub log: u32,
+    #[doc = " Zero."]
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SoftmaxParams"][::core::mem::size_of::<SoftmaxParams>() - 32usize];
+    ["Alignment of SoftmaxParams"][::core::mem::align_of::<SoftmaxParams>() - 8usize];
+    ["Offset of field: SoftmaxParams::outer"][::core::mem::offset_of!(SoftmaxParams, outer) - 0usize];
+    ["Offset of field: SoftmaxParams::inner"][::core::mem::offset_of!(SoftmaxParams, inner) - 8usize];
+    ["Offset of field: SoftmaxParams::width"][::core::mem::offset_of!(SoftmaxParams, width) - 16usize];
+    ["Offset of field: SoftmaxParams::lanes"][::core::mem::offset_of!(SoftmaxParams, lanes) - 20usize];
+    ["Offset of field: SoftmaxParams::log"][::core::mem::offset_of!(SoftmaxParams, log) - 24usize];
+    ["Offset of field: SoftmaxParams::reserved"][::core::mem::offset_of!(SoftmaxParams, reserved) - 28usize];
+};
+#[doc = " Targets are probabilities, not classes."]
+pub const TARGETS_PROBABILITIES: u32 = 1;
+#[doc = " Classes have weights."]
+pub const TARGETS_WEIGHTED: u32 = 2;
+#[doc = " A part of each target is spread over all classes."]
+pub const TARGETS_SMOOTHED: u32 = 4;
+#[doc = " A cross-entropy of rows of logits."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct CrossEntropyParams {
+    #[doc = " Rows."]
+    pub rows: u64,
+    #[doc = " Logits of a row."]
+    pub classes: u32,
+    #[doc = " Threads that share a row: a power of two up to 32, or a whole block."]
+    pub lanes: u32,
+    #[doc = " TARGETS_*."]
+    pub flags: u32,
+    #[doc = " What smoothing gives each class: smoothing / classes."]
+    pub uniform: f32,
+    #[doc = " What it leaves to the target: 1 - smoothing."]
+    pub sharp: f32,
+    #[doc = " What smoothing gives a row in all, weighted."]
+    pub smoothed: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of CrossEntropyParams"][::core::mem::size_of::<CrossEntropyParams>() - 32usize];
+    ["Alignment of CrossEntropyParams"][::core::mem::align_of::<CrossEntropyParams>() - 8usize];
+    ["Offset of field: CrossEntropyParams::rows"][::core::mem::offset_of!(CrossEntropyParams, rows) - 0usize];
+    ["Offset of field: CrossEntropyParams::classes"][::core::mem::offset_of!(CrossEntropyParams, classes) - 8usize];
+    ["Offset of field: CrossEntropyParams::lanes"][::core::mem::offset_of!(CrossEntropyParams, lanes) - 12usize];
+    ["Offset of field: CrossEntropyParams::flags"][::core::mem::offset_of!(CrossEntropyParams, flags) - 16usize];
+    ["Offset of field: CrossEntropyParams::uniform"][::core::mem::offset_of!(CrossEntropyParams, uniform) - 20usize];
+    ["Offset of field: CrossEntropyParams::sharp"][::core::mem::offset_of!(CrossEntropyParams, sharp) - 24usize];
+    ["Offset of field: CrossEntropyParams::smoothed"][::core::mem::offset_of!(CrossEntropyParams, smoothed) - 28usize];
+};
+#[doc = " A batch norm over (samples, channels, length)."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct BatchNormParams {
+    #[doc = " N."]
+    pub samples: u64,
+    #[doc = " C."]
+    pub channels: u32,
+    #[doc = " L."]
+    pub length: u32,
+    #[doc = " Accesses that a channel's run of a sample takes."]
+    pub accesses: Divisor,
+    #[doc = " NORM_*."]
+    pub flags: u32,
+    #[doc = " Parts that a channel's elements (or a column's samples) are summed in."]
+    pub parts: u32,
+    #[doc = " Added to the variance."]
+    pub eps: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of BatchNormParams"][::core::mem::size_of::<BatchNormParams>() - 40usize];
+    ["Alignment of BatchNormParams"][::core::mem::align_of::<BatchNormParams>() - 8usize];
+    ["Offset of field: BatchNormParams::samples"][::core::mem::offset_of!(BatchNormParams, samples) - 0usize];
+    ["Offset of field: BatchNormParams::channels"][::core::mem::offset_of!(BatchNormParams, channels) - 8usize];
+    ["Offset of field: BatchNormParams::length"][::core::mem::offset_of!(BatchNormParams, length) - 12usize];
+    ["Offset of field: BatchNormParams::accesses"][::core::mem::offset_of!(BatchNormParams, accesses) - 16usize];
+    ["Offset of field: BatchNormParams::flags"][::core::mem::offset_of!(BatchNormParams, flags) - 28usize];
+    ["Offset of field: BatchNormParams::parts"][::core::mem::offset_of!(BatchNormParams, parts) - 32usize];
+    ["Offset of field: BatchNormParams::eps"][::core::mem::offset_of!(BatchNormParams, eps) - 36usize];
+};
+#[doc = " An attention without a mask."]
+pub const ATTENTION_MASK_NONE: u32 = 0;
+#[doc = " A mask of u8: 0 where a key does not count."]
+pub const ATTENTION_MASK_KEEP: u32 = 1;
+#[doc = " A mask that is added to the scores."]
+pub const ATTENTION_MASK_ADD: u32 = 2;
+#[doc = " An attention; strides are in elements, of the axes batch, head, row, column."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct AttentionParams {
+    #[doc = " Sequences."]
+    pub batch: u32,
+    #[doc = " Heads of the queries."]
+    pub heads: u32,
+    #[doc = " Heads of keys and values."]
+    pub kv_heads: u32,
+    #[doc = " Heads of queries that share one of keys and values."]
+    pub shared: u32,
+    #[doc = " Queries of a head."]
+    pub queries: u32,
+    #[doc = " Keys of a head."]
+    pub keys: u32,
+    #[doc = " Columns of queries and keys."]
+    pub dim: u32,
+    #[doc = " Columns of values and of the result."]
+    pub value_dim: u32,
+    #[doc = " 1 where query i sees keys 0 to i only."]
+    pub causal: u32,
+    #[doc = " ATTENTION_MASK_*."]
+    pub mask_kind: u32,
+    #[doc = " What scores are multiplied by."]
+    pub scale: f32,
+    #[doc = " Zero."]
+    pub reserved: u32,
+    #[doc = " Strides of the queries."]
+    pub q: [i64; 4usize],
+    #[doc = " Strides of the keys."]
+    pub k: [i64; 4usize],
+    #[doc = " Strides of the values."]
+    pub v: [i64; 4usize],
+    #[doc = " Strides of the mask."]
+    pub mask: [i64; 4usize],
+    #[doc = " Strides of the result."]
+    pub out: [i64; 4usize],
+    #[doc = " Strides of the result's gradient."]
+    pub dout: [i64; 4usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AttentionParams"][::core::mem::size_of::<AttentionParams>() - 240usize];
+    ["Alignment of AttentionParams"][::core::mem::align_of::<AttentionParams>() - 8usize];
+    ["Offset of field: AttentionParams::batch"][::core::mem::offset_of!(AttentionParams, batch) - 0usize];
+    ["Offset of field: AttentionParams::heads"][::core::mem::offset_of!(AttentionParams, heads) - 4usize];
+    ["Offset of field: AttentionParams::kv_heads"][::core::mem::offset_of!(AttentionParams, kv_heads) - 8usize];
+    ["Offset of field: AttentionParams::shared"][::core::mem::offset_of!(AttentionParams, shared) - 12usize];
+    ["Offset of field: AttentionParams::queries"][::core::mem::offset_of!(AttentionParams, queries) - 16usize];
+    ["Offset of field: AttentionParams::keys"][::core::mem::offset_of!(AttentionParams, keys) - 20usize];
+    ["Offset of field: AttentionParams::dim"][::core::mem::offset_of!(AttentionParams, dim) - 24usize];
+    ["Offset of field: AttentionParams::value_dim"][::core::mem::offset_of!(AttentionParams, value_dim) - 28usize];
+    ["Offset of field: AttentionParams::causal"][::core::mem::offset_of!(AttentionParams, causal) - 32usize];
+    ["Offset of field: AttentionParams::mask_kind"][::core::mem::offset_of!(AttentionParams, mask_kind) - 36usize];
+    ["Offset of field: AttentionParams::scale"][::core::mem::offset_of!(AttentionParams, scale) - 40usize];
+    ["Offset of field: AttentionParams::reserved"][::core::mem::offset_of!(AttentionParams, reserved) - 44usize];
+    ["Offset of field: AttentionParams::q"][::core::mem::offset_of!(AttentionParams, q) - 48usize];
+    ["Offset of field: AttentionParams::k"][::core::mem::offset_of!(AttentionParams, k) - 80usize];
+    ["Offset of field: AttentionParams::v"][::core::mem::offset_of!(AttentionParams, v) - 112usize];
+    ["Offset of field: AttentionParams::mask"][::core::mem::offset_of!(AttentionParams, mask) - 144usize];
+    ["Offset of field: AttentionParams::out"][::core::mem::offset_of!(AttentionParams, out) - 176usize];
+    ["Offset of field: AttentionParams::dout"][::core::mem::offset_of!(AttentionParams, dout) - 208usize];
+};
+#[doc = " The rotary embedding of (batch, heads, rows, 2·half)."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct RotaryParams {
+    #[doc = " Rows in all: batch · heads · rows."]
+    pub count: u64,
+    #[doc = " Heads."]
+    pub heads: u32,
+    #[doc = " Rows of a head."]
+    pub rows: u32,
+    #[doc = " Half of the columns."]
+    pub half: u32,
+    #[doc = " Threads that share a row: a power of two up to the block's 256."]
+    pub lanes: u32,
+    #[doc = " NORM_WEIGHT_F32 and NORM_BIAS_F32 where the cosines and the sines are f32."]
+    pub flags: u32,
+    #[doc = " 1, or -1 to turn back: the factor of the sines."]
+    pub sign: f32,
+    #[doc = " Strides of the input in elements: batch, head, row, column."]
+    pub x: [i64; 4usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of RotaryParams"][::core::mem::size_of::<RotaryParams>() - 64usize];
+    ["Alignment of RotaryParams"][::core::mem::align_of::<RotaryParams>() - 8usize];
+    ["Offset of field: RotaryParams::count"][::core::mem::offset_of!(RotaryParams, count) - 0usize];
+    ["Offset of field: RotaryParams::heads"][::core::mem::offset_of!(RotaryParams, heads) - 8usize];
+    ["Offset of field: RotaryParams::rows"][::core::mem::offset_of!(RotaryParams, rows) - 12usize];
+    ["Offset of field: RotaryParams::half"][::core::mem::offset_of!(RotaryParams, half) - 16usize];
+    ["Offset of field: RotaryParams::lanes"][::core::mem::offset_of!(RotaryParams, lanes) - 20usize];
+    ["Offset of field: RotaryParams::flags"][::core::mem::offset_of!(RotaryParams, flags) - 24usize];
+    ["Offset of field: RotaryParams::sign"][::core::mem::offset_of!(RotaryParams, sign) - 28usize];
+    ["Offset of field: RotaryParams::x"][::core::mem::offset_of!(RotaryParams, x) - 32usize];
+};

@@ -2,8 +2,8 @@
 
 use super::support::Random;
 use std::collections::BTreeSet;
-use virtual_gpu::Options;
 use virtual_gpu::model::DeviceModel;
+use virtual_gpu::{Options, VirtualGpu};
 use warpsmith::device::cuda::CudaDevice;
 use warpsmith::device::cuda::kernel_table::Contents;
 use warpsmith::device::{Buffer, View};
@@ -14,10 +14,14 @@ use warpsmith::kernels::named::NamedKernel;
 use warpsmith::{DType, Device, Element, Layout, Shape, with_dtype};
 
 /// A100, RTX 4090 and H100.
-fn devices() -> Vec<Device> {
+fn install() -> VirtualGpu {
     let models = [&DeviceModel::A100, &DeviceModel::RTX_4090, &DeviceModel::H100];
-    Options::new().devices(&models).install().expect("the virtual GPU");
-    (0..models.len()).map(|ordinal| Device::cuda(ordinal).expect("a device of the virtual GPU")).collect()
+    Options::new().devices(&models).install().expect("the virtual GPU")
+}
+
+fn devices() -> Vec<Device> {
+    install();
+    (0..3).map(|ordinal| Device::cuda(ordinal).expect("a device of the virtual GPU")).collect()
 }
 
 fn cuda(device: &Device) -> &CudaDevice {
@@ -375,24 +379,40 @@ fn batches_of_any_strides() {
         let case = Case { precision, batch: batch.to_vec(), lies, residual, ..Case::new(dtype, [9, 11, 13]) };
         check(&devices[turn % devices.len()], &case, &mut r);
     }
-    // Axes in another order than in memory, one of them shared: they fold into two, or one operand is copied.
-    for (device, dtype) in devices.iter().zip([DType::F32, DType::F16, DType::BF16]) {
-        let (m, n, k) = (5, 8, 16);
-        let dims_a = [2, 3, 2, m, k];
-        let a = Operand::new(device, dtype, &dims_a, &[m * k, 4 * m * k, 2 * m * k, k, 1], 0, &mut r);
-        let b = Operand::new(device, dtype, &[2, 3, 2, k, n], &[0, k * n, 0, n, 1], 0, &mut r);
-        let desc = GemmDesc::of(&a.view(), &b.view()).unwrap();
-        let mut out = Buffer::uninit(device, dtype, desc.batch * m * n).unwrap();
-        gemm(&desc, a.view(), b.view(), Epilogue::default(), None, &mut out).unwrap();
-        for (flat, found) in values(&out).into_iter().enumerate() {
-            let outer = [flat / (6 * m * n), flat / (2 * m * n) % 3, flat / (m * n) % 2];
-            let (row, column) = (flat / n % m, flat % n);
-            let term = |x: usize| a.at(&[&outer[..], &[row, x]].concat()) * b.at(&[&outer[..], &[x, column]].concat());
-            let expected: f64 = (0..k).map(term).sum();
-            let size: f64 = (0..k).map(|x| term(x).abs()).sum();
-            let bound = (k + 1) as f64 * f64::from(f32::EPSILON) * size
-                + if dtype == DType::F32 { 0.0 } else { 1.01 * dtype.unit_roundoff() * expected.abs() + 1e-7 };
-            assert!((found - expected).abs() <= bound, "{dtype} {outer:?} [{row}, {column}]: {found}, not {expected}");
+    // Axes in another order than in memory, some of them shared: two that stay apart, and three, of which an operand has
+    // to be copied.
+    let (m, n, k) = (5, 8, 16);
+    let cases: [(&[usize], &[usize], &[usize]); 2] =
+        [(&[2, 3], &[1, 2], &[0, 1]), (&[2, 3, 2], &[1, 4, 2], &[0, 1, 0])];
+    for (dims, steps_a, steps_b) in cases {
+        for (device, dtype) in devices.iter().zip([DType::F32, DType::F16, DType::BF16]) {
+            let mut operand = |rows: usize, columns: usize, steps: &[usize]| {
+                let dims = [dims, &[rows, columns]].concat();
+                let strides: Vec<usize> = steps.iter().map(|step| step * rows * columns).chain([columns, 1]).collect();
+                Operand::new(device, dtype, &dims, &strides, 0, &mut r)
+            };
+            let (a, b) = (operand(m, k, steps_a), operand(k, n, steps_b));
+            let desc = GemmDesc::of(&a.view(), &b.view()).unwrap();
+            let mut out = Buffer::uninit(device, dtype, desc.batch * m * n).unwrap();
+            gemm(&desc, a.view(), b.view(), Epilogue::default(), None, &mut out).unwrap();
+            for (flat, found) in values(&out).into_iter().enumerate() {
+                let mut matrix = flat / (m * n);
+                let mut outer = vec![0; dims.len()];
+                for (index, &extent) in outer.iter_mut().zip(dims).rev() {
+                    *index = matrix % extent;
+                    matrix /= extent;
+                }
+                let (row, column) = (flat / n % m, flat % n);
+                let term =
+                    |x: usize| a.at(&[&outer, &[row, x][..]].concat()) * b.at(&[&outer, &[x, column][..]].concat());
+                let expected: f64 = (0..k).map(term).sum();
+                let size: f64 = (0..k).map(|x| term(x).abs()).sum();
+                let stored =
+                    if dtype == DType::F32 { 0.0 } else { 1.01 * dtype.unit_roundoff() * expected.abs() + 1e-7 };
+                let bound = (k + 1) as f64 * f64::from(f32::EPSILON) * size + stored;
+                let error = (found - expected).abs();
+                assert!(error <= bound, "{dtype} {outer:?} [{row}, {column}]: {found} instead of {expected}");
+            }
         }
     }
 }
@@ -429,6 +449,28 @@ fn a_split_k_adds_its_parts_in_order() {
         out.to_vec::<f32>().unwrap()
     };
     assert_eq!(run(), run());
+}
+
+#[test]
+fn tiles_of_the_tensor_cores_meet_no_bank_conflicts() {
+    let mut r = Random::fresh("bank conflicts");
+    let (gpu, devices) = (install(), devices());
+    for (dtype, precision) in TYPES {
+        for transposed in LAYOUTS {
+            for offset in [0, 1] {
+                let lies = transposed.map(|t| lie(t, 0));
+                check(&devices[0], &Case { precision, lies, offset, ..Case::new(dtype, [72, 80, 96]) }, &mut r);
+            }
+        }
+    }
+    let profile = gpu.profile_json();
+    let (_, sums) = profile.split_once("\"kernels\":").expect("sums by kernel");
+    let mut kernels = 0;
+    for kernel in sums.split("\"kernel\":").filter(|kernel| kernel.starts_with("\"_Z8gemm_mma")) {
+        assert!(kernel.contains("\"bank_conflicts\":0,"), "{kernel}");
+        kernels += 1;
+    }
+    assert!(kernels >= 24, "{kernels} kernels: three types, four layouts, aligned and not");
 }
 
 #[test]

@@ -176,7 +176,7 @@ macro_rules! include_kernels {
 ///
 /// A declaration gives a function that takes the device, the [`LaunchConfig`](crate::device::cuda::LaunchConfig) and
 /// the arguments, and returns what [`Kernel::launch`](crate::device::cuda::Kernel::launch) does. The kernel is the one
-/// of the function's name, or the one named behind `=`.
+/// of the function's name, or the one named behind `=`: a literal, or in brackets a constant expression.
 ///
 /// ```ignore
 /// warpsmith::launches! {
@@ -199,6 +199,11 @@ macro_rules! launches {
         $crate::launches!(@ $table; $($rest)*);
     };
     (@ $table:path; $(#[$meta:meta])* $vis:vis unsafe fn $name:ident = $kernel:literal
+        ($($argument:ident: $ty:ty),* $(,)?); $($rest:tt)*) => {
+        $crate::launches!(@one $table, $kernel, [$(#[$meta])*], $vis, $name, $($argument: $ty),*);
+        $crate::launches!(@ $table; $($rest)*);
+    };
+    (@ $table:path; $(#[$meta:meta])* $vis:vis unsafe fn $name:ident = [$kernel:expr]
         ($($argument:ident: $ty:ty),* $(,)?); $($rest:tt)*) => {
         $crate::launches!(@one $table, $kernel, [$(#[$meta])*], $vis, $name, $($argument: $ty),*);
         $crate::launches!(@ $table; $($rest)*);

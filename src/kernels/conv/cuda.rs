@@ -1,6 +1,6 @@
 //! Launches of `kernels/conv.cu`.
 
-use super::plan::gpu::{GatherPlan, GpuRoute, THREADS, plan, window_params};
+use super::plan::gpu::{GatherPlan, GpuRoute, THREADS, gather_params, plan, window_params};
 use super::{ConvDesc, Direction};
 use crate::device::cuda::{CudaDevice, DevicePtr, DevicePtrMut, LaunchConfig};
 use crate::device::{Buffer, Device, Memory, View};
@@ -173,8 +173,7 @@ impl Call<'_> {
         out: &mut Buffer,
     ) -> Result<()> {
         let op = self.op;
-        let mut params = plan.params;
-        params.has_bias = u32::from(bias.is_some());
+        let params = gather_params(self.direction, self.desc, plan, bias.is_some());
         // The kernel's rows are channels of the weight, and of y's gradient where the weight's is computed.
         let (rows, windows) = (b, a);
         let (at_rows, at_windows) = (pointer::<T>(op, &rows, device)?, pointer::<T>(op, &windows, device)?);

@@ -236,6 +236,7 @@ fn executed() -> BTreeSet<String> {
     let texts = rows
         .map(|row| kernel(&row.op, &row.operands, &row.classes))
         .chain(super::copies::texts())
+        .chain(super::reductions::texts())
         .chain(super::tensors::texts())
         .chain(super::warp::texts())
         .chain(super::mbarrier::texts())

@@ -87,7 +87,7 @@ fn barriers() -> Vec<Case> {
                 for which in ["1", "%r15"] {
                     for threads in ["", ", 64"] {
                         for not in ["", "!"] {
-                            for limit in [0u32, 20, 64] {
+                            for limit in [0u32, 1, 20, 63, 64] {
                                 let opcode = format!("{root}.red.{operation}{aligned}.{ty}");
                                 let (result, store) =
                                     if ty == "u32" { ("%r12", "") } else { ("%p2", "selp.u32 %r12, 1, 0, %p2;") };

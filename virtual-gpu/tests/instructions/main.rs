@@ -18,6 +18,7 @@ mod matrix;
 mod mbarrier;
 mod memory;
 mod moves;
+mod reductions;
 mod replace;
 mod sparse;
 mod tensors;

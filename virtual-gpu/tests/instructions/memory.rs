@@ -213,7 +213,7 @@ fn hinted_atomics() -> Vec<Row> {
         let load = dotted(&["ld", space, "b32"]);
         for (name, ty) in [("add", "u32"), ("exch", "b32"), ("add", "f32")] {
             let inputs = if ty == "f32" { &floats } else { &inputs };
-            let right = move |i: &[u64; 4], got: u64| super::copies::updated(name, ty, i[0], i[1], got);
+            let right = move |i: &[u64; 4], got: u64| super::reductions::updated(name, ty, i[0], i[1], got);
             let op = dotted(&["atom", space, name, "L2::cache_hint", ty]);
             let operands = format!("$d, [ADDRESS], $b, %rd22; {load} $e, [ADDRESS]");
             out.push(row(space, &before, op, &operands, "rrr>rr", inputs, move |i, g| {

@@ -1,9 +1,9 @@
 //! `cp.async.bulk.tensor` and its reductions: boxes of every rank, element type, swizzle and mode, with parts outside of
 //! the tensor, against loops over coordinates.
 
-use super::copies::{elements, updated};
 use super::harness::Draw;
 use super::machine::{block, kernel, run_placed};
+use super::reductions::{elements, updated};
 use virtual_gpu::machine::LaunchConfig;
 use virtual_gpu::machine::tensor_map::{ElementType, Im2col, TensorMap};
 use virtual_gpu::model::DeviceModel;
@@ -50,7 +50,7 @@ impl Shape {
             let linear = n * self.size();
             // The 16-byte chunk within the span is exclusive-ored with the number of the 128-byte line.
             let chunks = [1, 2, 4, 8][self.map.swizzle as usize];
-            let place = (linear / 16 ^ linear / 128 % chunks) * 16 + linear % 16;
+            let place = ((linear / 16) ^ (linear / 128 % chunks)) * 16 + linear % 16;
             out.push((place, inside.then(offset)));
         }
         out

@@ -124,7 +124,8 @@ fn check(p: &Product<'_>, random: &mut Random) {
         let (lines, length, index) = place(rows, columns, p.layouts[at]);
         let code = code(types[at]);
         let stride = length + p.padding.unwrap_or(0);
-        let mut bytes = vec![0u8; (lines * stride * code.bits() / 8).max(if p.space.starts_with(".shared") { 8192 } else { 0 })];
+        let mut bytes =
+            vec![0u8; (lines * stride * code.bits() / 8).max(if p.space.starts_with(".shared") { 8192 } else { 0 })];
         let mut list = vec![0; rows * columns];
         for r in 0..rows {
             for q in 0..columns {

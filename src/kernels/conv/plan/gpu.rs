@@ -81,8 +81,8 @@ pub static TILES: [GatherTile; 5] = [
 pub struct GatherPlan {
     /// The tile.
     pub tile: &'static GatherTile,
-    /// The product.
-    pub params: ConvParams,
+    /// How much of k a block sums up.
+    pub split: u32,
     /// Blocks: tiles of the largest phase, parts of k, and groups and phases (of which a block may compute several).
     pub grid: [u32; 3],
 }
@@ -118,7 +118,7 @@ pub(in super::super) fn plan(direction: Direction, desc: &ConvDesc, dtype: DType
     if still && desc.groups == 1 && desc.input == desc.output && direction != Direction::Weight {
         return Ok(GpuRoute::Pointwise);
     }
-    let mut params = products(direction, desc);
+    let params = products(direction, desc);
     let rows = if direction == Direction::Input { channels } else { outputs } / desc.groups;
     let mut tiles = TILES.iter().filter(|tile| tile.dtype == dtype);
     let Some(tile) = tiles.clone().find(|tile| rows <= tile.rows).or(tiles.next_back()) else {
@@ -136,19 +136,29 @@ pub(in super::super) fn plan(direction: Direction, desc: &ConvDesc, dtype: DType
         return Err(Error::argument("conv2d", message));
     }
     let blocks = rows.div_ceil(tile.rows) * columns.div_ceil(COLUMNS);
-    let mut splits = 1;
+    let (mut split, mut splits) = (i32::MAX as u32, 1);
     if direction == Direction::Weight {
         // Two blocks a multiprocessor.
         let wanted = 2 * spec.multiprocessors as usize / (blocks * desc.groups).max(1);
         splits = wanted.min(depth / LEAST_SPLIT).clamp(1, 65_535);
-        let split = depth.div_ceil(splits).next_multiple_of(tile.depth).max(tile.depth);
-        splits = depth.div_ceil(split).max(1);
-        params.split = split as u32;
+        let each = depth.div_ceil(splits).next_multiple_of(tile.depth).max(tile.depth);
+        splits = depth.div_ceil(each).max(1);
+        split = each as u32;
     }
-    params.splits = splits as u32;
     let z = (params.groups as usize * params.phases as usize).min(65_535);
     let grid = [blocks, splits, z].map(|side| u32::try_from(side).unwrap_or(u32::MAX));
-    Ok(GpuRoute::Gather(GatherPlan { tile, params, grid }))
+    Ok(GpuRoute::Gather(GatherPlan { tile, split, grid }))
+}
+
+/// The products of a plan, as its kernel takes them.
+pub(in super::super) fn gather_params(
+    direction: Direction,
+    desc: &ConvDesc,
+    plan: &GatherPlan,
+    has_bias: bool,
+) -> ConvParams {
+    let (split, splits) = (plan.split, plan.grid[1]);
+    ConvParams { split, splits, has_bias: u32::from(has_bias), ..products(direction, desc) }
 }
 
 fn gcd(a: usize, b: usize) -> usize {
@@ -172,8 +182,6 @@ fn products(direction: Direction, desc: &ConvDesc) -> ConvParams {
         groups: groups as u32,
         phases: 1,
         phases_x: 1,
-        split: i32::MAX as u32,
-        splits: 1,
         limit_y: h as u32,
         limit_x: w as u32,
         y_start: -(v.padding as i32),

@@ -74,10 +74,7 @@ pub fn flaw(root: &str, modifiers: &[&str], operands: usize) -> Option<&'static 
             when(odd, "accesses .shared").or(when(!m.has("sync") || !m.has("aligned"), "is .sync.aligned"))
         }
         "wgmma" if m.any(&["fence", "commit_group"]) => when(operands != 0, "takes no operands"),
-        "tensormap" => when(
-            m.has("replace") && m.has("shared"),
-            "changes a map in .global or .shared::cta",
-        ),
+        "tensormap" => when(m.has("replace") && m.has("shared"), "changes a map in .global or .shared::cta"),
         "cvta" => when(!matches!(m.last(), "u32" | "u64"), "takes .u32 or .u64"),
         "mapa" | "getctarank" => {
             let wrong = !matches!(m.last(), "u32" | "u64") || m.last() == "u32" && !m.has("shared::cluster");
@@ -94,9 +91,7 @@ fn when(wrong: bool, why: &'static str) -> Option<&'static str> {
 }
 
 fn access(m: &Modifiers<'_, '_>, load: bool) -> Option<&'static str> {
-    let orders = m.those(&[
-        "weak", "volatile", "relaxed", "acquire", "release", "acq_rel", "sc", "mmio",
-    ]);
+    let orders = m.those(&["weak", "volatile", "relaxed", "acquire", "release", "acq_rel", "sc", "mmio"]);
     let (order, scoped) = match orders[..] {
         [] | ["weak"] | ["volatile"] => (orders.first().copied(), false),
         ["relaxed"] | ["mmio", "relaxed"] | ["relaxed", "mmio"] => (Some("relaxed"), true),
@@ -120,11 +115,7 @@ fn access(m: &Modifiers<'_, '_>, load: bool) -> Option<&'static str> {
         return Some("moves .b16 and .b32, not numbers of 16 bits");
     }
     let cached = m.any(&CACHES);
-    let allowed: &[&str] = if load {
-        &["ca", "cg", "cs", "lu", "cv"]
-    } else {
-        &["wb", "cg", "cs", "wt"]
-    };
+    let allowed: &[&str] = if load { &["ca", "cg", "cs", "lu", "cv"] } else { &["wb", "cg", "cs", "wt"] };
     if cached && (ordered || m.those(&CACHES).iter().any(|c| !allowed.contains(c))) {
         return Some("this cache operator does not go with it");
     }
@@ -137,10 +128,7 @@ fn access(m: &Modifiers<'_, '_>, load: bool) -> Option<&'static str> {
     if m.has("L2::cache_hint") && (!global || order == Some("volatile")) {
         return Some("a cache policy goes with .global");
     }
-    when(
-        m.has("nc") && (!m.has("global") || order.is_some()),
-        ".nc goes with .global and without an order",
-    )
+    when(m.has("nc") && (!m.has("global") || order.is_some()), ".nc goes with .global and without an order")
 }
 
 /// `st.async` and `red.async`.
@@ -184,9 +172,7 @@ fn update(m: &Modifiers<'_, '_>, result: bool) -> Option<&'static str> {
     if !global && !m.any(&SHARED) {
         return Some("updates .global or .shared memory");
     }
-    let orders = m.those(&[
-        "weak", "volatile", "relaxed", "acquire", "release", "acq_rel", "sc", "mmio",
-    ]);
+    let orders = m.those(&["weak", "volatile", "relaxed", "acquire", "release", "acq_rel", "sc", "mmio"]);
     let legal = match orders[..] {
         [] | ["relaxed" | "release"] => true,
         ["acquire" | "acq_rel"] => result,
@@ -231,17 +217,11 @@ fn hint(root: &str, m: &Modifiers<'_, '_>, operands: usize) -> Option<&'static s
     match root {
         "prefetch" if m.has("tensormap") => when(m.any(&["shared", "local", "global"]), "prefetches generic addresses"),
         "prefetch" => {
-            let odd = !spaceless && !global && !m.has("local") || eviction && !(global || spaceless);
-            when(
-                odd || !eviction && !m.any(&["L1", "L2"]),
-                "prefetches .global or .local to .L1 or .L2",
-            )
+            let odd = !(spaceless || global || m.has("local") && !eviction);
+            when(odd || !eviction && !m.any(&["L1", "L2"]), "prefetches .global or .local to .L1 or .L2")
         }
         "prefetchu" => when(!m.has("L1"), "is .L1"),
-        "discard" => when(
-            !m.has("L2") || !(spaceless || global) || operands != 2,
-            "is .L2 and names 128 bytes",
-        ),
+        "discard" => when(!m.has("L2") || !(spaceless || global) || operands != 2, "is .L2 and names 128 bytes"),
         "applypriority" => {
             let odd = !m.has("L2::evict_normal") || !(spaceless || global) || operands != 2;
             when(odd, "is .L2::evict_normal and names 128 bytes")
@@ -257,14 +237,7 @@ fn exchange(root: &str, m: &Modifiers<'_, '_>) -> Option<&'static str> {
         "match" => when(!matches!(ty, "b32" | "b64"), "takes .b32 or .b64"),
         "redux" => {
             let bits = m.any(&["and", "or", "xor"]);
-            when(
-                if bits {
-                    ty != "b32"
-                } else {
-                    !matches!(ty, "u32" | "s32")
-                },
-                "the operation does not take this type",
-            )
+            when(if bits { ty != "b32" } else { !matches!(ty, "u32" | "s32") }, "the operation does not take this type")
         }
         "activemask" => when(m.0 != ["b32"], "is .b32"),
         "elect" => when(m.0 != ["sync"], "is .sync"),
@@ -281,11 +254,7 @@ fn barrier(root: &str, m: &Modifiers<'_, '_>) -> Option<&'static str> {
     }
     if m.has("cluster") {
         let wait = m.has("wait");
-        let wrong = if wait {
-            m.any(&["release", "relaxed"])
-        } else {
-            m.has("acquire")
-        };
+        let wrong = if wait { m.any(&["release", "relaxed"]) } else { m.has("acquire") };
         return when(wrong, "arrivals release or are relaxed, waits acquire");
     }
     when(root == "bar" && m.has("aligned"), "bar is aligned without saying so")
@@ -309,33 +278,20 @@ fn fence(root: &str, m: &Modifiers<'_, '_>, operands: usize) -> Option<&'static 
             return Some("acquires or releases");
         }
         if m.has("async::generic") {
-            let end = if m.has("acquire") {
-                "sync_restrict::shared::cluster"
-            } else {
-                "sync_restrict::shared::cta"
-            };
+            let end = if m.has("acquire") { "sync_restrict::shared::cluster" } else { "sync_restrict::shared::cta" };
             let why = "acquires from .shared::cluster or releases .shared::cta, in scope .cluster";
             return when(!m.has(end) || !m.has("cluster") || operands != 0, why);
         }
         if m.count(&SCOPES) != 1 || m.starts("sync_restrict") {
             return Some("names a scope");
         }
-        return when(
-            m.has("acquire") != (operands == 2),
-            "names address and size where it acquires",
-        );
+        return when(m.has("acquire") != (operands == 2), "names address and size where it acquires");
     }
     if root == "membar" {
-        return when(
-            m.count(&["cta", "gl", "sys"]) != 1 || m.0.len() != 1,
-            "is .cta, .gl or .sys",
-        );
+        return when(m.count(&["cta", "gl", "sys"]) != 1 || m.0.len() != 1, "is .cta, .gl or .sys");
     }
     if m.has("mbarrier_init") {
-        return when(
-            m.0.len() != 3 || !m.has("release") || !m.has("cluster"),
-            "is .mbarrier_init.release.cluster",
-        );
+        return when(m.0.len() != 3 || !m.has("release") || !m.has("cluster"), "is .mbarrier_init.release.cluster");
     }
     if m.has("gl") {
         return Some("names no scope");
@@ -351,10 +307,7 @@ fn mbarrier(m: &Modifiers<'_, '_>) -> Option<&'static str> {
         return Some(".noComplete releases, in the own block");
     }
     let counts = m.any(&["expect_tx", "complete_tx"]) && !m.any(&["arrive", "arrive_drop"]);
-    when(
-        counts && m.any(&["release", "acquire"]),
-        "counts bytes, which is .relaxed",
-    )
+    when(counts && m.any(&["release", "acquire"]), "counts bytes, which is .relaxed")
 }
 
 fn copy(m: &Modifiers<'_, '_>, operands: usize) -> Option<&'static str> {
@@ -421,10 +374,7 @@ fn tensor_copy(m: &Modifiers<'_, '_>, operands: usize, policy: usize) -> Option<
             return Some("is .L2.global");
         }
         let want = 1 + usize::from(m.has("im2col")) + policy;
-        return when(
-            operands != want || m.has("im2col_no_offs"),
-            "names a tensor, and offsets with .im2col",
-        );
+        return when(operands != want || m.has("im2col_no_offs"), "names a tensor, and offsets with .im2col");
     }
     let store = spaces.first() == Some(&"global");
     let legal = match &spaces[..] {
@@ -436,10 +386,7 @@ fn tensor_copy(m: &Modifiers<'_, '_>, operands: usize, policy: usize) -> Option<
     if !legal {
         return Some("does not go between these spaces in this way");
     }
-    when(
-        m.has("reduce") && !(store && m.has("bulk_group")),
-        "reduces from .shared::cta to .global, in a bulk group",
-    )
+    when(m.has("reduce") && !(store && m.has("bulk_group")), "reduces from .shared::cta to .global, in a bulk group")
 }
 
 fn multimem(m: &Modifiers<'_, '_>) -> Option<&'static str> {
@@ -455,8 +402,5 @@ fn multimem(m: &Modifiers<'_, '_>) -> Option<&'static str> {
     if m.has("add") && ty == "s64" {
         return Some("the operation does not take this type");
     }
-    when(
-        m.has("red") && half && !m.has("add") && !m.any(&VECTORS),
-        "numbers of 16 bits are added, or are vectors",
-    )
+    when(m.has("red") && half && !m.has("add") && !m.any(&VECTORS), "numbers of 16 bits are added, or are vectors")
 }
