@@ -397,7 +397,8 @@ fn sorting() {
     let mut random = Random::fresh("sorting");
     for dtype in EVERY {
         for (rows, length) in [(1, 1), (3, 5), (2, 300), (37, 130), (1, 5000), (0, 4)] {
-            if length == 5000 && dtype != DType::F32 {
+            // More than a tile, and rows beside each other, once: what is sorted are keys, whatever they came from.
+            if length > 300 && dtype != DType::F32 || rows == 37 && dtype != DType::I64 {
                 continue;
             }
             let x = whole(&[rows, length], dtype, &mut random);

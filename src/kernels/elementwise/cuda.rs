@@ -46,8 +46,12 @@ pub struct MapKernels {
 impl MapKernels {
     /// Those of the functor of that name in `kernels/elementwise.cu`.
     pub const fn new(name: &'static str) -> Self {
-        const NONE: [KernelSlot; 3] = [const { KernelSlot::new() }; 3];
-        MapKernels { name, contiguous: NONE, strided: NONE, sum: NONE }
+        MapKernels {
+            name,
+            contiguous: [const { KernelSlot::new() }; 3],
+            strided: [const { KernelSlot::new() }; 3],
+            sum: [const { KernelSlot::new() }; 3],
+        }
     }
 
     fn find<T: Element>(&self, cells: &[KernelSlot; 3], kind: &str, device: &CudaDevice) -> Result<Kernel> {
@@ -289,9 +293,8 @@ const EVERY: &str = "f32, f16, bf16, i64, u32, u8";
 
 /// out = x in the output's dtype, which is contiguous.
 pub(super) fn cast(input: View<'_>, to: DType, out: &mut CudaMemory) -> Result<()> {
-    const ROW: [KernelSlot; 6] = [const { KernelSlot::new() }; 6];
-    static CONTIGUOUS: [[KernelSlot; 6]; 6] = [ROW; 6];
-    static STRIDED: [[KernelSlot; 6]; 6] = [ROW; 6];
+    static CONTIGUOUS: [[KernelSlot; 6]; 6] = [const { [const { KernelSlot::new() }; 6] }; 6];
+    static STRIDED: [[KernelSlot; 6]; 6] = [const { [const { KernelSlot::new() }; 6] }; 6];
     let (op, from) = ("cast", input.dtype());
     if from == to {
         return copy(input, &Layout::contiguous(*input.layout().shape()), out);
@@ -332,8 +335,7 @@ pub(super) fn cast(input: View<'_>, to: DType, out: &mut CudaMemory) -> Result<(
 
 /// out = relation(a, b), a contiguous mask.
 pub(super) fn compare(relation: Relation, a: View<'_>, b: View<'_>, out: &mut CudaMemory) -> Result<()> {
-    const ROW: [KernelSlot; 6] = [const { KernelSlot::new() }; 6];
-    static KERNELS: [[KernelSlot; 6]; 9] = [ROW; 9];
+    static KERNELS: [[KernelSlot; 6]; 9] = [const { [const { KernelSlot::new() }; 6] }; 9];
     let (name, dtype, device) = (relation.name(), a.dtype(), out.device().clone());
     let Some(slot) = slot(dtype) else { return Err(unsupported_on_cuda(name, dtype, EVERY)) };
     let kernel = KERNELS[relation as usize][slot]

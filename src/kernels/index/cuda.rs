@@ -94,8 +94,7 @@ impl Gather<'_> {
     }
 
     pub(super) fn run(&self, out: &mut CudaMemory) -> Result<()> {
-        const ROW: [KernelSlot; 3] = [const { KernelSlot::new() }; 3];
-        static KERNELS: [[KernelSlot; 3]; 5] = [ROW; 5];
+        static KERNELS: [[KernelSlot; 3]; 5] = [const { [const { KernelSlot::new() }; 3] }; 5];
         let (op, device, dtype) = (self.op, out.device().clone(), self.index.dtype());
         let slot = integer(op, dtype)?;
         let (report, operation) = device.report(op, out_of_range)?;

@@ -20,8 +20,7 @@ fn covering(device: &CudaDevice, items: usize) -> LaunchConfig {
 }
 
 fn kernel(device: &CudaDevice, op: &'static str, which: usize, dtype: DType) -> Result<Kernel> {
-    const ROW: [KernelSlot; 3] = [const { KernelSlot::new() }; 3];
-    static FOUND: [[KernelSlot; 3]; 6] = [ROW; 6];
+    static FOUND: [[KernelSlot; 3]; 6] = [const { [const { KernelSlot::new() }; 3] }; 6];
     let Some(slot) = [DType::F32, DType::F16, DType::BF16].iter().position(|&d| d == dtype) else {
         return Err(unsupported_on_cuda(op, dtype, "f32, f16, bf16"));
     };

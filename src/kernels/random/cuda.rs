@@ -15,8 +15,7 @@ const FLOATS: &str = "f32, f16, bf16";
 const KERNELS: [&str; 7] = ["uniform", "normal", "bernoulli", "gamma", "bernoulli_each", "dropout", "multinomial"];
 
 fn kernel(device: &CudaDevice, op: &'static str, which: usize, dtype: DType) -> Result<Kernel> {
-    const ROW: [KernelSlot; 3] = [const { KernelSlot::new() }; 3];
-    static FOUND: [[KernelSlot; 3]; 7] = [ROW; 7];
+    static FOUND: [[KernelSlot; 3]; 7] = [const { [const { KernelSlot::new() }; 3] }; 7];
     let Some(slot) = [DType::F32, DType::F16, DType::BF16].iter().position(|&d| d == dtype) else {
         return Err(unsupported_on_cuda(op, dtype, FLOATS));
     };

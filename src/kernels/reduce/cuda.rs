@@ -136,8 +136,7 @@ const OPERATIONS: [&str; 12] = [
 /// The kernels of one operation on one dtype.
 fn kernels(device: &CudaDevice, operation: usize, dtype: DType, out: DType) -> Result<[Kernel; 2]> {
     type Cells = [[KernelSlot; 2]; 2];
-    const CELLS: Cells = [const { [const { KernelSlot::new() }; 2] }; 2];
-    static KERNELS: [[Cells; 6]; 12] = [const { [CELLS; 6] }; 12];
+    static KERNELS: [[Cells; 6]; 12] = [const { [const { [const { [const { KernelSlot::new() }; 2] }; 2] }; 6] }; 12];
     let name = OPERATIONS[operation];
     let Some(slot) = DTYPES.iter().position(|&d| d == dtype) else {
         return Err(unsupported_on_cuda(name, dtype, EVERY));
@@ -276,8 +275,7 @@ const COLUMNS: u64 = 32;
 
 /// Accumulates a contiguous input along an axis.
 pub(super) fn scan(kind: Scan, axis: usize, input: View<'_>, out: &mut CudaMemory) -> Result<()> {
-    const ROW: [KernelSlot; 6] = [const { KernelSlot::new() }; 6];
-    static KERNELS: [[[KernelSlot; 6]; 2]; 2] = [const { [ROW; 2] }; 2];
+    static KERNELS: [[[KernelSlot; 6]; 2]; 2] = [const { [const { [const { KernelSlot::new() }; 6] }; 2] }; 2];
     let (op, dtype, device) = (kind.name(), input.dtype(), out.device().clone());
     let Some(slot) = DTYPES.iter().position(|&d| d == dtype) else {
         return Err(unsupported_on_cuda(op, dtype, EVERY));
