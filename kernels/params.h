@@ -19,10 +19,16 @@ static const u32 MAX_OPERANDS = 4;
 typedef struct ElementwiseParams {
     /** Elements of the output. */
     u64 count;
+    /** 16-byte vectors that the operands and the output may be accessed in, from the first element on. */
+    u64 vectors;
     /** First constant of the operation: slope, exponent, lower bound. */
     f32 a;
     /** Second constant of the operation: upper bound. */
     f32 b;
+    /** Bit i is set where operand i is one number for all elements. */
+    u32 scalars;
+    /** Zero. */
+    u32 reserved;
 } ElementwiseParams;
 
 /** Division of a number below 2^31 by a constant as a product and a shift
@@ -54,6 +60,298 @@ typedef struct StridedParams {
     /** Strides of the operands. */
     i64 operands[MAX_OPERANDS][MAX_RANK];
 } StridedParams;
+
+/** x + y. Operations of integers are in 64 bits, wrapped to the type. */
+static const u32 INTEGER_ADD = 0;
+/** x − y. */
+static const u32 INTEGER_SUB = 1;
+/** x · y. */
+static const u32 INTEGER_MUL = 2;
+/** The larger. */
+static const u32 INTEGER_MAXIMUM = 3;
+/** The smaller; the last one of two operands. */
+static const u32 INTEGER_MINIMUM = 4;
+/** −x. */
+static const u32 INTEGER_NEG = 5;
+/** |x|. */
+static const u32 INTEGER_ABS = 6;
+/** −1, 0 or 1. */
+static const u32 INTEGER_SIGN = 7;
+/** x². */
+static const u32 INTEGER_SQUARE = 8;
+/** a·x + b. */
+static const u32 INTEGER_AFFINE = 9;
+/** Limited to a..b. */
+static const u32 INTEGER_CLAMP = 10;
+
+/** What a kernel complains of to the host: nothing. */
+static const u32 REPORT_NONE = 0;
+/** The first complaint of a kernel that met a wrong value. */
+typedef struct Report {
+    /** What is wrong, as the operation numbers it; REPORT_NONE for nothing. */
+    u32 kind;
+    /** The host's number of the operation. */
+    u32 operation;
+    /** The wrong value. */
+    i64 value;
+    /** What it is held against. */
+    i64 bound;
+} Report;
+
+/** An index at or above the bound, or negative. */
+static const u32 REPORT_INDEX = 1;
+/** A row of weights with a negative or infinite one or NaN, or none above 0. */
+static const u32 REPORT_WEIGHTS = 2;
+/** More samples (value) than positive weights (bound). */
+static const u32 REPORT_SAMPLES = 3;
+
+/** A walk over axes: an index in row-major order lies at the sum of coordinate times stride, in elements. */
+typedef struct Axes {
+    /** Axes that are used; the innermost is axis 0. */
+    u32 rank;
+    /** Zero. */
+    u32 reserved;
+    /** Extents, innermost first. */
+    Divisor sizes[MAX_RANK];
+    /** Strides, innermost first. */
+    i64 strides[MAX_RANK];
+} Axes;
+
+/** A reduction. */
+typedef struct ReduceParams {
+    /** Results; below 2^31. */
+    u64 outputs;
+    /** Elements behind each; below 2^31 unless they are one axis. */
+    u64 count;
+    /** Elements of a part: a multiple of the group. */
+    u64 share;
+    /** Parts that the elements behind an output are cut into. */
+    u32 parts;
+    /** Outputs of a block; a power of two. */
+    u32 x;
+    /** Threads of an output; a power of two. */
+    u32 y;
+    /** 1 where the threads of one output are neighbours, 0 where those of neighbouring outputs are. */
+    u32 rows;
+    /** 1 where a group never leaves the innermost reduced axis. */
+    u32 runs;
+    /** 1 where such a group is one access. */
+    u32 vectors;
+    /** 1 for the root of a variance. */
+    u32 root;
+    /** What sums and squared deviations are divided by. */
+    f32 divisor;
+    /** Where each output's elements begin. */
+    Axes kept;
+    /** Where they lie from there. */
+    Axes reduced;
+} ReduceParams;
+
+/** A scan along the middle of (outer, n, inner). */
+typedef struct ScanParams {
+    /** Extent outside of the axis. */
+    u64 outer;
+    /** Extent of the axis. */
+    u64 n;
+    /** Extent inside of the axis. */
+    u64 inner;
+    /** 1 to start from the end. */
+    u32 reverse;
+    /** Zero. */
+    u32 reserved;
+} ScanParams;
+
+/** A fill with random numbers. */
+typedef struct RandomParams {
+    /** Elements. */
+    u64 count;
+    /** The first block of counters. */
+    u64 first;
+    /** Words below this make an event; up to 2^32. */
+    u64 threshold;
+    /** The key. */
+    u32 key0;
+    /** The key's second word. */
+    u32 key1;
+    /** First constant of the distribution. */
+    f32 a;
+    /** Second constant of the distribution. */
+    f32 b;
+} RandomParams;
+
+/** Sampling from rows of weights. */
+typedef struct MultinomialParams {
+    /** Weights of a row. */
+    u64 n;
+    /** Samples of a row. */
+    u64 samples;
+    /** The first block of counters. */
+    u64 first;
+    /** The key. */
+    u32 key0;
+    /** The key's second word. */
+    u32 key1;
+    /** Weights become integers below 2^bits. */
+    i32 bits;
+    /** 1 where an index may come again. */
+    u32 replacement;
+    /** The host's number of the operation, for reports. */
+    u32 operation;
+    /** Zero. */
+    u32 reserved;
+} MultinomialParams;
+
+/** Sorting of rows by radix. */
+typedef struct SortParams {
+    /** Elements of all rows; below 2^32. */
+    u64 count;
+    /** Tiles that they are cut into. */
+    u64 tiles;
+    /** Elements of a row. */
+    u32 length;
+    /** Elements of each row that are wanted. */
+    u32 limit;
+    /** The lowest bit of a pass; from 64 on, bits of the row's number. */
+    u32 shift;
+    /** 1 for the largest first. */
+    u32 descending;
+} SortParams;
+
+/** What an index is held against and what it steps over. */
+typedef struct IndexParams {
+    /** Indices are at least 0 and below this. */
+    i64 bound;
+    /** Elements from one index to the next. */
+    i64 step;
+    /** Destinations in all, where sources are sorted by them. */
+    u64 destinations;
+    /** The host's number of the operation, for reports. */
+    u32 operation;
+    /** Zero. */
+    u32 reserved;
+} IndexParams;
+
+/** Sums of sources with one destination. */
+typedef struct SegmentParams {
+    /** Sources; below 2^32. */
+    u64 count;
+    /** Numbers of a source; times the chunks of sources below 2^31. */
+    u64 columns;
+    /** Destinations; a source with a higher one is left out. */
+    u64 destinations;
+} SegmentParams;
+
+/** Triangles of matrices. */
+typedef struct TriangleParams {
+    /** Elements in all. */
+    u64 count;
+    /** Rows of a matrix. */
+    u64 rows;
+    /** Columns of a matrix. */
+    u64 columns;
+    /** Column less row of the last diagonal that is kept. */
+    i64 diagonal;
+    /** 1 for the upper triangle. */
+    u32 upper;
+    /** Zero. */
+    u32 reserved;
+} TriangleParams;
+
+/** An average divides by the positions of its window inside the input or its padding. */
+static const u32 POOL_PADDED = 0;
+/** An average divides by the positions of its window inside the input. */
+static const u32 POOL_INSIDE = 1;
+/** An average divides by a given number. */
+static const u32 POOL_FIXED = 2;
+
+/** A pool over planes; pairs are for H and W. */
+typedef struct PoolParams {
+    /** Channels times images. */
+    u32 planes;
+    /** What an average divides by under POOL_FIXED. */
+    f32 fixed;
+    /** Extents of the input. */
+    u32 input[2];
+    /** Extents of the output. */
+    u32 output[2];
+    /** Taps of a window. */
+    u32 kernel[2];
+    /** From one output to the next. */
+    u32 stride[2];
+    /** Positions before the first. */
+    u32 padding[2];
+    /** From one tap to the next. */
+    u32 dilation[2];
+    /** 1 where output i of n reads from i·len/n to (i + 1)·len/n, rounded outwards. */
+    u32 adaptive;
+    /** One of POOL_*. */
+    u32 divisor;
+} PoolParams;
+
+/** Stochastic gradient descent. */
+static const u32 OPTIMIZER_SGD = 0;
+/** The same with momentum. */
+static const u32 OPTIMIZER_SGD_MOMENTUM = 1;
+/** Adam and AdamW. */
+static const u32 OPTIMIZER_ADAM = 2;
+/** AMSGrad. */
+static const u32 OPTIMIZER_AMSGRAD = 3;
+/** Switch: the velocity begins as the gradient. */
+static const u32 OPTIMIZER_FIRST = 1;
+/** Switch: look ahead. */
+static const u32 OPTIMIZER_NESTEROV = 2;
+/** Switch: the decay is a factor of the parameter. */
+static const u32 OPTIMIZER_DECOUPLED = 4;
+/** Switch: only a row-sparse gradient's own rows change. */
+static const u32 OPTIMIZER_TOUCH = 8;
+/** Place of the factor of gradients. */
+static const u32 OPTIMIZER_SCALE = 0;
+/** Place of the largest magnitude of a scaled gradient. */
+static const u32 OPTIMIZER_BOUND = 1;
+/** Place of the decay: a factor of the parameter in the gradient, or of itself. */
+static const u32 OPTIMIZER_DECAY = 2;
+/** Place of the step size. */
+static const u32 OPTIMIZER_RATE = 3;
+/** Place of the share of the velocity that stays. */
+static const u32 OPTIMIZER_MOMENTUM = 4;
+/** Place of the share of a gradient that enters the velocity. */
+static const u32 OPTIMIZER_UNDAMPED = 5;
+/** Place of 1 - beta1. */
+static const u32 OPTIMIZER_NEW_MEAN = 4;
+/** Place of beta2. */
+static const u32 OPTIMIZER_OLD_SQUARE = 5;
+/** Place of 1 - beta2. */
+static const u32 OPTIMIZER_NEW_SQUARE = 6;
+/** Place of the root of 1 - beta2^t. */
+static const u32 OPTIMIZER_BIAS = 7;
+/** Place of what is added to the denominator. */
+static const u32 OPTIMIZER_EPSILON = 8;
+
+/** One parameter of an optimizer's step, in a table in device memory; addresses as numbers. */
+typedef struct OptimizerSlot {
+    /** The parameter. */
+    u64 param;
+    /** Its gradient, or the rows of a row-sparse one. */
+    u64 grad;
+    /** Its state, as many as the rule has. */
+    u64 state[3];
+    /** The row numbers of a row-sparse gradient, i64 and ascending; 0 for a dense one. */
+    u64 indices;
+    /** Elements that are visited. */
+    u64 count;
+    /** Rows of a row-sparse gradient. */
+    u64 rows;
+    /** Elements of a row. */
+    u64 row;
+    /** The first block of this slot. */
+    u64 first;
+    /** One of OPTIMIZER_* that name rules. */
+    u32 rule;
+    /** Bits of OPTIMIZER_* that name switches. */
+    u32 flags;
+    /** The rule's numbers, in the places that OPTIMIZER_* name. */
+    f32 constants[12];
+} OptimizerSlot;
 
 /** No activation after a matrix product. */
 static const u32 ACTIVATION_NONE = 0;

@@ -181,7 +181,12 @@ fn ragged_sizes_and_fusions_agree_with_plain_loops() {
                         &Large { expected: mean, magnitude: scale(3.0) },
                         20.0 * f32::EPSILON as f64,
                     );
-                    compare("var", &out.var, &Large { expected: var, magnitude: scale(25.0) }, 20.0 * f32::EPSILON as f64);
+                    compare(
+                        "var",
+                        &out.var,
+                        &Large { expected: var, magnitude: scale(25.0) },
+                        20.0 * f32::EPSILON as f64,
+                    );
                     assert_eq!([out.mean.dtype(), out.var.dtype()], [DType::F32; 2]);
                     // The relu's mask is that of the result as it was computed.
                     let y = Array::new(dims, out.y.to_f64_vec().unwrap());

@@ -1,6 +1,8 @@
 //! The CUDA device and the kernels of `elementwise.cu` and `gemm.cu`, on the virtual GPU: memory, copies, checked
 //! launches, and results against f64.
 
+mod support;
+
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use warpsmith::device::cuda::{CudaDevice, CudaMemory, DevicePtr, LaunchConfig};
@@ -11,10 +13,10 @@ use warpsmith::kernels::params::{Divisor, ElementwiseParams, GemmParams, MAX_OPE
 use warpsmith::{DType, Device, Element, Error, Result};
 
 fn device() -> CudaDevice {
-    virtual_gpu::install().expect("the virtual GPU");
-    match Device::cuda(0).expect("a device of the virtual GPU") {
+    let gpus = support::devices::gpus(0);
+    match gpus.first().map(|gpu| gpu.device.clone()).expect("a CUDA device: WARPSMITH_TEST_DEVICE is virtual or cuda") {
         Device::Cuda(device) => device,
-        Device::Cpu => unreachable!("Device::cuda gives a CUDA device"),
+        Device::Cpu => unreachable!("a device of the list is a CUDA device"),
     }
 }
 
@@ -108,7 +110,7 @@ fn launches_that_do_not_fit_are_refused() {
     let kernel = cuda.kernel(&images::ELEMENTWISE, "cast<f32, f16>").unwrap();
     let x = upload(&cuda, &[f16::ONE; 4]);
     let mut out = CudaMemory::zeros(&cuda, 16).unwrap();
-    let params = ElementwiseParams { count: 4, a: 0.0, b: 0.0 };
+    let params = ElementwiseParams { count: 4, ..Default::default() };
     // SAFETY: the launches that are not refused cast the four elements that both buffers have.
     unsafe {
         let config = LaunchConfig::linear(1, 256);
@@ -364,7 +366,8 @@ fn check_map<T: Element>(cuda: &CudaDevice, rng: &mut StdRng, function: &Referen
     let kernel = cuda.kernel(&images::ELEMENTWISE, &format!("map<f::{name}, {}>", T::DTYPE)).unwrap();
     let (x_memory, y_memory) = (upload(cuda, &x), upload(cuda, &y));
     let mut out = CudaMemory::uninit(cuda, (count + shift) * size_of::<T>()).unwrap();
-    let params = ElementwiseParams { count: count as u64, a, b };
+    let vectors = if shift == 0 { count / (16 / size_of::<T>()) } else { 0 } as u64;
+    let params = ElementwiseParams { count: count as u64, vectors, a, b, ..Default::default() };
     let second = if arity > 1 { y_memory.read::<T>(shift, count).unwrap() } else { DevicePtr::null() };
     // SAFETY: every operand that the function takes has `count` elements from `shift` on.
     unsafe {
@@ -376,7 +379,7 @@ fn check_map<T: Element>(cuda: &CudaDevice, rng: &mut StdRng, function: &Referen
             DevicePtr::<T>::null(),
             DevicePtr::<T>::null(),
         );
-        kernel.launch(&LaunchConfig::covering(count, 256, 2), arguments).unwrap();
+        kernel.launch(&LaunchConfig::covering(count, 256, 8), arguments).unwrap();
     }
     let mut whole = Buffer::uninit(&Device::Cuda(cuda.clone()), T::DTYPE, count).unwrap();
     let Memory::Cuda(copy) = whole.memory_mut() else { unreachable!("a buffer of a CUDA device") };
@@ -385,14 +388,14 @@ fn check_map<T: Element>(cuda: &CudaDevice, rng: &mut StdRng, function: &Referen
     // SAFETY: both have `count` elements.
     unsafe {
         let arguments = (
-            ElementwiseParams { count: count as u64, a: 1.0, b: 0.0 },
+            ElementwiseParams { count: count as u64, a: 1.0, ..Default::default() },
             copy.write::<T>(0, count).unwrap(),
             out.read::<T>(shift, count).unwrap(),
             DevicePtr::<T>::null(),
             DevicePtr::<T>::null(),
             DevicePtr::<T>::null(),
         );
-        identity.launch(&LaunchConfig::covering(count, 256, 2), arguments).unwrap();
+        identity.launch(&LaunchConfig::covering(count, 256, 8), arguments).unwrap();
     }
     let results = copy.copy_to_host::<T>(count).unwrap();
     let storage = T::DTYPE.unit_roundoff();
@@ -520,4 +523,15 @@ fn strided_kernels_broadcast_transpose_compare_and_select() {
     }
     let expected: Vec<u32> = (0..count).map(|i| if expected[i] == 1 { bits[i] } else { 7 }).collect();
     assert_eq!(chosen.copy_to_host::<u32>(count).unwrap(), expected);
+}
+
+#[test]
+fn families_listed_as_without_kernels_have_none() {
+    let device = Device::Cuda(device());
+    for family in support::families::WITHOUT_KERNELS {
+        let error = (family.probe)(&device).err().unwrap_or_else(|| {
+            panic!("{} has a CUDA kernel: take its row out of tests/support/families.rs", family.name)
+        });
+        assert!(support::devices::is_missing(&error), "{}: {error}", family.name);
+    }
 }

@@ -272,9 +272,25 @@ fn every_plan_of_the_cuda_kernels_agrees_with_plain_loops() {
             }
         }
     }
-    let rows = ["Block16 false", "Block16 true", "Rereading false", "Rereading true", "Warp32 true", "Warp8 false", "Warp8 true"];
+    let rows = [
+        "Block16 false",
+        "Block16 true",
+        "Rereading false",
+        "Rereading true",
+        "Warp32 true",
+        "Warp8 false",
+        "Warp8 true",
+    ];
     assert_eq!(forward.iter().map(String::as_str).collect::<Vec<_>>(), rows);
-    let rows = ["Block16 true", "Block8 false", "Rereading false", "Rereading true", "Warp16 true", "Warp8 false", "Warp8 true"];
+    let rows = [
+        "Block16 true",
+        "Block8 false",
+        "Rereading false",
+        "Rereading true",
+        "Warp16 true",
+        "Warp8 false",
+        "Warp8 true",
+    ];
     assert_eq!(backward.iter().map(String::as_str).collect::<Vec<_>>(), rows);
     let plans = ["1 false", "1 true", "2 true", "8 false", "16 false", "32 false", "32 true", "256 false", "256 true"];
     for plan in plans {

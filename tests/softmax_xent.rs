@@ -379,8 +379,7 @@ fn every_plan_of_the_loss_kernels_agrees_with_plain_loops() {
             for device in devices.iter().filter(|device| !device.is_cpu()) {
                 let put = |a: &Array| shifted(a, shift, dtype, device);
                 let t = put(&x).track();
-                let targets =
-                    if by_label { Tensor::from_slice(&labels, rows, device).unwrap() } else { put(&targets) };
+                let targets = if by_label { Tensor::from_slice(&labels, rows, device).unwrap() } else { put(&targets) };
                 let loss = t.cross_entropy(&targets, &case.params).unwrap();
                 // Up to 40 terms a thread and trees of ten levels in f32, the result rounded once.
                 compare("loss", &loss, &expected, 2.0 * unit + 60.0 * 2f64.powi(-24));

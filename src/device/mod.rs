@@ -254,6 +254,12 @@ impl<'a> View<'a> {
 
     /// The elements in row-major order, copied to the host.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        if let Memory::Cuda(memory) = self.buffer.memory()
+            && self.layout.is_contiguous()
+        {
+            self.buffer.check::<T>("to_vec")?;
+            return memory.copy_range_to_host(self.layout.offset(), self.layout.numel());
+        }
         let host;
         let all = match self.buffer.memory() {
             Memory::Cpu(_) => self.buffer.as_slice::<T>()?,

@@ -2,7 +2,9 @@
 //! for each file in `kernels/`.
 
 use super::params::{
-    AttentionParams, BatchNormParams, CrossEntropyParams, ElementwiseParams, GemmParams, LayerNormParams, PartialSumsParams, RotaryParams, SoftmaxParams, StridedParams,
+    AttentionParams, BatchNormParams, CrossEntropyParams, ElementwiseParams, GemmParams, IndexParams, LayerNormParams,
+    MultinomialParams, PartialSumsParams, PoolParams, RandomParams, ReduceParams, RotaryParams, ScanParams,
+    SegmentParams, SoftmaxParams, SortParams, StridedParams, TriangleParams,
 };
 
 crate::include_kernels!();
@@ -27,3 +29,21 @@ crate::kernel_struct!(unsafe BatchNormParams);
 crate::kernel_struct!(unsafe AttentionParams);
 // SAFETY: as above.
 crate::kernel_struct!(unsafe RotaryParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe ReduceParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe ScanParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe RandomParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe MultinomialParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe IndexParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe SegmentParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe SortParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe TriangleParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe PoolParams);

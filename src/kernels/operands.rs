@@ -1,6 +1,6 @@
 //! What the families' CUDA launches share: operands as pointers, alignment, and launches of one of several kernels.
 
-use super::params::Divisor;
+use super::elementwise::{Contiguous, contiguous};
 use crate::device::cuda::{CudaDevice, CudaMemory, DevicePtr, DevicePtrMut};
 use crate::device::{Buffer, Memory, View};
 use crate::{DType, Element, Error, Result};
@@ -131,13 +131,6 @@ pub(crate) fn extent(op: &'static str, what: &str, value: usize) -> Result<u32> 
         .ok_or_else(|| Error::argument(op, format!("{what} of {value}; kernels take up to {}", i32::MAX)))
 }
 
-/// The constants by which kernels divide numbers below 2³¹ (`Divisor` in `kernels/params.h`).
-pub(crate) fn divisor(divisor: u32) -> Divisor {
-    let log = divisor.max(1).next_power_of_two().trailing_zeros();
-    let multiplier = (1u64 << (31 + log)).div_ceil(u64::from(divisor.max(1)));
-    Divisor { divisor, multiplier: multiplier as u32, shift: log.wrapping_sub(1) }
-}
-
 /// The flags of a parameter or its gradient: whether there is one, and whether it is f32.
 pub(crate) fn given(dtype: Option<DType>, flag: u32, wide: u32) -> u32 {
     match dtype {
@@ -150,19 +143,4 @@ pub(crate) fn given(dtype: Option<DType>, flag: u32, wide: u32) -> u32 {
 /// An optional view's elements, contiguous.
 pub(crate) fn packed<'a>(view: Option<View<'a>>) -> Result<Option<Contiguous<'a>>> {
     view.map(contiguous).transpose()
-}
-
-pub(crate) struct Contiguous<'a>(View<'a>);
-
-impl<'a> Contiguous<'a> {
-    pub(crate) fn view(&self) -> View<'a> {
-        self.0
-    }
-}
-
-pub(crate) fn contiguous(view: View<'_>) -> Result<Contiguous<'_>> {
-    if !view.layout().is_contiguous() {
-        return Err(Error::argument("contiguous", "strided"));
-    }
-    Ok(Contiguous(view))
 }

@@ -12,18 +12,27 @@ pub const MAX_OPERANDS: u32 = 4;
 pub struct ElementwiseParams {
     #[doc = " Elements of the output."]
     pub count: u64,
+    #[doc = " 16-byte vectors that the operands and the output may be accessed in, from the first element on."]
+    pub vectors: u64,
     #[doc = " First constant of the operation: slope, exponent, lower bound."]
     pub a: f32,
     #[doc = " Second constant of the operation: upper bound."]
     pub b: f32,
+    #[doc = " Bit i is set where operand i is one number for all elements."]
+    pub scalars: u32,
+    #[doc = " Zero."]
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of ElementwiseParams"][::core::mem::size_of::<ElementwiseParams>() - 16usize];
+    ["Size of ElementwiseParams"][::core::mem::size_of::<ElementwiseParams>() - 32usize];
     ["Alignment of ElementwiseParams"][::core::mem::align_of::<ElementwiseParams>() - 8usize];
     ["Offset of field: ElementwiseParams::count"][::core::mem::offset_of!(ElementwiseParams, count) - 0usize];
-    ["Offset of field: ElementwiseParams::a"][::core::mem::offset_of!(ElementwiseParams, a) - 8usize];
-    ["Offset of field: ElementwiseParams::b"][::core::mem::offset_of!(ElementwiseParams, b) - 12usize];
+    ["Offset of field: ElementwiseParams::vectors"][::core::mem::offset_of!(ElementwiseParams, vectors) - 8usize];
+    ["Offset of field: ElementwiseParams::a"][::core::mem::offset_of!(ElementwiseParams, a) - 16usize];
+    ["Offset of field: ElementwiseParams::b"][::core::mem::offset_of!(ElementwiseParams, b) - 20usize];
+    ["Offset of field: ElementwiseParams::scalars"][::core::mem::offset_of!(ElementwiseParams, scalars) - 24usize];
+    ["Offset of field: ElementwiseParams::reserved"][::core::mem::offset_of!(ElementwiseParams, reserved) - 28usize];
 };
 #[doc = " Division of a number below 2^31 by a constant as a product and a shift\n(Granlund and Montgomery 1994, \"Division by Invariant Integers using Multiplication\")."]
 #[repr(C)]
@@ -74,6 +83,450 @@ const _: () = {
     ["Offset of field: StridedParams::b"][::core::mem::offset_of!(StridedParams, b) - 108usize];
     ["Offset of field: StridedParams::out"][::core::mem::offset_of!(StridedParams, out) - 112usize];
     ["Offset of field: StridedParams::operands"][::core::mem::offset_of!(StridedParams, operands) - 176usize];
+};
+#[doc = " x + y. Operations of integers are in 64 bits, wrapped to the type."]
+pub const INTEGER_ADD: u32 = 0;
+#[doc = " x − y."]
+pub const INTEGER_SUB: u32 = 1;
+#[doc = " x · y."]
+pub const INTEGER_MUL: u32 = 2;
+#[doc = " The larger."]
+pub const INTEGER_MAXIMUM: u32 = 3;
+#[doc = " The smaller; the last one of two operands."]
+pub const INTEGER_MINIMUM: u32 = 4;
+#[doc = " −x."]
+pub const INTEGER_NEG: u32 = 5;
+#[doc = " |x|."]
+pub const INTEGER_ABS: u32 = 6;
+#[doc = " −1, 0 or 1."]
+pub const INTEGER_SIGN: u32 = 7;
+#[doc = " x²."]
+pub const INTEGER_SQUARE: u32 = 8;
+#[doc = " a·x + b."]
+pub const INTEGER_AFFINE: u32 = 9;
+#[doc = " Limited to a..b."]
+pub const INTEGER_CLAMP: u32 = 10;
+#[doc = " What a kernel complains of to the host: nothing."]
+pub const REPORT_NONE: u32 = 0;
+#[doc = " The first complaint of a kernel that met a wrong value."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct Report {
+    #[doc = " What is wrong, as the operation numbers it; REPORT_NONE for nothing."]
+    pub kind: u32,
+    #[doc = " The host's number of the operation."]
+    pub operation: u32,
+    #[doc = " The wrong value."]
+    pub value: i64,
+    #[doc = " What it is held against."]
+    pub bound: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Report"][::core::mem::size_of::<Report>() - 24usize];
+    ["Alignment of Report"][::core::mem::align_of::<Report>() - 8usize];
+    ["Offset of field: Report::kind"][::core::mem::offset_of!(Report, kind) - 0usize];
+    ["Offset of field: Report::operation"][::core::mem::offset_of!(Report, operation) - 4usize];
+    ["Offset of field: Report::value"][::core::mem::offset_of!(Report, value) - 8usize];
+    ["Offset of field: Report::bound"][::core::mem::offset_of!(Report, bound) - 16usize];
+};
+#[doc = " An index at or above the bound, or negative."]
+pub const REPORT_INDEX: u32 = 1;
+#[doc = " A row of weights with a negative or infinite one or NaN, or none above 0."]
+pub const REPORT_WEIGHTS: u32 = 2;
+#[doc = " More samples (value) than positive weights (bound)."]
+pub const REPORT_SAMPLES: u32 = 3;
+#[doc = " A walk over axes: an index in row-major order lies at the sum of coordinate times stride, in elements."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct Axes {
+    #[doc = " Axes that are used; the innermost is axis 0."]
+    pub rank: u32,
+    #[doc = " Zero."]
+    pub reserved: u32,
+    #[doc = " Extents, innermost first."]
+    pub sizes: [Divisor; 8usize],
+    #[doc = " Strides, innermost first."]
+    pub strides: [i64; 8usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Axes"][::core::mem::size_of::<Axes>() - 168usize];
+    ["Alignment of Axes"][::core::mem::align_of::<Axes>() - 8usize];
+    ["Offset of field: Axes::rank"][::core::mem::offset_of!(Axes, rank) - 0usize];
+    ["Offset of field: Axes::reserved"][::core::mem::offset_of!(Axes, reserved) - 4usize];
+    ["Offset of field: Axes::sizes"][::core::mem::offset_of!(Axes, sizes) - 8usize];
+    ["Offset of field: Axes::strides"][::core::mem::offset_of!(Axes, strides) - 104usize];
+};
+#[doc = " A reduction."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct ReduceParams {
+    #[doc = " Results; below 2^31."]
+    pub outputs: u64,
+    #[doc = " Elements behind each; below 2^31 unless they are one axis."]
+    pub count: u64,
+    #[doc = " Elements of a part: a multiple of the group."]
+    pub share: u64,
+    #[doc = " Parts that the elements behind an output are cut into."]
+    pub parts: u32,
+    #[doc = " Outputs of a block; a power of two."]
+    pub x: u32,
+    #[doc = " Threads of an output; a power of two."]
+    pub y: u32,
+    #[doc = " 1 where the threads of one output are neighbours, 0 where those of neighbouring outputs are."]
+    pub rows: u32,
+    #[doc = " 1 where a group never leaves the innermost reduced axis."]
+    pub runs: u32,
+    #[doc = " 1 where such a group is one access."]
+    pub vectors: u32,
+    #[doc = " 1 for the root of a variance."]
+    pub root: u32,
+    #[doc = " What sums and squared deviations are divided by."]
+    pub divisor: f32,
+    #[doc = " Where each output's elements begin."]
+    pub kept: Axes,
+    #[doc = " Where they lie from there."]
+    pub reduced: Axes,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ReduceParams"][::core::mem::size_of::<ReduceParams>() - 392usize];
+    ["Alignment of ReduceParams"][::core::mem::align_of::<ReduceParams>() - 8usize];
+    ["Offset of field: ReduceParams::outputs"][::core::mem::offset_of!(ReduceParams, outputs) - 0usize];
+    ["Offset of field: ReduceParams::count"][::core::mem::offset_of!(ReduceParams, count) - 8usize];
+    ["Offset of field: ReduceParams::share"][::core::mem::offset_of!(ReduceParams, share) - 16usize];
+    ["Offset of field: ReduceParams::parts"][::core::mem::offset_of!(ReduceParams, parts) - 24usize];
+    ["Offset of field: ReduceParams::x"][::core::mem::offset_of!(ReduceParams, x) - 28usize];
+    ["Offset of field: ReduceParams::y"][::core::mem::offset_of!(ReduceParams, y) - 32usize];
+    ["Offset of field: ReduceParams::rows"][::core::mem::offset_of!(ReduceParams, rows) - 36usize];
+    ["Offset of field: ReduceParams::runs"][::core::mem::offset_of!(ReduceParams, runs) - 40usize];
+    ["Offset of field: ReduceParams::vectors"][::core::mem::offset_of!(ReduceParams, vectors) - 44usize];
+    ["Offset of field: ReduceParams::root"][::core::mem::offset_of!(ReduceParams, root) - 48usize];
+    ["Offset of field: ReduceParams::divisor"][::core::mem::offset_of!(ReduceParams, divisor) - 52usize];
+    ["Offset of field: ReduceParams::kept"][::core::mem::offset_of!(ReduceParams, kept) - 56usize];
+    ["Offset of field: ReduceParams::reduced"][::core::mem::offset_of!(ReduceParams, reduced) - 224usize];
+};
+#[doc = " A scan along the middle of (outer, n, inner)."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct ScanParams {
+    #[doc = " Extent outside of the axis."]
+    pub outer: u64,
+    #[doc = " Extent of the axis."]
+    pub n: u64,
+    #[doc = " Extent inside of the axis."]
+    pub inner: u64,
+    #[doc = " 1 to start from the end."]
+    pub reverse: u32,
+    #[doc = " Zero."]
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ScanParams"][::core::mem::size_of::<ScanParams>() - 32usize];
+    ["Alignment of ScanParams"][::core::mem::align_of::<ScanParams>() - 8usize];
+    ["Offset of field: ScanParams::outer"][::core::mem::offset_of!(ScanParams, outer) - 0usize];
+    ["Offset of field: ScanParams::n"][::core::mem::offset_of!(ScanParams, n) - 8usize];
+    ["Offset of field: ScanParams::inner"][::core::mem::offset_of!(ScanParams, inner) - 16usize];
+    ["Offset of field: ScanParams::reverse"][::core::mem::offset_of!(ScanParams, reverse) - 24usize];
+    ["Offset of field: ScanParams::reserved"][::core::mem::offset_of!(ScanParams, reserved) - 28usize];
+};
+#[doc = " A fill with random numbers."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct RandomParams {
+    #[doc = " Elements."]
+    pub count: u64,
+    #[doc = " The first block of counters."]
+    pub first: u64,
+    #[doc = " Words below this make an event; up to 2^32."]
+    pub threshold: u64,
+    #[doc = " The key."]
+    pub key0: u32,
+    #[doc = " The key's second word."]
+    pub key1: u32,
+    #[doc = " First constant of the distribution."]
+    pub a: f32,
+    #[doc = " Second constant of the distribution."]
+    pub b: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of RandomParams"][::core::mem::size_of::<RandomParams>() - 40usize];
+    ["Alignment of RandomParams"][::core::mem::align_of::<RandomParams>() - 8usize];
+    ["Offset of field: RandomParams::count"][::core::mem::offset_of!(RandomParams, count) - 0usize];
+    ["Offset of field: RandomParams::first"][::core::mem::offset_of!(RandomParams, first) - 8usize];
+    ["Offset of field: RandomParams::threshold"][::core::mem::offset_of!(RandomParams, threshold) - 16usize];
+    ["Offset of field: RandomParams::key0"][::core::mem::offset_of!(RandomParams, key0) - 24usize];
+    ["Offset of field: RandomParams::key1"][::core::mem::offset_of!(RandomParams, key1) - 28usize];
+    ["Offset of field: RandomParams::a"][::core::mem::offset_of!(RandomParams, a) - 32usize];
+    ["Offset of field: RandomParams::b"][::core::mem::offset_of!(RandomParams, b) - 36usize];
+};
+#[doc = " Sampling from rows of weights."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct MultinomialParams {
+    #[doc = " Weights of a row."]
+    pub n: u64,
+    #[doc = " Samples of a row."]
+    pub samples: u64,
+    #[doc = " The first block of counters."]
+    pub first: u64,
+    #[doc = " The key."]
+    pub key0: u32,
+    #[doc = " The key's second word."]
+    pub key1: u32,
+    #[doc = " Weights become integers below 2^bits."]
+    pub bits: i32,
+    #[doc = " 1 where an index may come again."]
+    pub replacement: u32,
+    #[doc = " The host's number of the operation, for reports."]
+    pub operation: u32,
+    #[doc = " Zero."]
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of MultinomialParams"][::core::mem::size_of::<MultinomialParams>() - 48usize];
+    ["Alignment of MultinomialParams"][::core::mem::align_of::<MultinomialParams>() - 8usize];
+    ["Offset of field: MultinomialParams::n"][::core::mem::offset_of!(MultinomialParams, n) - 0usize];
+    ["Offset of field: MultinomialParams::samples"][::core::mem::offset_of!(MultinomialParams, samples) - 8usize];
+    ["Offset of field: MultinomialParams::first"][::core::mem::offset_of!(MultinomialParams, first) - 16usize];
+    ["Offset of field: MultinomialParams::key0"][::core::mem::offset_of!(MultinomialParams, key0) - 24usize];
+    ["Offset of field: MultinomialParams::key1"][::core::mem::offset_of!(MultinomialParams, key1) - 28usize];
+    ["Offset of field: MultinomialParams::bits"][::core::mem::offset_of!(MultinomialParams, bits) - 32usize];
+    ["Offset of field: MultinomialParams::replacement"]
+        [::core::mem::offset_of!(MultinomialParams, replacement) - 36usize];
+    ["Offset of field: MultinomialParams::operation"][::core::mem::offset_of!(MultinomialParams, operation) - 40usize];
+    ["Offset of field: MultinomialParams::reserved"][::core::mem::offset_of!(MultinomialParams, reserved) - 44usize];
+};
+#[doc = " Sorting of rows by radix."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct SortParams {
+    #[doc = " Elements of all rows; below 2^32."]
+    pub count: u64,
+    #[doc = " Tiles that they are cut into."]
+    pub tiles: u64,
+    #[doc = " Elements of a row."]
+    pub length: u32,
+    #[doc = " Elements of each row that are wanted."]
+    pub limit: u32,
+    #[doc = " The lowest bit of a pass; from 64 on, bits of the row's number."]
+    pub shift: u32,
+    #[doc = " 1 for the largest first."]
+    pub descending: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SortParams"][::core::mem::size_of::<SortParams>() - 32usize];
+    ["Alignment of SortParams"][::core::mem::align_of::<SortParams>() - 8usize];
+    ["Offset of field: SortParams::count"][::core::mem::offset_of!(SortParams, count) - 0usize];
+    ["Offset of field: SortParams::tiles"][::core::mem::offset_of!(SortParams, tiles) - 8usize];
+    ["Offset of field: SortParams::length"][::core::mem::offset_of!(SortParams, length) - 16usize];
+    ["Offset of field: SortParams::limit"][::core::mem::offset_of!(SortParams, limit) - 20usize];
+    ["Offset of field: SortParams::shift"][::core::mem::offset_of!(SortParams, shift) - 24usize];
+    ["Offset of field: SortParams::descending"][::core::mem::offset_of!(SortParams, descending) - 28usize];
+};
+#[doc = " What an index is held against and what it steps over."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct IndexParams {
+    #[doc = " Indices are at least 0 and below this."]
+    pub bound: i64,
+    #[doc = " Elements from one index to the next."]
+    pub step: i64,
+    #[doc = " Destinations in all, where sources are sorted by them."]
+    pub destinations: u64,
+    #[doc = " The host's number of the operation, for reports."]
+    pub operation: u32,
+    #[doc = " Zero."]
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of IndexParams"][::core::mem::size_of::<IndexParams>() - 32usize];
+    ["Alignment of IndexParams"][::core::mem::align_of::<IndexParams>() - 8usize];
+    ["Offset of field: IndexParams::bound"][::core::mem::offset_of!(IndexParams, bound) - 0usize];
+    ["Offset of field: IndexParams::step"][::core::mem::offset_of!(IndexParams, step) - 8usize];
+    ["Offset of field: IndexParams::destinations"][::core::mem::offset_of!(IndexParams, destinations) - 16usize];
+    ["Offset of field: IndexParams::operation"][::core::mem::offset_of!(IndexParams, operation) - 24usize];
+    ["Offset of field: IndexParams::reserved"][::core::mem::offset_of!(IndexParams, reserved) - 28usize];
+};
+#[doc = " Sums of sources with one destination."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct SegmentParams {
+    #[doc = " Sources; below 2^32."]
+    pub count: u64,
+    #[doc = " Numbers of a source; times the chunks of sources below 2^31."]
+    pub columns: u64,
+    #[doc = " Destinations; a source with a higher one is left out."]
+    pub destinations: u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SegmentParams"][::core::mem::size_of::<SegmentParams>() - 24usize];
+    ["Alignment of SegmentParams"][::core::mem::align_of::<SegmentParams>() - 8usize];
+    ["Offset of field: SegmentParams::count"][::core::mem::offset_of!(SegmentParams, count) - 0usize];
+    ["Offset of field: SegmentParams::columns"][::core::mem::offset_of!(SegmentParams, columns) - 8usize];
+    ["Offset of field: SegmentParams::destinations"][::core::mem::offset_of!(SegmentParams, destinations) - 16usize];
+};
+#[doc = " Triangles of matrices."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct TriangleParams {
+    #[doc = " Elements in all."]
+    pub count: u64,
+    #[doc = " Rows of a matrix."]
+    pub rows: u64,
+    #[doc = " Columns of a matrix."]
+    pub columns: u64,
+    #[doc = " Column less row of the last diagonal that is kept."]
+    pub diagonal: i64,
+    #[doc = " 1 for the upper triangle."]
+    pub upper: u32,
+    #[doc = " Zero."]
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of TriangleParams"][::core::mem::size_of::<TriangleParams>() - 40usize];
+    ["Alignment of TriangleParams"][::core::mem::align_of::<TriangleParams>() - 8usize];
+    ["Offset of field: TriangleParams::count"][::core::mem::offset_of!(TriangleParams, count) - 0usize];
+    ["Offset of field: TriangleParams::rows"][::core::mem::offset_of!(TriangleParams, rows) - 8usize];
+    ["Offset of field: TriangleParams::columns"][::core::mem::offset_of!(TriangleParams, columns) - 16usize];
+    ["Offset of field: TriangleParams::diagonal"][::core::mem::offset_of!(TriangleParams, diagonal) - 24usize];
+    ["Offset of field: TriangleParams::upper"][::core::mem::offset_of!(TriangleParams, upper) - 32usize];
+    ["Offset of field: TriangleParams::reserved"][::core::mem::offset_of!(TriangleParams, reserved) - 36usize];
+};
+#[doc = " An average divides by the positions of its window inside the input or its padding."]
+pub const POOL_PADDED: u32 = 0;
+#[doc = " An average divides by the positions of its window inside the input."]
+pub const POOL_INSIDE: u32 = 1;
+#[doc = " An average divides by a given number."]
+pub const POOL_FIXED: u32 = 2;
+#[doc = " A pool over planes; pairs are for H and W."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct PoolParams {
+    #[doc = " Channels times images."]
+    pub planes: u32,
+    #[doc = " What an average divides by under POOL_FIXED."]
+    pub fixed: f32,
+    #[doc = " Extents of the input."]
+    pub input: [u32; 2usize],
+    #[doc = " Extents of the output."]
+    pub output: [u32; 2usize],
+    #[doc = " Taps of a window."]
+    pub kernel: [u32; 2usize],
+    #[doc = " From one output to the next."]
+    pub stride: [u32; 2usize],
+    #[doc = " Positions before the first."]
+    pub padding: [u32; 2usize],
+    #[doc = " From one tap to the next."]
+    pub dilation: [u32; 2usize],
+    #[doc = " 1 where output i of n reads from i·len/n to (i + 1)·len/n, rounded outwards."]
+    pub adaptive: u32,
+    #[doc = " One of POOL_*."]
+    pub divisor: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PoolParams"][::core::mem::size_of::<PoolParams>() - 64usize];
+    ["Alignment of PoolParams"][::core::mem::align_of::<PoolParams>() - 4usize];
+    ["Offset of field: PoolParams::planes"][::core::mem::offset_of!(PoolParams, planes) - 0usize];
+    ["Offset of field: PoolParams::fixed"][::core::mem::offset_of!(PoolParams, fixed) - 4usize];
+    ["Offset of field: PoolParams::input"][::core::mem::offset_of!(PoolParams, input) - 8usize];
+    ["Offset of field: PoolParams::output"][::core::mem::offset_of!(PoolParams, output) - 16usize];
+    ["Offset of field: PoolParams::kernel"][::core::mem::offset_of!(PoolParams, kernel) - 24usize];
+    ["Offset of field: PoolParams::stride"][::core::mem::offset_of!(PoolParams, stride) - 32usize];
+    ["Offset of field: PoolParams::padding"][::core::mem::offset_of!(PoolParams, padding) - 40usize];
+    ["Offset of field: PoolParams::dilation"][::core::mem::offset_of!(PoolParams, dilation) - 48usize];
+    ["Offset of field: PoolParams::adaptive"][::core::mem::offset_of!(PoolParams, adaptive) - 56usize];
+    ["Offset of field: PoolParams::divisor"][::core::mem::offset_of!(PoolParams, divisor) - 60usize];
+};
+#[doc = " Stochastic gradient descent."]
+pub const OPTIMIZER_SGD: u32 = 0;
+#[doc = " The same with momentum."]
+pub const OPTIMIZER_SGD_MOMENTUM: u32 = 1;
+#[doc = " Adam and AdamW."]
+pub const OPTIMIZER_ADAM: u32 = 2;
+#[doc = " AMSGrad."]
+pub const OPTIMIZER_AMSGRAD: u32 = 3;
+#[doc = " Switch: the velocity begins as the gradient."]
+pub const OPTIMIZER_FIRST: u32 = 1;
+#[doc = " Switch: look ahead."]
+pub const OPTIMIZER_NESTEROV: u32 = 2;
+#[doc = " Switch: the decay is a factor of the parameter."]
+pub const OPTIMIZER_DECOUPLED: u32 = 4;
+#[doc = " Switch: only a row-sparse gradient's own rows change."]
+pub const OPTIMIZER_TOUCH: u32 = 8;
+#[doc = " Place of the factor of gradients."]
+pub const OPTIMIZER_SCALE: u32 = 0;
+#[doc = " Place of the largest magnitude of a scaled gradient."]
+pub const OPTIMIZER_BOUND: u32 = 1;
+#[doc = " Place of the decay: a factor of the parameter in the gradient, or of itself."]
+pub const OPTIMIZER_DECAY: u32 = 2;
+#[doc = " Place of the step size."]
+pub const OPTIMIZER_RATE: u32 = 3;
+#[doc = " Place of the share of the velocity that stays."]
+pub const OPTIMIZER_MOMENTUM: u32 = 4;
+#[doc = " Place of the share of a gradient that enters the velocity."]
+pub const OPTIMIZER_UNDAMPED: u32 = 5;
+#[doc = " Place of 1 - beta1."]
+pub const OPTIMIZER_NEW_MEAN: u32 = 4;
+#[doc = " Place of beta2."]
+pub const OPTIMIZER_OLD_SQUARE: u32 = 5;
+#[doc = " Place of 1 - beta2."]
+pub const OPTIMIZER_NEW_SQUARE: u32 = 6;
+#[doc = " Place of the root of 1 - beta2^t."]
+pub const OPTIMIZER_BIAS: u32 = 7;
+#[doc = " Place of what is added to the denominator."]
+pub const OPTIMIZER_EPSILON: u32 = 8;
+#[doc = " One parameter of an optimizer's step, in a table in device memory; addresses as numbers."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct OptimizerSlot {
+    #[doc = " The parameter."]
+    pub param: u64,
+    #[doc = " Its gradient, or the rows of a row-sparse one."]
+    pub grad: u64,
+    #[doc = " Its state, as many as the rule has."]
+    pub state: [u64; 3usize],
+    #[doc = " The row numbers of a row-sparse gradient, i64 and ascending; 0 for a dense one."]
+    pub indices: u64,
+    #[doc = " Elements that are visited."]
+    pub count: u64,
+    #[doc = " Rows of a row-sparse gradient."]
+    pub rows: u64,
+    #[doc = " Elements of a row."]
+    pub row: u64,
+    #[doc = " The first block of this slot."]
+    pub first: u64,
+    #[doc = " One of OPTIMIZER_* that name rules."]
+    pub rule: u32,
+    #[doc = " Bits of OPTIMIZER_* that name switches."]
+    pub flags: u32,
+    #[doc = " The rule's numbers, in the places that OPTIMIZER_* name."]
+    pub constants: [f32; 12usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of OptimizerSlot"][::core::mem::size_of::<OptimizerSlot>() - 136usize];
+    ["Alignment of OptimizerSlot"][::core::mem::align_of::<OptimizerSlot>() - 8usize];
+    ["Offset of field: OptimizerSlot::param"][::core::mem::offset_of!(OptimizerSlot, param) - 0usize];
+    ["Offset of field: OptimizerSlot::grad"][::core::mem::offset_of!(OptimizerSlot, grad) - 8usize];
+    ["Offset of field: OptimizerSlot::state"][::core::mem::offset_of!(OptimizerSlot, state) - 16usize];
+    ["Offset of field: OptimizerSlot::indices"][::core::mem::offset_of!(OptimizerSlot, indices) - 40usize];
+    ["Offset of field: OptimizerSlot::count"][::core::mem::offset_of!(OptimizerSlot, count) - 48usize];
+    ["Offset of field: OptimizerSlot::rows"][::core::mem::offset_of!(OptimizerSlot, rows) - 56usize];
+    ["Offset of field: OptimizerSlot::row"][::core::mem::offset_of!(OptimizerSlot, row) - 64usize];
+    ["Offset of field: OptimizerSlot::first"][::core::mem::offset_of!(OptimizerSlot, first) - 72usize];
+    ["Offset of field: OptimizerSlot::rule"][::core::mem::offset_of!(OptimizerSlot, rule) - 80usize];
+    ["Offset of field: OptimizerSlot::flags"][::core::mem::offset_of!(OptimizerSlot, flags) - 84usize];
+    ["Offset of field: OptimizerSlot::constants"][::core::mem::offset_of!(OptimizerSlot, constants) - 88usize];
 };
 #[doc = " No activation after a matrix product."]
 pub const ACTIVATION_NONE: u32 = 0;

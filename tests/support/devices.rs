@@ -1,10 +1,11 @@
 //! The devices under test: the CPU and the virtual GPU's models, or as `WARPSMITH_TEST_DEVICE` says (`cpu`, `virtual`, or
 //! `cuda` for the real device 0, where the virtual GPU is never installed).
 
+use super::families;
 use std::sync::OnceLock;
 use virtual_gpu::model::DeviceModel;
 use virtual_gpu::{Options, VirtualGpu};
-use warpsmith::{DType, Device};
+use warpsmith::{DType, Device, Error};
 
 /// The float dtypes of a CUDA device.
 pub const CUDA_FLOATS: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
@@ -72,4 +73,20 @@ pub fn devices(seed: u64) -> Vec<Device> {
 pub fn reports() -> String {
     let faults = chosen().driver.map(|driver| driver.faults()).unwrap_or_default();
     faults.iter().map(|fault| format!("\n{}", fault.report)).collect()
+}
+
+/// Whether an error says that an operation has no CUDA kernel, and its family is listed as having none.
+///
+/// # Panics
+/// Where it has none but is not listed.
+pub fn is_missing(error: &Error) -> bool {
+    let Error::Unsupported { op, device, available, .. } = error else { return false };
+    if device != "cuda" || available != "none in this version" {
+        return false;
+    }
+    assert!(
+        families::WITHOUT_KERNELS.iter().any(|family| family.ops.contains(op)),
+        "{op} has no CUDA kernel, and no family in tests/support/families.rs accounts for it"
+    );
+    true
 }

@@ -4,6 +4,7 @@ use super::driver_error;
 use super::launch::Recent;
 use super::memory::Reuse;
 use super::module::LoadedModule;
+use super::report::Reports;
 use super::staging::Staging;
 use crate::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
@@ -27,6 +28,7 @@ struct Inner {
     spec: GpuSpec,
     /// Loaded modules, by the address of their table.
     modules: Mutex<HashMap<usize, Arc<LoadedModule>>>,
+    reports: Reports,
     /// Launches since the device was last waited for.
     recent: Mutex<Recent>,
     /// The failure that the context did not survive.
@@ -116,6 +118,7 @@ impl CudaDevice {
             held: AtomicUsize::new(0),
             reuse: Mutex::default(),
             staging: Mutex::default(),
+            reports: Reports::default(),
         };
         let device = CudaDevice { inner: Arc::new(inner) };
         open.push(device.clone());
@@ -135,12 +138,13 @@ impl CudaDevice {
     /// Waits until all work given to the device is done.
     ///
     /// # Errors
-    /// What went wrong in a launch shows up here at the latest.
+    /// What went wrong in a launch, and wrong values that kernels have met (an index out of range), show up here or when
+    /// values are copied to the host, at the latest.
     pub fn synchronize(&self) -> Result<()> {
         self.bind("synchronize")?;
         self.inner.stream.synchronize().map_err(|error| self.failed("synchronize", error))?;
         self.inner.recent.lock().clear();
-        Ok(())
+        self.reported("synchronize")
     }
 
     /// Bytes that live buffers of this process hold on the device.
@@ -189,6 +193,10 @@ impl CudaDevice {
 
     pub(super) fn reuse(&self) -> &Mutex<Reuse> {
         &self.inner.reuse
+    }
+
+    pub(super) fn reports(&self) -> &Reports {
+        &self.inner.reports
     }
 
     pub(super) fn pooled(&self) -> bool {

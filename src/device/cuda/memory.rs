@@ -76,18 +76,25 @@ impl CudaMemory {
 
     /// Copies the first `len` elements to the host, after all work that writes them.
     pub fn copy_to_host<T: Element>(&self, len: usize) -> Result<Vec<T>> {
-        self.fits::<T>("copy to host", 0, len)?;
+        self.copy_range_to_host(0, len)
+    }
+
+    /// Copies `len` elements from element `offset` on to the host, after all work that writes them.
+    pub fn copy_range_to_host<T: Element>(&self, offset: usize, len: usize) -> Result<Vec<T>> {
+        self.fits::<T>("copy to host", offset, len)?;
         let mut values = vec![T::default(); len];
         if len == 0 {
             return Ok(values);
         }
         self.device.bind("copy to host")?;
+        let address = self.address + (offset * size_of::<T>()) as u64;
         // SAFETY: plain numbers, of which every pattern of bits is a value.
         let bytes = unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), size_of_val(&*values)) };
         // SAFETY: the memory has as many elements (checked above).
-        unsafe { self.device.staging().lock().download(&self.device, self.address, bytes) }
+        unsafe { self.device.staging().lock().download(&self.device, address, bytes) }
             .map_err(|error| self.device.failed("copy to host", error))?;
         self.device.recent().lock().clear();
+        self.device.reported("copy to host")?;
         Ok(values)
     }
 

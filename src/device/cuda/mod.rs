@@ -10,6 +10,7 @@ mod device;
 mod launch;
 mod memory;
 mod module;
+mod report;
 mod staging;
 
 /// The types of generated tables of kernels.
@@ -23,6 +24,7 @@ pub use device::{CudaDevice, CudaDeviceInfo, GpuSpec};
 pub use launch::LaunchConfig;
 pub use memory::CudaMemory;
 pub use module::{Kernel, KernelSlot};
+pub use report::Explain;
 
 use crate::Error;
 use cudarc::driver::result::DriverError;

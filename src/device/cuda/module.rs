@@ -93,13 +93,25 @@ impl KernelSlot {
     /// # Errors
     /// As [`CudaDevice::kernel`].
     pub fn kernel(&self, device: &CudaDevice, module: &'static Module, name: &str) -> Result<Cow<'_, Kernel>> {
+        self.found_or(device, || device.kernel(module, name))
+    }
+
+    /// As [`kernel`](Self::kernel), with the look-up itself: for names that are put together from parts.
+    ///
+    /// # Errors
+    /// Those of `find`.
+    pub fn get(&self, device: &CudaDevice, find: impl FnOnce() -> Result<Kernel>) -> Result<Kernel> {
+        self.found_or(device, find).map(Cow::into_owned)
+    }
+
+    fn found_or(&self, device: &CudaDevice, find: impl FnOnce() -> Result<Kernel>) -> Result<Cow<'_, Kernel>> {
         let Some(slot) = self.found.get(device.ordinal()) else {
-            return device.kernel(module, name).map(Cow::Owned);
+            return find().map(Cow::Owned);
         };
         if let Some(kernel) = slot.get() {
             return Ok(Cow::Borrowed(kernel));
         }
-        let kernel = device.kernel(module, name)?;
+        let kernel = find()?;
         Ok(Cow::Borrowed(slot.get_or_init(|| kernel)))
     }
 }

@@ -4,13 +4,14 @@ use super::plan::BatchNormPlan;
 use super::{BatchNormDesc, BatchNormGradInputs, BatchNormGradOutputs, BatchNormInputs, BatchNormOutputs};
 use crate::device::Buffer;
 use crate::device::cuda::{CudaDevice, DevicePtr, DevicePtrMut, LaunchConfig};
+use crate::kernels::elementwise::contiguous;
 use crate::kernels::images;
 use crate::kernels::operands::{
-    aligned, all, blocks, contiguous, device, divisor, elements, extent, given, lanes, launch_one, optional, output,
-    packed, untyped, untyped_output,
+    aligned, all, blocks, device, elements, extent, given, lanes, launch_one, optional, output, packed, untyped,
+    untyped_output,
 };
 use crate::kernels::params::{
-    BatchNormParams, NORM_BIAS, NORM_BIAS_F32, NORM_FIXED, NORM_INPUT_GRADIENT, NORM_RELU, NORM_RESIDUAL,
+    BatchNormParams, Divisor, NORM_BIAS, NORM_BIAS_F32, NORM_FIXED, NORM_INPUT_GRADIENT, NORM_RELU, NORM_RESIDUAL,
     NORM_RESIDUAL_GRADIENT, NORM_WEIGHT, NORM_WEIGHT_F32,
 };
 use crate::{DType, Device, Element, Result};
@@ -248,7 +249,7 @@ fn params(op: &'static str, desc: &BatchNormDesc, plan: &BatchNormPlan) -> Resul
         samples: desc.samples as u64,
         channels: extent(op, "a number of channels", desc.channels)?,
         length: extent(op, "channels", desc.length)?,
-        accesses: divisor(extent(op, "channels", accesses)?),
+        accesses: Divisor::new(extent(op, "channels", accesses)?.max(1) as usize),
         flags: if desc.relu { NORM_RELU } else { 0 } | if desc.fixed { NORM_FIXED } else { 0 },
         parts: plan.parts,
         eps: desc.eps as f32,
@@ -308,10 +309,8 @@ pub(super) fn forward<T: Kernels>(
     p.flags |= given(inputs.weight.map(|w| w.dtype()), NORM_WEIGHT, NORM_WEIGHT_F32);
     p.flags |= given(inputs.bias.map(|b| b.dtype()), NORM_BIAS, NORM_BIAS_F32);
     let (weight, bias) = (packed(inputs.weight)?, packed(inputs.bias)?);
-    let parameters = [
-        untyped(weight.as_ref().map(|w| w.view()).as_ref())?,
-        untyped(bias.as_ref().map(|b| b.view()).as_ref())?,
-    ];
+    let parameters =
+        [untyped(weight.as_ref().map(|w| w.view()).as_ref())?, untyped(bias.as_ref().map(|b| b.view()).as_ref())?];
     // SAFETY: as above; parameters have an element for each channel or are not read.
     unsafe {
         let parameters = parameters.map(DevicePtr::from_address);
@@ -334,11 +333,7 @@ pub(super) fn backward<T: Kernels>(
     let weight = packed(inputs.weight)?;
     let (x, dy) = (x.view(), dy.view());
     let y = y.as_ref().map(|y| y.view());
-    let operands = [
-        elements::<T>(&x)?,
-        elements::<T>(&dy)?,
-        y.as_ref().map_or(Ok(DevicePtr::null()), elements::<T>)?,
-    ];
+    let operands = [elements::<T>(&x)?, elements::<T>(&dy)?, y.as_ref().map_or(Ok(DevicePtr::null()), elements::<T>)?];
     let (mean, rstd) = (mean.view(), rstd.view());
     let statistics = [elements::<f32>(&mean)?, elements::<f32>(&rstd)?];
     let elementwise = out.dx.is_some() || out.dresidual.is_some();

@@ -1,18 +1,17 @@
 //! Launches of `kernels/layernorm.cu`.
 
 use super::plan::{ChannelPlan, RowPlan, Rows};
-use super::{
-    LayerNormDesc, LayerNormGradInputs, LayerNormGradOutputs, LayerNormInputs, LayerNormOutputs, Parameters,
-};
-use crate::device::cuda::{CudaDevice, DevicePtr, DevicePtrMut, LaunchConfig};
+use super::{LayerNormDesc, LayerNormGradInputs, LayerNormGradOutputs, LayerNormInputs, LayerNormOutputs, Parameters};
 use crate::device::Buffer;
-use crate::kernels::operands::{Contiguous, contiguous};
+use crate::device::cuda::{CudaDevice, DevicePtr, DevicePtrMut, LaunchConfig};
+use crate::kernels::elementwise::{Contiguous, contiguous};
 use crate::kernels::images;
 use crate::kernels::operands::{
-    aligned, all, blocks, device, divisor, elements, extent, given, lanes, launch_one, optional, output, packed, untyped, untyped_output,
+    aligned, all, blocks, device, elements, extent, given, lanes, launch_one, optional, output, packed, untyped,
+    untyped_output,
 };
 use crate::kernels::params::{
-    LayerNormParams, NORM_BIAS, NORM_BIAS_F32, NORM_CENTERED, NORM_INPUT_GRADIENT, NORM_PARAMETER_GRADIENTS,
+    Divisor, LayerNormParams, NORM_BIAS, NORM_BIAS_F32, NORM_CENTERED, NORM_INPUT_GRADIENT, NORM_PARAMETER_GRADIENTS,
     NORM_RESIDUAL, NORM_WEIGHT, NORM_WEIGHT_F32, PartialSumsParams,
 };
 use crate::{DType, Device, Element, Result};
@@ -262,7 +261,7 @@ fn params(op: &'static str, desc: &LayerNormDesc) -> Result<LayerNormParams> {
         ..Default::default()
     };
     if let Parameters::Channels { channels, length } = desc.parameters {
-        p.length = divisor(extent(op, "channels", length)?);
+        p.length = Divisor::new(extent(op, "channels", length)?.max(1) as usize);
         p.channels = extent(op, "a number of channels", channels)?;
         p.row_channels = width / p.length.divisor.max(1);
     }
@@ -322,7 +321,8 @@ fn sum_up<T: Kernels>(
         return Ok(());
     }
     let (dweight, dbias) = (untyped_output(dweight)?, untyped_output(dbias)?);
-    let config = LaunchConfig { grid: [blocks(OP, (width as usize).div_ceil(32))?, 2, 1], ..LaunchConfig::linear(1, 256) };
+    let config =
+        LaunchConfig { grid: [blocks(OP, (width as usize).div_ceil(32))?, 2, 1], ..LaunchConfig::linear(1, 256) };
     // SAFETY: the partials are `parts` pairs of `width` sums, the gradients have `width` elements or are not written.
     unsafe {
         T::partial_sums(device, &config, PartialSumsParams { parts, width, flags }, dweight, dbias, all(partials)?)
@@ -385,8 +385,7 @@ pub(super) fn backward<T: Kernels>(
     unsafe {
         if rereading && with_parameters {
             let columns = desc.width.div_ceil(256 * if vector { lanes::<T>() } else { 1 });
-            let config =
-                LaunchConfig { grid: [blocks(OP, columns)?, parts as u32, 1], ..LaunchConfig::linear(1, 256) };
+            let config = LaunchConfig { grid: [blocks(OP, columns)?, parts as u32, 1], ..LaunchConfig::linear(1, 256) };
             T::column_partials(vector, &device, &config, p, output(&mut partials)?, operands()?, statistics()?)?;
         }
         if !rereading || p.flags & NORM_INPUT_GRADIENT != 0 {

@@ -60,9 +60,7 @@ impl RowPlan {
             513..=6144 if vector => {
                 RowPlan { rows: Rows::Block16, vector, threads: block(width, 16), blocks: parts(4) }
             }
-            257..=4096 if !vector => {
-                RowPlan { rows: Rows::Block8, vector, threads: block(width, 8), blocks: parts(4) }
-            }
+            257..=4096 if !vector => RowPlan { rows: Rows::Block8, vector, threads: block(width, 8), blocks: parts(4) },
             _ => RowPlan { rows: Rows::Rereading, vector, threads: 1024, blocks: rows },
         }
     }

@@ -4,10 +4,9 @@ use super::plan::{Held, LossPlan, SoftmaxPlan};
 use super::{CrossEntropyDesc, SoftmaxDesc, Targets};
 use crate::device::cuda::{CudaDevice, DevicePtr, DevicePtrMut, LaunchConfig};
 use crate::device::{Buffer, View};
+use crate::kernels::elementwise::{Contiguous, contiguous};
 use crate::kernels::images;
-use crate::kernels::operands::{
-    Contiguous, aligned, all, blocks, contiguous, device, elements, extent, lanes, launch_one, output,
-};
+use crate::kernels::operands::{aligned, all, blocks, device, elements, extent, lanes, launch_one, output};
 use crate::kernels::params::{
     CrossEntropyParams, SoftmaxParams, TARGETS_PROBABILITIES, TARGETS_SMOOTHED, TARGETS_WEIGHTED,
 };

@@ -139,7 +139,9 @@ pub fn cross_entropy_backward(
         Some(true) => with_float!(dtype, T => {
             loss::backward::<T>(desc, logits, targets, lse, upstream, gradient.as_mut_slice::<T>()?)
         }, else Err(unsupported(OP, dtype, FLOATS))),
-        Some(false) => with_cuda_float!(OP, dtype, T => cuda::cross_entropy_backward::<T>(desc, logits, targets, lse, upstream, gradient)),
+        Some(false) => {
+            with_cuda_float!(OP, dtype, T => cuda::cross_entropy_backward::<T>(desc, logits, targets, lse, upstream, gradient))
+        }
         None => Err(mixed_devices(OP)),
     }
 }

@@ -54,9 +54,7 @@ impl SoftmaxPlan {
         match width {
             0..=256 => shared(Held::Eight, width.div_ceil(8).next_power_of_two() as u32),
             257..=512 => shared(Held::Sixteen, 32),
-            _ if width <= 16 * holding => {
-                block(Held::Sixteen, width.div_ceil(16).next_multiple_of(32) as u32)
-            }
+            _ if width <= 16 * holding => block(Held::Sixteen, width.div_ceil(16).next_multiple_of(32) as u32),
             _ => block(Held::Nowhere, 1024),
         }
     }
