@@ -223,7 +223,9 @@ fn every_tile_of_the_cuda_kernels_agrees_with_plain_loops() {
         [1, 1, 1, 70, 33, 256, 256],
     ];
     for (index, [b, h, kv, tq, tk, d, dv]) in shapes.into_iter().enumerate() {
-        for (variant, is_causal) in [(0, false), (1, true), (2, false), (3, true)] {
+        // Aligned and shifted, with and without a mask, over the shapes.
+        let variants = if index % 2 == 0 { [(0, false), (3, true)] } else { [(2, false), (1, true)] };
+        for (variant, is_causal) in variants {
             let dtype = CUDA_FLOATS[(index + variant) % 3];
             let shift = variant % 2;
             let tensor = dtype != DType::F32 && shift == 0 && d % 8 == 0 && dv % 8 == 0;
@@ -267,6 +269,9 @@ fn every_tile_of_the_cuda_kernels_agrees_with_plain_loops() {
                 let found = out.backward_with(&projected(&dout, shift, dtype, device)).unwrap();
                 for (name, (x, large)) in ["dq", "dk", "dv"].iter().zip(operands.iter().zip(&expected.gradients)) {
                     compare(name, &found.expect(x).unwrap(), large, 3.0 * unit + 2.0 * accumulated);
+                }
+                if variant < 2 {
+                    continue;
                 }
                 let repeated = forward().backward_with(&projected(&dout, shift, dtype, device)).unwrap();
                 for x in &operands {

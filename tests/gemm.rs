@@ -1,5 +1,7 @@
 //! Matrix products against loops over their definition.
 
+#[path = "gemm/device.rs"]
+mod device;
 mod support;
 
 use support::check::{round, strided, tensor};

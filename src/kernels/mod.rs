@@ -13,6 +13,7 @@ pub mod gemm;
 pub mod images;
 pub mod index;
 pub mod layernorm;
+pub mod named;
 pub(crate) mod operands;
 pub mod optimizer;
 pub mod params;
@@ -50,9 +51,4 @@ pub(crate) fn on_device<'a>(op: &'static str, operand: &View<'a>, device: &CudaD
 /// The error of a family that has no kernel for `dtype` on CUDA devices.
 pub(crate) fn unsupported_on_cuda(op: &'static str, dtype: DType, available: &'static str) -> Error {
     Error::Unsupported { op, dtype, device: "cuda".into(), available: available.into() }
-}
-
-/// The error of a family that has no CUDA launch.
-pub(crate) fn no_cuda(op: &'static str, dtype: DType) -> Error {
-    Error::Unsupported { op, dtype, device: "cuda".into(), available: "none in this version".into() }
 }

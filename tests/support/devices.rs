@@ -56,11 +56,16 @@ pub fn cpu() -> bool {
 /// The CUDA devices that a check with this seed runs on: one of them, or all with `WARPSMITH_TEST_MODELS=all`.
 pub fn gpus(seed: u64) -> &'static [Gpu] {
     let gpus = &chosen().gpus;
-    if gpus.len() < 2 || std::env::var_os("WARPSMITH_TEST_MODELS").is_some_and(|value| value == "all") {
+    if gpus.len() < 2 || everything() {
         return gpus;
     }
     let one = (seed >> 32 ^ seed) as usize % gpus.len();
     &gpus[one..=one]
+}
+
+/// Whether every model and layout is asked for.
+pub fn everything() -> bool {
+    std::env::var_os("WARPSMITH_TEST_MODELS").is_some_and(|value| value == "all")
 }
 
 /// Every device under test with this seed, the CPU first.

@@ -71,7 +71,7 @@ fn calls_and_printf() {
         assert!(v.iter().enumerate().all(|(i, v)| *v == factorial(i)), "seed {seed}: {v:?}");
         m.run("ind", line(1, 32), &params(&[ints], &[]), seed);
         let w = m.download(ints, 32);
-        let right = |i: usize| if i % 2 == 0 { v[i] + 1 } else { v[i] * 2 };
+        let right = |i: usize| if i.is_multiple_of(2) { v[i] + 1 } else { v[i] * 2 };
         assert!(w.iter().enumerate().all(|(i, w)| *w == right(i)), "seed {seed}: {w:?}");
         let report = m.run("pf", line(1, 32), &params(&[ints], &[5000]), seed);
         let printed = String::from_utf8(report.printed).expect("text");

@@ -46,14 +46,23 @@ fn run(arguments: &ArgMatches) -> Result<()> {
     // What processors without AVX-512 run: the families that hold vector registers.
     for (name, level) in [("tests with AVX2", "avx2"), ("tests without AVX", "baseline")] {
         let mut command = tests(&["gemm", "conv", "attention"]);
-        command.env("WARPSMITH_SIMD", level);
+        command.env("WARPSMITH_SIMD", level).env("WARPSMITH_TEST_DEVICE", "cpu");
+        steps.command(name, command);
+    }
+    // Inputs and calls in thousands, as many as take about a minute on two cores.
+    for (name, test, count) in [("random PTX", "fuzz", FUZZ_INPUTS), ("random driver calls", "sequences", FUZZ_CALLS)] {
+        let seed = (fresh_seed() >> 32).to_string();
+        println!("VIRTUAL_GPU_FUZZ={count} VIRTUAL_GPU_FUZZ_SEED={seed}");
+        let mut command = tests(&[test]);
+        command.env("VIRTUAL_GPU_FUZZ", count).env("VIRTUAL_GPU_FUZZ_SEED", seed);
         steps.command(name, command);
     }
     if full {
         for _ in 0..8 {
             let mut command = tests(&[]);
-            let seed = UNIX_EPOCH.elapsed().map_or(0, |time| time.as_nanos() as u64).to_string();
+            let seed = fresh_seed().to_string();
             command.env("WARPSMITH_TEST_SEED", &seed).env("PROPTEST_RNG_SEED", &seed).env("PROPTEST_CASES", "2048");
+            command.env("WARPSMITH_TEST_MODELS", "all");
             steps.command("tests with another seed", command);
         }
     }
@@ -63,6 +72,19 @@ fn run(arguments: &ArgMatches) -> Result<()> {
     steps.command("documentation", doc);
     steps.task("packed crate", packed::check);
     steps.finish()
+}
+
+/// Thousands of inputs for the PTX loader, and of driver calls.
+const FUZZ_INPUTS: &str = "300";
+/// See `FUZZ_INPUTS`.
+const FUZZ_CALLS: &str = "2000";
+
+/// A seed that nobody had before: the time, stirred (the finaliser of SplitMix64).
+fn fresh_seed() -> u64 {
+    let mut value = UNIX_EPOCH.elapsed().map_or(0, |time| time.as_nanos() as u64);
+    value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ value >> 31
 }
 
 struct Steps {

@@ -22,6 +22,7 @@ use half::{bf16, f16};
 /// # Safety
 /// Of each launch: the pointers are to as many elements as the parameters say (an unused one may be null), with 16-byte
 /// alignment where the plan is for longer accesses.
+#[allow(clippy::too_many_arguments)]
 pub(super) trait Kernels: Element {
     unsafe fn statistics(
         plan: &BatchNormPlan,
@@ -253,7 +254,6 @@ fn params(op: &'static str, desc: &BatchNormDesc, plan: &BatchNormPlan) -> Resul
         flags: if desc.relu { NORM_RELU } else { 0 } | if desc.fixed { NORM_FIXED } else { 0 },
         parts: plan.parts,
         eps: desc.eps as f32,
-        ..Default::default()
     })
 }
 

@@ -3,7 +3,7 @@
 use super::micro::{MAX_MR, MAX_NR, Strided, TileShape, any_tile, full_tile, panel_rows};
 use super::pack::{Matrix, pack_a, pack_b, packed_a_len, packed_b_len};
 use super::plan::{GemmPlan, Schedule, plan};
-use super::{Activation, Epilogue, GemmDesc};
+use super::{Activation, Epilogue, GemmDesc, Precision};
 use crate::device::cpu::{
     Float, Real, Simd, TileAt, TileMut, Vector, WithSimd, dispatch, for_each_part, for_each_tile, load_strided,
     vectorize,
@@ -126,7 +126,8 @@ pub(crate) fn multiply<T: Float<Acc: Vector>>(
 where
     T::Acc: Float<Acc = T::Acc>,
 {
-    let desc = GemmDesc { batch: 1, m, n, k, alpha: 1.0, beta: 0.0, activation: Activation::None };
+    let desc =
+        GemmDesc { batch: 1, m, n, k, alpha: 1.0, beta: 0.0, activation: Activation::None, precision: Precision::Ieee };
     let plan = plan(&desc, TileShape::of::<T::Acc>());
     let parallel = parallel && plan.schedule == Schedule::Tiles;
     blocks(&plan, parallel, (a, b), [m, n, k], (&Finish::plain(accumulate), 0), None, out)

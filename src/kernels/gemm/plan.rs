@@ -1,5 +1,7 @@
 //! How a product is cut: a pure function of its shape (and of the processor's register tile), never of threads or load.
 
+pub mod gpu;
+
 use super::GemmDesc;
 use super::micro::TileShape;
 
@@ -66,10 +68,19 @@ pub fn plan(desc: &GemmDesc, tile: TileShape) -> GemmPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::gemm::Activation;
+    use crate::kernels::gemm::{Activation, Precision};
 
     fn of(batch: usize, m: usize, n: usize, k: usize) -> GemmPlan {
-        let desc = GemmDesc { batch, m, n, k, alpha: 1.0, beta: 0.0, activation: Activation::None };
+        let desc = GemmDesc {
+            batch,
+            m,
+            n,
+            k,
+            alpha: 1.0,
+            beta: 0.0,
+            activation: Activation::None,
+            precision: Precision::Ieee,
+        };
         plan(&desc, TileShape { mr: 8, lanes: 16 })
     }
 

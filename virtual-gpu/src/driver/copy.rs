@@ -4,9 +4,9 @@ use super::abi;
 use super::config;
 use super::error::{Error, Res};
 use super::layouts::Memcpy3d;
-use super::memory;
+use super::memory::{self, Origin};
 use super::queue::current_tag;
-use super::state::Device;
+use super::state::{Device, driver};
 use std::sync::Arc;
 
 /// One side of a copy.
@@ -78,8 +78,24 @@ impl Side {
         match self.device {
             Some(ordinal) => check_range(super::state::device(ordinal)?, self.address, span, what),
             None if self.address < 4_096 => Err(Error::invalid(format!("{what}: the host pointer is null"))),
-            None => Ok(()),
+            None => check_host(self.address, span, what),
         }
+    }
+}
+
+/// Checks bytes of the host as far as the driver knows them: page-locked ones, and those that the devices have reserved.
+fn check_host(address: u64, bytes: u64, what: &str) -> Res {
+    match memory::allocation_at(address) {
+        Some(pinned) if pinned.origin != Origin::Registered && bytes > pinned.address + pinned.bytes - address => {
+            Err(Error::invalid(format!(
+                "{what}: {bytes} bytes at {address:#x}, but the page-locked allocation at {:#x} has {}",
+                pinned.address, pinned.bytes
+            )))
+        }
+        None if driver()?.devices.iter().any(|device| device.memory.reserved(address)) => {
+            Err(Error::invalid(format!("{what}: {address:#x} is not in a live allocation")))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -169,7 +169,7 @@ impl Memory {
 
     /// Whether an address lies in the reservation (live or not).
     #[inline(always)]
-    pub(super) fn reserved(&self, address: u64) -> bool {
+    pub fn reserved(&self, address: u64) -> bool {
         address.wrapping_sub(self.data.base) < self.data.len
     }
 

@@ -99,7 +99,7 @@ pub const FAMILIES: &[Family] = &[
             "mbarrier.<arrive|arrive_drop><|.expect_tx|.noComplete>ARRIVALS<|.shared|.shared::cta|.shared::cluster>.b64 \
              <%rd10, |_, |>$m<|, 1|, %r1|, 1, 1>",
             "mbarrier.<expect_tx|complete_tx>ARRIVALS<|.shared|.shared::cta|.shared::cluster>.b64 $m<|, 1|, %r1>",
-            "mbarrier.<test_wait|try_wait>WAITS<|.shared|.shared::cta|.shared::cluster>.b64 %p1, $m, %rd1<|, %r1>",
+            "mbarrier.<test_wait|try_wait>WAITS<|.shared|.shared::cta|.shared::cluster>.b64 %p1, $m, %rd5<|, %r1>",
             "mbarrier.<test_wait|try_wait>.parityWAITS<|.shared|.shared::cta|.shared::cluster>.b64 %p1, $m, %r2<|, %r1>",
             "mbarrier.pending_count<|.shared>.b64 <%r1|%rd1>, %rd2",
         ],
@@ -284,4 +284,94 @@ impl Family {
 /// A module of one candidate.
 pub fn module(candidate: &str) -> String {
     kernel("sm_90a", 3, "", &format!("{candidate};"))
+}
+
+/// Opcodes and operands of `wmma` and `mma.sp`, more than there are.
+pub fn fragments() -> Vec<(String, String)> {
+    let mut out = Vec::new();
+    let list = |class: &str, first: usize, count: usize| {
+        let names: Vec<String> = (first..first + count).map(|k| format!("{class}{k}")).collect();
+        format!("{{{}}}", names.join(","))
+    };
+    let sums = ["f16", "f32", "s32", "f64"];
+    let kind = |ty: &str| match ty {
+        "f64" => "%d",
+        "f32" => "%f",
+        _ => "%r",
+    };
+    let shapes = [(16, 16, 16), (8, 32, 16), (32, 8, 16), (16, 16, 8), (8, 8, 4), (8, 8, 32), (8, 8, 128)];
+    let types = ["f16", "bf16", "tf32", "f64", "s8", "u8", "s4", "u4", "b1"];
+    let registers = |role: char, ty: &str, shape: (usize, usize, usize), first: usize| {
+        let (count, class) = super::wmma::registers(role, ty, shape);
+        list(class, first, count.max(1))
+    };
+    for shape in shapes {
+        let name = format!("m{}n{}k{}", shape.0, shape.1, shape.2);
+        for layout in ["row", "col"] {
+            for space in ["", ".global", ".shared", ".shared::cta", ".local"] {
+                for ty in types.iter().chain(&sums) {
+                    for role in ['a', 'b', 'c'] {
+                        let opcode = format!("wmma.load.{role}.sync.aligned.{layout}.{name}{space}.{ty}");
+                        out.push((opcode, format!("{}, [%rd1]", registers(role, ty, shape, 0))));
+                    }
+                    let opcode = format!("wmma.store.d.sync.aligned.{layout}.{name}{space}.{ty}");
+                    out.push((opcode, format!("[%rd1], {}", registers('d', ty, shape, 0))));
+                }
+            }
+            for other in ["row", "col"] {
+                for (d, c) in sums.iter().flat_map(|d| sums.map(|c| (*d, c))) {
+                    for a in types {
+                        let names = if a == "f16" { format!("{d}.{c}") } else { format!("{d}.{a}.{a}.{c}") };
+                        for (operation, rounding, ending) in [
+                            ("", "", ""),
+                            ("", "", ".satfinite"),
+                            (".xor.popc", "", ""),
+                            (".and.popc", "", ""),
+                            ("", ".rn", ""),
+                            ("", ".rz", ""),
+                            ("", ".rm", ""),
+                            ("", ".rp", ""),
+                        ] {
+                            let opcode = format!(
+                                "wmma.mma{operation}.sync.aligned.{layout}.{other}.{name}{rounding}.{names}{ending}"
+                            );
+                            let operands = format!(
+                                "{}, {}, {}, {}",
+                                registers('d', d, shape, 30),
+                                registers('a', a, shape, 0),
+                                registers('b', a, shape, 10),
+                                registers('c', c, shape, 20),
+                            );
+                            out.push((opcode, operands));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    let types = ["f16", "bf16", "tf32", "e4m3", "e5m2", "s8", "u8", "s4", "u4", "b1", "f64"];
+    for variant in [".sp", ".sp::ordered_metadata"] {
+        for depth in [4, 8, 16, 32, 64, 128, 256] {
+            for (a, b) in types.iter().flat_map(|a| types.map(|b| (*a, b))) {
+                for (d, c) in [("f16", "f16"), ("f32", "f32"), ("s32", "s32"), ("f32", "f16"), ("f64", "f64")] {
+                    for ending in ["", ".satfinite"] {
+                        for count in [2, 4] {
+                            let opcode =
+                                format!("mma{variant}.sync.aligned.m16n8k{depth}.row.col{ending}.{d}.{a}.{b}.{c}");
+                            let n = |ty: &str| if ty == "f16" { 2 } else { 4 };
+                            let operands = format!(
+                                "{}, {}, {}, {}, %r80, 0",
+                                list(kind(d), 100, n(d)),
+                                list("%r", 0, count),
+                                list("%r", 20, count),
+                                list(kind(c), 40, n(c)),
+                            );
+                            out.push((opcode, operands));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    out
 }

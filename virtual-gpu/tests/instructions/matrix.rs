@@ -319,13 +319,15 @@ fn quads() {
     }
 }
 
-/// Matrices through shared memory, plain and transposed, and back.
-#[test]
-fn loads_and_stores() {
+/// Loads and stores of one, two or four matrices: their number, transpositions and space, and the kernel.
+type Through = (usize, &'static str, &'static str, String);
+
+fn through_shared() -> Vec<Through> {
+    let mut out = Vec::new();
     for (x, count) in [("x1", 1usize), ("x2", 2), ("x4", 4)] {
         for trans in ["", ".trans"] {
             for back in ["", ".trans"] {
-                for space in [".shared", ""] {
+                for space in [".shared", ".shared::cta", ""] {
                     let list = (0..count).map(|k| format!("%r{}", 10 + k)).collect::<Vec<_>>().join(",");
                     let address = if space.is_empty() { "%rd8" } else { "%r5" };
                     let target = if space.is_empty() { "%rd9" } else { "%r6" };
@@ -342,31 +344,49 @@ fn loads_and_stores() {
                          ld.shared.v4.u32 {{%r20,%r21,%r22,%r23}}, [%r6];\nadd.u64 %rd6, %rd2, %rd3;\n\
                          st.global.v4.u32 [%rd6], {{%r20,%r21,%r22,%r23}};\nret;\n}}\n"
                     );
-                    let input: Vec<u8> = (0..512u32).map(|k| (k / 2 * 7 + k % 2 * 131) as u8).collect();
-                    let out = run(&text, 1, 32, 1, &[input.clone(), vec![0; 512]]).unwrap_or_else(|e| panic!("{e}"));
-                    let half = |v: &[u8], row: usize, col: usize| [v[16 * row + 2 * col], v[16 * row + 2 * col + 1]];
-                    for row in 0..32 {
-                        for col in 0..8 {
-                            let (matrix, r) = (row / 8, row % 8);
-                            let turned = trans != back && matrix < count;
-                            let want = if turned { half(&input, 8 * matrix + col, r) } else { half(&input, row, col) };
-                            assert_eq!(
-                                half(&out[1], row, col),
-                                want,
-                                "{x}{trans} {back} {space}: row {row}, column {col}"
-                            );
-                        }
-                    }
+                    out.push((count, trans, back, text));
                 }
             }
         }
     }
-    let text = format!(
+    out
+}
+
+/// What the modules of these tests execute besides products.
+pub fn texts() -> Vec<String> {
+    through_shared().into_iter().map(|(.., text)| text).chain([transposition()]).collect()
+}
+
+/// Matrices through shared memory, plain and transposed, and back.
+#[test]
+fn loads_and_stores() {
+    for (count, trans, back, text) in through_shared() {
+        let input: Vec<u8> = (0..512u32).map(|k| (k / 2 * 7 + k % 2 * 131) as u8).collect();
+        let out = run(&text, 1, 32, 1, &[input.clone(), vec![0; 512]]).unwrap_or_else(|e| panic!("{e}"));
+        let half = |v: &[u8], row: usize, col: usize| [v[16 * row + 2 * col], v[16 * row + 2 * col + 1]];
+        for row in 0..32 {
+            for col in 0..8 {
+                let (matrix, r) = (row / 8, row % 8);
+                let turned = trans != back && matrix < count;
+                let want = if turned { half(&input, 8 * matrix + col, r) } else { half(&input, row, col) };
+                assert_eq!(half(&out[1], row, col), want, "row {row}, column {col}\n{text}");
+            }
+        }
+    }
+}
+
+fn transposition() -> String {
+    format!(
         "{HEADER}.visible .entry k(.param .u64 a, .param .u64 d)\n{{\n.reg .b32 %r<8>;\n.reg .b64 %rd<8>;\nld.param.u64 %rd1, [a];\n\
          ld.param.u64 %rd2, [d];\nmov.u32 %r1, %tid.x;\nmul.wide.u32 %rd3, %r1, 4;\nadd.u64 %rd4, %rd1, %rd3;\n\
          add.u64 %rd5, %rd2, %rd3;\nld.global.u32 %r2, [%rd4];\nmovmatrix.sync.aligned.m8n8.trans.b16 %r3, %r2;\n\
          st.global.u32 [%rd5], %r3;\nret;\n}}\n"
-    );
+    )
+}
+
+#[test]
+fn transposed_in_registers() {
+    let text = transposition();
     let input: Vec<u8> = (0..128u32).map(|k| (k * 37) as u8).collect();
     let out = run(&text, 1, 32, 1, &[input.clone(), vec![0; 128]]).unwrap_or_else(|e| panic!("{e}"));
     for row in 0..8 {

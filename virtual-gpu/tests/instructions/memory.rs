@@ -54,9 +54,9 @@ pub fn accesses() -> Vec<Row> {
         let class = class_of(bits.max(16));
         for space in SPACES {
             let extended = move |v: u64| cut(number(v, bits, signed), bits.max(16));
-            let mut orders = vec!["", "volatile"];
+            let mut orders = vec!["", "weak"];
             if space != "local" {
-                orders.extend(["weak", "relaxed.cta", "relaxed.cluster", "relaxed.gpu", "relaxed.sys"]);
+                orders.extend(["volatile", "relaxed.cta", "relaxed.cluster", "relaxed.gpu", "relaxed.sys"]);
             }
             for order in orders {
                 let store = dotted(&["st", order, space, ty]);
@@ -196,6 +196,36 @@ pub fn atomics() -> Vec<Row> {
         }
     }
     out.extend(float_atomics());
+    out.extend(hinted_atomics());
+    out
+}
+
+/// Updates with a cache policy.
+fn hinted_atomics() -> Vec<Row> {
+    let mut out = Vec::new();
+    let inputs = super::integer::values(32);
+    let floats = values(F32, 100);
+    for space in ["global", ""] {
+        let before = format!(
+            "{} [ADDRESS], $a; createpolicy.fractional.L2::evict_first.b64 %rd22;",
+            dotted(&["st", space, "b32"])
+        );
+        let load = dotted(&["ld", space, "b32"]);
+        for (name, ty) in [("add", "u32"), ("exch", "b32"), ("add", "f32")] {
+            let inputs = if ty == "f32" { &floats } else { &inputs };
+            let right = move |i: &[u64; 4], got: u64| super::reductions::updated(name, ty, i[0], i[1], got);
+            let op = dotted(&["atom", space, name, "L2::cache_hint", ty]);
+            let operands = format!("$d, [ADDRESS], $b, %rd22; {load} $e, [ADDRESS]");
+            out.push(row(space, &before, op, &operands, "rrr>rr", inputs, move |i, g| {
+                g[0] == i[0] & mask(32) && if name == "exch" { g[1] == i[1] & mask(32) } else { right(i, g[1]) }
+            }));
+            if name == "add" {
+                let op = dotted(&["red", space, name, "L2::cache_hint", ty]);
+                let operands = format!("[ADDRESS], $b, %rd22; {load} $e, [ADDRESS]");
+                out.push(row(space, &before, op, &operands, "rrr>rr", inputs, move |i, g| right(i, g[1])));
+            }
+        }
+    }
     out
 }
 

@@ -58,21 +58,21 @@ const COPY: &str = "
     shl.b32 %r8, %r1, 2; mov.u32 %r9, data; add.u32 %r9, %r9, %r8; ld.shared.u32 %r10, [%r9];
     cvt.u64.u32 %rd51, %r8; add.u64 %rd51, %rd51, %rd3; st.global.u32 [%rd51], %r10;";
 
-#[test]
-fn every_field() {
-    let mut random = Random(7);
-    let data: Vec<u8> = (0..8 * 6 * 5 * 4).map(|_| random.next() as u8).collect();
-    let buffers = [data.clone(), template().to_bytes().to_vec(), vec![0; 96]];
-    let head = ".shared .align 128 .b8 map[128]; .shared .align 128 .b8 data[128]; .shared .align 8 .b64 bar;";
+/// Bodies that rewrite a map in shared memory and copy it, or in global memory, before a box is copied through it.
+fn bodies() -> Vec<String> {
     let begin = "mov.u32 %r1, %tid.x; mov.b64 %rd40, 192; mov.b64 %rd41, %rd2; setp.ne.u32 %p8, %r1, 0;\n";
     let mut in_shared = begin.to_string() + "@%p8 bra COPIED;\n";
     for at in (0..128).step_by(8) {
         in_shared += &format!("ld.global.u64 %rd42, [%rd2+{at}]; st.shared.u64 [map+{at}], %rd42;\n");
     }
     in_shared += &replacements(".shared::cta", "map");
-    in_shared += "COPIED: bar.warp.sync -1;\n\
-        tensormap.cp_fenceproxy.global.shared::cta.tensormap::generic.release.gpu.sync.aligned [%rd2], [map], 128;\n\
-        fence.proxy.tensormap::generic.acquire.gpu [%rd2], 128;\n";
+    let copied = |scope: &str| {
+        format!(
+            "{in_shared}COPIED: bar.warp.sync -1;\n\
+             tensormap.cp_fenceproxy.global.shared::cta.tensormap::generic.release.{scope}.sync.aligned [%rd2], [map], 128;\n\
+             fence.proxy.tensormap::generic.acquire.{scope} [%rd2], 128;\n"
+        )
+    };
     let in_global = |space: &str| {
         format!(
             "{begin}@%p8 bra DONE;\n{}DONE: fence.proxy.tensormap::generic.release.gpu; bar.warp.sync -1;\n\
@@ -80,8 +80,23 @@ fn every_field() {
             replacements(space, "%rd2")
         )
     };
-    for body in [in_shared, in_global(".global"), in_global("")] {
-        let text = kernel("sm_90a", 3, head, &(body + COPY));
+    let scopes = ["cta", "cluster", "gpu", "sys"];
+    scopes.map(copied).into_iter().chain([".global", ""].map(in_global)).map(|body| body + COPY).collect()
+}
+
+/// What the modules of these tests execute.
+pub fn texts() -> Vec<String> {
+    bodies().iter().map(|body| kernel("sm_90a", 3, "", body)).collect()
+}
+
+#[test]
+fn every_field() {
+    let mut random = Random(7);
+    let data: Vec<u8> = (0..8 * 6 * 5 * 4).map(|_| random.next() as u8).collect();
+    let buffers = [data.clone(), template().to_bytes().to_vec(), vec![0; 96]];
+    let head = ".shared .align 128 .b8 map[128]; .shared .align 128 .b8 data[128]; .shared .align 8 .b64 bar;";
+    for body in bodies() {
+        let text = kernel("sm_90a", 3, head, &body);
         for seed in 0..4 {
             let out =
                 run(&text, &block(DeviceModel::H100, 32), &buffers, seed).unwrap_or_else(|e| panic!("{e}\n{text}"));

@@ -211,16 +211,11 @@ fn warp_product(types: [&str; 4], depth: usize, selector: usize, variant: &str, 
     }
 }
 
-#[test]
-fn mma_sp() {
-    let mut random = Random(3);
-    let mut count = 0;
+/// Calls the function with types, depth, selectors, variant and ending of every form of `mma.sp`.
+fn warp_products(mut each_of: impl FnMut([&str; 4], usize, usize, &str, &str)) {
     for variant in [".sp", ".sp::ordered_metadata"] {
         let mut each = |types: [&str; 4], depth: usize, selectors: usize, ending: &str| {
-            for selector in 0..selectors {
-                warp_product(types, depth, selector, variant, ending, &mut random);
-                count += 1;
-            }
+            each_of(types, depth, selectors, variant, ending);
         };
         for d in ["f16", "f32"] {
             each([d, "f16", "f16", d], 16, 4, "");
@@ -247,6 +242,27 @@ fn mma_sp() {
             }
         }
     }
+}
+
+/// The opcodes of `mma.sp`.
+pub fn opcodes() -> Vec<String> {
+    let mut out = Vec::new();
+    warp_products(|[d, a, b, c], depth, _, variant, ending| {
+        out.push(format!("mma{variant}.sync.aligned.m16n8k{depth}.row.col{ending}.{d}.{a}.{b}.{c}"));
+    });
+    out
+}
+
+#[test]
+fn mma_sp() {
+    let mut random = Random(3);
+    let mut count = 0;
+    warp_products(|types, depth, selectors, variant, ending| {
+        for selector in 0..selectors {
+            warp_product(types, depth, selector, variant, ending, &mut random);
+            count += 1;
+        }
+    });
     assert_eq!(count, 2 * (12 + 6 + 6 + 4 + 48));
 }
 

@@ -1,15 +1,15 @@
 //! `cp.async.bulk.tensor` and its reductions: boxes of every rank, element type, swizzle and mode, with parts outside of
 //! the tensor, against loops over coordinates.
 
-use super::copies::{elements, updated};
 use super::harness::Draw;
 use super::machine::{block, kernel, run_placed};
+use super::reductions::{elements, updated};
 use virtual_gpu::machine::LaunchConfig;
 use virtual_gpu::machine::tensor_map::{ElementType, Im2col, TensorMap};
 use virtual_gpu::model::DeviceModel;
 
 /// Bytes of shared memory that a box may take.
-const ROOM: usize = 4096;
+const ROOM: usize = 8192;
 const STALE: u8 = 0xa5;
 
 /// A tensor, its box, and where the box begins.
@@ -50,7 +50,7 @@ impl Shape {
             let linear = n * self.size();
             // The 16-byte chunk within the span is exclusive-ored with the number of the 128-byte line.
             let chunks = [1, 2, 4, 8][self.map.swizzle as usize];
-            let place = (linear / 16 ^ linear / 128 % chunks) * 16 + linear % 16;
+            let place = ((linear / 16) ^ (linear / 128 % chunks)) * 16 + linear % 16;
             out.push((place, inside.then(offset)));
         }
         out
@@ -250,7 +250,7 @@ enum Kind {
 
 const BEGIN: &str = "mov.u32 %r1, %tid.x; setp.eq.u32 %p1, %r1, 0; mov.u32 %r9, %ctaid.x; mov.u32 %r2, data;\n\
     createpolicy.fractional.L2::evict_first.b64 %rd7;\n";
-const HEAD: &str = ".shared .align 1024 .b8 data[4096]; .shared .align 8 .b64 bar;";
+const HEAD: &str = ".shared .align 1024 .b8 data[8192]; .shared .align 8 .b64 bar;";
 
 /// Copies between shared memory and the boxes' buffer, 16 bytes of each of 32 threads a step.
 fn through(load: bool) -> String {
@@ -296,10 +296,11 @@ fn case(shape: Shape, kind: Kind, hint: bool, cta: bool, named: bool) -> Case {
     let bytes = shape.elements().len() * shape.size();
     match kind {
         Kind::Load(chosen) => {
-            let many = chosen != 1 || !cta && hint;
+            let many = chosen != 1;
             let meet = "barrier.cluster.arrive; barrier.cluster.wait;\n";
             let to = if cta { "shared::cta" } else { "shared::cluster" };
-            let (multicast, mask) = if many { (".multicast::cluster", format!(", %h1")) } else { ("", String::new()) };
+            let (multicast, mask) =
+                if many { (".multicast::cluster", ", %h1".to_string()) } else { ("", String::new()) };
             body += &format!(
                 "@%p1 mbarrier.init.shared.b64 [bar], 1; fence.proxy.async; fence.mbarrier_init.release.cluster; {meet}\
                  mov.u32 %r5, %cluster_ctarank; shl.b32 %r6, 1, %r5; and.b32 %r6, %r6, {chosen}; setp.ne.u32 %p2, %r6, 0;\n\
@@ -347,7 +348,7 @@ fn cases() -> Vec<Case> {
                 if matches!(*op, "inc" | "dec") && !unsigned {
                     continue;
                 }
-                out.push(case(shape.clone(), Kind::Reduce(op), hint, true, n % 3 == 1));
+                out.push(case(shape.clone(), Kind::Reduce(op), hint, true, n % 4 < 2));
             }
         }
         if rank < 3 {

@@ -398,7 +398,7 @@ fn vector_moves_and_packed_sets() {
 #[test]
 fn targets() {
     for (need, text) in [
-        ("sm_90", "mapa.u32 %r1, %r2, %r3;"),
+        ("sm_90", "mapa.shared::cluster.u32 %r1, %r2, %r3;"),
         ("sm_90", "mov.u32 %r1, %cluster_ctarank;"),
         ("sm_90", "cp.async.bulk.commit_group;"),
         ("sm_90", "fence.acq_rel.cluster;"),

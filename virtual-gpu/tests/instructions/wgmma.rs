@@ -203,6 +203,12 @@ fn kernel(c: &Case, la: Layout, lb: Layout) -> String {
     text + "ret;\n}\n"
 }
 
+/// What a module of these tests executes.
+pub fn text() -> String {
+    let c = &cases()[0];
+    kernel(c, Layout::new(c.swizzles.0, false, 64), Layout::new(c.swizzles.1, false, c.n))
+}
+
 #[test]
 fn every_shape_type_and_layout() {
     let mut draw = Draw(21);

@@ -5,7 +5,7 @@ use super::machine::{Random, block, code, get_bits, kernel, load, put_bits, run}
 use virtual_gpu::model::DeviceModel;
 
 /// Registers of an operand: how many, and their kind.
-fn registers(role: char, ty: &str, (m, n, k): (usize, usize, usize)) -> (usize, &'static str) {
+pub fn registers(role: char, ty: &str, (m, n, k): (usize, usize, usize)) -> (usize, &'static str) {
     let elements = match role {
         'a' => m * k,
         'b' => n * k,
@@ -55,7 +55,7 @@ fn text(p: &Product<'_>) -> String {
     let mut body = String::new();
     let mut operands = Vec::new();
     let dims = [(m, k), (k, n), (m, n), (m, n)];
-    let shared = p.space == ".shared";
+    let shared = p.space.starts_with(".shared");
     if shared {
         // Everything goes through shared memory: 16 bytes a step, from the first thread.
         body += "mov.u32 %r500, %tid.x; setp.ne.u32 %p1, %r500, 0; @%p1 bra IN;\n";
@@ -124,7 +124,8 @@ fn check(p: &Product<'_>, random: &mut Random) {
         let (lines, length, index) = place(rows, columns, p.layouts[at]);
         let code = code(types[at]);
         let stride = length + p.padding.unwrap_or(0);
-        let mut bytes = vec![0u8; (lines * stride * code.bits() / 8).max(if p.space == ".shared" { 8192 } else { 0 })];
+        let mut bytes =
+            vec![0u8; (lines * stride * code.bits() / 8).max(if p.space.starts_with(".shared") { 8192 } else { 0 })];
         let mut list = vec![0; rows * columns];
         for r in 0..rows {
             for q in 0..columns {
@@ -168,7 +169,13 @@ fn check(p: &Product<'_>, random: &mut Random) {
 const LARGE: [(usize, usize, usize); 3] = [(16, 16, 16), (8, 32, 16), (32, 8, 16)];
 
 /// Every combination of layouts, with and without strides.
-fn layouts(shape: (usize, usize, usize), types: [&str; 4], operation: &str, ending: &str, random: &mut Random) {
+fn layouts(
+    out: &mut Vec<Product<'static>>,
+    shape: (usize, usize, usize),
+    types: [&'static str; 4],
+    operation: &'static str,
+    ending: &'static str,
+) {
     let free = code(types[1]).bits() >= 8;
     for n in 0..16 {
         let of = |bit: usize| if n >> bit & 1 == 0 { "row" } else { "col" };
@@ -179,44 +186,67 @@ fn layouts(shape: (usize, usize, usize), types: [&str; 4], operation: &str, endi
         // A stride of 16 bytes more keeps every line aligned, whatever the element.
         let narrowest = types.iter().map(|t| code(t).bits()).min().unwrap_or(8);
         let padding = if n % 3 == 0 { None } else { Some(256 / narrowest) };
-        let space = if n % 5 == 4 && padding.is_none() { ".shared" } else { [".global", ""][n / 2 % 2] };
-        check(&Product { shape, types, layouts, padding, operation, ending, space }, random);
+        let space = [".global", ""][n / 2 % 2];
+        out.push(Product { shape, types, layouts, padding, operation, ending, space });
+        // The first and the last combination have each layout once; they go through every space.
+        if n == if free { 0 } else { 2 } || n == if free { 15 } else { 14 } {
+            for space in [".global", "", ".shared", ".shared::cta"] {
+                out.push(Product { shape, types, layouts, padding: None, operation, ending, space });
+            }
+        }
     }
 }
 
-#[test]
-fn floats() {
-    let mut random = Random(1);
+fn floats() -> Vec<Product<'static>> {
+    let mut out = Vec::new();
     for shape in LARGE {
         for d in ["f16", "f32"] {
             for c in ["f16", "f32"] {
-                layouts(shape, [d, "f16", "f16", c], "", "", &mut random);
+                layouts(&mut out, shape, [d, "f16", "f16", c], "", "");
             }
         }
-        layouts(shape, ["f32", "bf16", "bf16", "f32"], "", "", &mut random);
+        layouts(&mut out, shape, ["f32", "bf16", "bf16", "f32"], "", "");
     }
-    layouts((16, 16, 8), ["f32", "tf32", "tf32", "f32"], "", "", &mut random);
+    layouts(&mut out, (16, 16, 8), ["f32", "tf32", "tf32", "f32"], "", "");
     for ending in ["", ".rn", ".rz", ".rm", ".rp"] {
-        layouts((8, 8, 4), ["f64"; 4], "", ending, &mut random);
+        layouts(&mut out, (8, 8, 4), ["f64"; 4], "", ending);
     }
+    out
 }
 
-#[test]
-fn integers() {
-    let mut random = Random(2);
+fn integers() -> Vec<Product<'static>> {
+    let mut out = Vec::new();
     for ending in ["", ".satfinite"] {
-        for (a, b) in [("s8", "s8"), ("u8", "u8")] {
+        for types in [["s32", "s8", "s8", "s32"], ["s32", "u8", "u8", "s32"]] {
             for shape in LARGE {
-                layouts(shape, ["s32", a, b, "s32"], "", ending, &mut random);
+                layouts(&mut out, shape, types, "", ending);
             }
         }
-        for (a, b) in [("s4", "s4"), ("u4", "u4")] {
-            layouts((8, 8, 32), ["s32", a, b, "s32"], "", ending, &mut random);
+        for types in [["s32", "s4", "s4", "s32"], ["s32", "u4", "u4", "s32"]] {
+            layouts(&mut out, (8, 8, 32), types, "", ending);
         }
     }
     for operation in [".xor.popc", ".and.popc"] {
-        layouts((8, 8, 128), ["s32", "b1", "b1", "s32"], operation, "", &mut random);
+        layouts(&mut out, (8, 8, 128), ["s32", "b1", "b1", "s32"], operation, "");
     }
+    out
+}
+
+/// What the modules of these tests execute.
+pub fn texts() -> Vec<String> {
+    floats().iter().chain(&integers()).map(text).collect()
+}
+
+#[test]
+fn products_of_floats() {
+    let mut random = Random(1);
+    floats().iter().for_each(|p| check(p, &mut random));
+}
+
+#[test]
+fn products_of_integers() {
+    let mut random = Random(2);
+    integers().iter().for_each(|p| check(p, &mut random));
 }
 
 /// Rounding, saturation and rows that do not fit.

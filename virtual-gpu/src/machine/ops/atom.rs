@@ -5,7 +5,7 @@
 
 use super::address::{self, Access, PlaceKind, Where};
 use super::half::{b2f, f2b, f2h, h2f};
-use super::mem::{ACQUIRE, NARROW, RELEASE, reach, take_hints, take_order};
+use super::mem::{ACQUIRE, NARROW, RELEASE, reach, take_hints, take_order, take_policy};
 use crate::machine::exec::{Cx, Flow, Instr};
 use crate::machine::fault::FaultKind;
 use crate::machine::l2::Use;
@@ -330,6 +330,7 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let cas = name == "cas";
     let want = first + 2 + usize::from(cas) + usize::from(policy);
     f.arity(lw, want..=want)?;
+    take_policy(lw, f, policy)?;
     let a = lw.address(&ops[first])?;
     let vector = |o: &Operand<'a>| -> Vec<Operand<'a>> {
         match o {

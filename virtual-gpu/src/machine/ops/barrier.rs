@@ -52,6 +52,9 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
                 f.one_of(&["sync_restrict::shared::cta", "sync_restrict::shared::cluster"]);
                 if f.one_of(&["cta", "cluster", "gpu", "sys", "gl"]).is_some() && ops.len() == 2 {
                     // The acquire form names the tensor map and its size.
+                    if ops[1] != Operand::Int(128) {
+                        return lw.refuse("names the 128 bytes of a tensor map");
+                    }
                     let a = super::copy::full_address(lw, &ops[0])?;
                     lw.emit(MInst::new(OpPair::same(fence)).a(a).x(x | 4).taint(TaintRule::Decide));
                     return Ok(());

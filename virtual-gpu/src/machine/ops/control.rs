@@ -90,7 +90,10 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
             lw.emit(MInst::new(OpPair::same(run_sleep)).a(a));
         }
         _ => {
-            f.flag("mask");
+            let most = if f.flag("mask") { 0xffff } else { 15 };
+            if !matches!(ops.first(), Some(Operand::Int(event)) if (0..=most).contains(event)) {
+                return lw.refuse(format!("names a constant from 0 to {most}"));
+            }
         }
     }
     Ok(())

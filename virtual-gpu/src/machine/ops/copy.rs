@@ -2,7 +2,7 @@
 //! and `red.async`.
 
 use super::address::{self, Access, PlaceKind, Where};
-use super::mem::take_hints;
+use super::mem::{take_hints, take_policy};
 use super::tma;
 use crate::machine::asynchronous;
 use crate::machine::exec::{Cx, Flow, Instr};
@@ -298,26 +298,31 @@ unsafe fn bulk_groups(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     Flow::Next
 }
 
+const GENERIC: u32 = 1 << 31;
+
 /// `st.async` and `red.async`: `list`: address, mbarrier, then the values; element bytes in `x` bits 0 to 4, count in
-/// 5 to 8, reduction code from bit 9 plus one.
+/// 5 to 8, reduction code from bit 9 plus one; addresses are generic with bit 31.
 unsafe fn remote(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     cx.progress = true;
     let (element, count) = (i.x & 31, (i.x >> 5 & 15) as usize);
-    let reduce = (i.x >> 9 != 0).then(|| {
-        let code = (i.x >> 9) - 1;
+    let space = if i.x & GENERIC != 0 { Where::Generic } else { Where::Cluster };
+    let codes = (i.x & !GENERIC) >> 9;
+    let reduce = (codes != 0).then(|| {
+        let code = codes - 1;
         (REDUCTIONS[(code & 7) as usize], REDUCED[(code >> 3) as usize % REDUCED.len()])
     });
     let bytes = element * count as u32;
     for l in (0..32).filter(|l| m >> l & 1 != 0) {
         let (to, bar) = (address_of(cx, i, 0, l), address_of(cx, i, 1, l));
-        let Ok(place) = address::resolve(cx, Where::Cluster, to, bytes, bytes, l, Access::Atomic) else {
+        let Ok(place) = address::resolve(cx, space, to, bytes, bytes, l, Access::Atomic) else {
             return Flow::Fault;
         };
-        let Ok(at) = address::resolve_object(cx, Where::Cluster, bar, 8, 8, l, Access::Atomic) else {
+        let Ok(at) = address::resolve_object(cx, space, bar, 8, 8, l, Access::Atomic) else {
             return Flow::Fault;
         };
         let (PlaceKind::Shared(block, _), PlaceKind::Shared(bar_block, bar_at)) = (place.kind, at.kind) else {
-            return Flow::Fault;
+            let text = format!("an asynchronous store at {to:#x}, which is no shared memory");
+            return cx.fail(FaultKind::InvalidAddressSpace, None, Some(l), &text);
         };
         if block != bar_block {
             let text = "the data and the mbarrier lie in different blocks";
@@ -403,6 +408,7 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
         return lw.refuse("copies from .global to .shared");
     }
     f.arity(lw, 3..=5)?;
+    take_policy(lw, f, policy)?;
     let Operand::Int(bytes) = ops[2] else { return lw.refuse("the size is a constant") };
     if !matches!(bytes, 4 | 8 | 16) || (cg && bytes != 16) {
         return lw.refuse(format!("cannot copy {bytes} bytes"));
@@ -410,6 +416,9 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let (to, from) = (full_address(lw, &ops[0])?, full_address(lw, &ops[1])?);
     let mut x = bytes as u32;
     let (mut size, mut ignore) = (Opnd::No, Opnd::No);
+    if ops.len() < 3 + usize::from(policy) {
+        return lw.refuse("has no cache policy");
+    }
     let optional = &ops[3..ops.len() - usize::from(policy)];
     if let [o] = optional {
         match o {
@@ -517,6 +526,7 @@ fn bulk_form<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, reduce: bool) -> 
     }
     let want = 3 + usize::from(barrier) + usize::from(many) + usize::from(policy);
     f.arity(lw, want..=want)?;
+    take_policy(lw, f, policy)?;
     let (d, s) = (full_address(lw, &ops[0])?, full_address(lw, &ops[1])?);
     let size = lw.src(&ops[2], Ty::U32)?;
     let bar = if barrier { full_address(lw, &ops[3])? } else { Opnd::No };
@@ -538,7 +548,7 @@ pub fn decode_remote<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, reduce: b
     f.flag("weak");
     f.flag("relaxed");
     f.flag("cluster");
-    f.find(Where::from_name);
+    let generic = f.find(Where::from_name).is_none();
     f.flag("mbarrier::complete_tx::bytes");
     let count = match f.one_of(&["v2", "v4"]) {
         Some("v2") => 2,
@@ -553,7 +563,7 @@ pub fn decode_remote<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, reduce: b
     if values.len() != count || ty.bits() < 32 {
         return lw.refuse(format!("has {} values, expected {count} of 32 or 64 bits", values.len()));
     }
-    let mut x = ty.bytes() | (count as u32) << 5;
+    let mut x = ty.bytes() | (count as u32) << 5 | if generic { GENERIC } else { 0 };
     if reduce {
         let Some(t) = REDUCED.iter().position(|k| *k == ty) else { return lw.refuse("does not take this type") };
         x |= ((code | (t as u32) << 3) + 1) << 9;

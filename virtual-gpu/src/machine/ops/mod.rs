@@ -15,6 +15,7 @@ pub(super) mod grid;
 pub(super) mod half;
 pub(super) mod int;
 pub(super) mod ldmatrix;
+pub(super) mod legal;
 pub(super) mod logic;
 pub(super) mod mbarrier;
 pub(super) mod mem;
@@ -115,6 +116,9 @@ pub(super) fn decode<'a>(lw: &mut Lower<'_, 'a>, form: &mut Form<'_, 'a>) -> Dec
         && !target::satisfied(&lw.cx.ast.target, need)
     {
         return lw.refuse(format!("needs .target {need}, the module's is {}", lw.cx.ast.target.join(", ")));
+    }
+    if let Some(why) = legal::flaw(root, &form.ins.modifiers, form.ins.operands.len()) {
+        return lw.refuse(why);
     }
     match FAMILIES.iter().find(|(roots, _)| roots.contains(&root)) {
         Some((_, decoder)) => decoder(lw, form),

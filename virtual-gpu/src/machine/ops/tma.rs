@@ -307,6 +307,7 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>, reduce: bool) ->
     let with_offsets = im2col && !store;
     let want = if store { 2 } else { 3 + usize::from(with_offsets) + usize::from(many) } + usize::from(policy);
     f.arity(lw, want..=want)?;
+    super::mem::take_policy(lw, f, policy)?;
     let (tensor, shared) = if store { (&ops[0], &ops[1]) } else { (&ops[1], &ops[0]) };
     let Operand::Tensor(_, _, coords) = tensor else { return lw.refuse("a tensor is given as [map, {coordinates}]") };
     if coords.len() != rank {

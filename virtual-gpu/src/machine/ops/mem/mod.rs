@@ -100,6 +100,14 @@ pub fn take_hints(f: &mut Form<'_, '_>) -> bool {
     policy
 }
 
+/// Checks the cache policy that `.L2::cache_hint` puts behind the other operands: 64 bits that nothing here reads.
+pub fn take_policy<'a>(lw: &mut Lower<'_, 'a>, f: &Form<'_, 'a>, policy: bool) -> Decoded {
+    match f.operands().last() {
+        Some(last) if policy => lw.src(last, Ty::B64).map(|_| ()),
+        _ => Ok(()),
+    }
+}
+
 /// Takes ordering and scope, as flags of `x`; 0 for weak accesses.
 pub fn take_order(f: &mut Form<'_, '_>) -> u32 {
     let strong = f.one_of(&["volatile", "relaxed", "acquire", "release", "acq_rel", "mmio", "seq_cst"]);
@@ -138,6 +146,9 @@ pub fn decode<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
             while f.find(|_| Some(())).is_some() {}
             let Some(o) = f.operands().first() else { return lw.refuse("has no address") };
             lw.address(o)?;
+            if f.operands().get(1).is_some_and(|bytes| *bytes != Operand::Int(128)) {
+                return lw.refuse("names 128 bytes");
+            }
             Ok(())
         }
     }
@@ -171,6 +182,7 @@ fn load<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let space = space.unwrap_or(Where::Generic);
     let count = vector(f);
     f.arity(lw, if policy { 3..=3 } else { 2..=2 })?;
+    take_policy(lw, f, policy)?;
     let parts = lw.components(&ops[0]).into_iter().cloned().collect::<Vec<_>>();
     if parts.len() != count {
         return lw.refuse(format!("has {} destinations, expected {count}", parts.len()));
@@ -256,6 +268,7 @@ fn store<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
     let space = space.unwrap_or(Where::Generic);
     let count = vector(f);
     f.arity(lw, if policy { 3..=3 } else { 2..=2 })?;
+    take_policy(lw, f, policy)?;
     if matches!(space, Where::Const) {
         return lw.refuse("constant memory cannot be written");
     }
@@ -285,6 +298,12 @@ fn store<'a>(lw: &mut Lower<'_, 'a>, f: &mut Form<'_, 'a>) -> Decoded {
         sources.push(s);
     }
     if space == Where::Param {
+        if let Operand::Address(base, _) = &ops[0]
+            && let Operand::Var(v, _) = **base
+            && lw.f.params.iter().any(|p| p.id == v)
+        {
+            return lw.refuse("a function's own parameters are read only");
+        }
         let (words, offset) = param_variable(lw, &ops[0], ty.bytes() * count as u32)?;
         return store_function_param(lw, &words, offset, &sources, ty);
     }
