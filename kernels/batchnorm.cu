@@ -10,7 +10,7 @@
 // Gradients: convention `=`. L is the number of elements of one access: 16 bytes' worth, where allowed, else 1.
 
 #include "common/activation.cuh"
-#include "common/divisor.cuh"
+#include "common/strided.cuh"
 #include "common/vector.cuh"
 #include "common/warp.cuh"
 #include "common/welford.cuh"

@@ -9,7 +9,7 @@
 // (Ba et al. 2016; the order is a function of the shape) and added up by partial_sums in a fixed order.
 // L is the number of elements of one access: what 16 bytes hold, where addresses and widths allow it, else 1.
 
-#include "common/divisor.cuh"
+#include "common/strided.cuh"
 #include "common/vector.cuh"
 #include "common/warp.cuh"
 

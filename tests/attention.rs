@@ -7,7 +7,7 @@ use support::check::{round, strided, tensor, tensor_on};
 use support::devices::{CUDA_FLOATS, devices};
 use support::large::{Large, compare};
 use support::{Array, OpCheck, Random};
-use warpsmith::kernels::attention::plan::AttentionTile;
+use warpsmith::kernels::attention::plan::AttentionPlan;
 use warpsmith::{AttentionParams, DType, Device, Tensor, no_grad};
 
 const WIDE: [DType; 2] = [DType::F64, DType::F32];
@@ -204,7 +204,7 @@ fn every_tile_of_the_cuda_kernels_agrees_with_plain_loops() {
     let devices = devices(random.seed());
     let mut tiles = BTreeSet::new();
     // Both sides of each switch of the head dimension, around tiles of 16, 32 and 64; heads that share keys.
-    let shapes: [[usize; 7]; 11] = [
+    let shapes: [[usize; 7]; 15] = [
         [1, 1, 1, 1, 1, 1, 1],
         [1, 2, 2, 63, 65, 31, 33],
         [2, 4, 2, 65, 64, 32, 16],
@@ -216,12 +216,21 @@ fn every_tile_of_the_cuda_kernels_agrees_with_plain_loops() {
         [1, 1, 1, 34, 33, 256, 255],
         [1, 1, 1, 5, 200, 24, 24],
         [1, 1, 1, 200, 5, 8, 72],
+        // Whole chunks of 16 bytes, with queries and keys around the tensor cores' tiles.
+        [1, 2, 1, 65, 130, 64, 64],
+        [2, 2, 2, 129, 63, 16, 56],
+        [1, 1, 1, 66, 97, 128, 120],
+        [1, 1, 1, 70, 33, 256, 256],
     ];
     for (index, [b, h, kv, tq, tk, d, dv]) in shapes.into_iter().enumerate() {
-        tiles.insert(AttentionTile::forward(d.max(dv)).unwrap().columns);
-        for (variant, is_causal) in [(0, false), (1, true), (2, false), (3, true)] {
+        // Aligned and shifted, with and without a mask, over the shapes.
+        let variants = if index % 2 == 0 { [(0, false), (3, true)] } else { [(2, false), (1, true)] };
+        for (variant, is_causal) in variants {
             let dtype = CUDA_FLOATS[(index + variant) % 3];
             let shift = variant % 2;
+            let tensor = dtype != DType::F32 && shift == 0 && d % 8 == 0 && dv % 8 == 0;
+            tiles.insert(format!("forward: {}", AttentionPlan::forward(d.max(dv), tensor).unwrap()));
+            tiles.insert(format!("backward: {}", AttentionPlan::backward(d.max(dv), tensor).unwrap()));
             let mut draw = |dims: &[usize]| Array::from_fn(dims, |_| round(random.range(-1.5, 1.5), dtype));
             let (q, k, v) = (draw(&[b, h, tq, d]), draw(&[b, kv, tk, d]), draw(&[b, kv, tk, dv]));
             let dout = draw(&[b, h, tq, dv]);
@@ -261,6 +270,9 @@ fn every_tile_of_the_cuda_kernels_agrees_with_plain_loops() {
                 for (name, (x, large)) in ["dq", "dk", "dv"].iter().zip(operands.iter().zip(&expected.gradients)) {
                     compare(name, &found.expect(x).unwrap(), large, 3.0 * unit + 2.0 * accumulated);
                 }
+                if variant < 2 {
+                    continue;
+                }
                 let repeated = forward().backward_with(&projected(&dout, shift, dtype, device)).unwrap();
                 for x in &operands {
                     let bits = |g: &warpsmith::Gradients| g.expect(x).unwrap().to_f64_vec().unwrap();
@@ -269,7 +281,18 @@ fn every_tile_of_the_cuda_kernels_agrees_with_plain_loops() {
             }
         }
     }
-    assert_eq!(tiles.into_iter().collect::<Vec<_>>(), [32, 64, 128, 256]);
+    for (cores, forward, backward) in [
+        ("ordinary", [32, 64, 128, 256].as_slice(), [32, 64, 128, 256].as_slice()),
+        ("tensor", &[64, 128, 256], &[64, 128]),
+    ] {
+        for (of, all) in [("forward", forward), ("backward", backward)] {
+            for columns in all {
+                let reached =
+                    tiles.iter().any(|t| t.starts_with(of) && t.contains(&format!("of {columns} columns, {cores}")));
+                assert!(reached, "{of}, {columns} columns, {cores} cores: not among {tiles:?}");
+            }
+        }
+    }
     for device in devices.iter().filter(|device| !device.is_cpu()) {
         let wide = Tensor::from_slice(&[0f32; 257], [1, 1, 1, 257], device).unwrap();
         let error = wide.scaled_dot_product_attention(&wide, &wide, &AttentionParams::default()).unwrap_err();

@@ -178,7 +178,7 @@ fn measured(device: &CudaDevice, info: &KernelInfo, function: sys::CUfunction) -
     let declared = info.resources.first();
     let max_threads = attribute(Attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK)?;
     // The driver has taken registers into account for the threads that it allows ("beyond which a launch would fail").
-    let most = device.spec().registers_per_block / max_threads.next_multiple_of(32).max(32) & !7;
+    let most = (device.spec().registers_per_block / max_threads.next_multiple_of(32).max(32)) & !7;
     Ok(Resources {
         arch: Arch::new(major, minor, false),
         registers: attribute(Attribute::CU_FUNC_ATTRIBUTE_NUM_REGS)?.min(most),

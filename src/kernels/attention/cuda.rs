@@ -1,12 +1,12 @@
-//! Launches of `kernels/attention.cu`.
+//! Launches of `kernels/attention.cu` and `kernels/attention_mma.cu`.
 
-use super::plan::AttentionTile;
+use super::plan::AttentionPlan;
 use super::{AttentionDesc, AttentionInputs, AttentionSaved};
 use crate::device::cuda::{CudaDevice, DevicePtr, DevicePtrMut, LaunchConfig};
 use crate::device::{Buffer, View};
 use crate::kernels::elementwise::contiguous;
 use crate::kernels::images;
-use crate::kernels::operands::{all, blocks, device, elements, extent, given, launch_one, output, untyped};
+use crate::kernels::operands::{aligned, all, blocks, device, elements, extent, given, launch_one, output, untyped};
 use crate::kernels::params::{
     ATTENTION_MASK_ADD, ATTENTION_MASK_KEEP, ATTENTION_MASK_NONE, AttentionParams, NORM_BIAS_F32, NORM_WEIGHT_F32,
     RotaryParams,
@@ -36,8 +36,11 @@ pub(super) struct Saved<'a, T> {
 /// # Safety
 /// Of each launch: the parameters' extents and strides stay within what the pointers are to; outputs are contiguous.
 pub(super) trait Kernels: Element {
+    /// Whether there are kernels for the tensor cores.
+    const TENSOR: bool;
+
     unsafe fn forward(
-        tile: &AttentionTile,
+        plan: &AttentionPlan,
         device: &CudaDevice,
         p: AttentionParams,
         out: DevicePtrMut<'_, Self>,
@@ -54,7 +57,7 @@ pub(super) trait Kernels: Element {
     ) -> Result<()>;
 
     unsafe fn backward_keys(
-        tile: &AttentionTile,
+        plan: &AttentionPlan,
         device: &CudaDevice,
         p: AttentionParams,
         gradients: [DevicePtrMut<'_, Self>; 2],
@@ -63,7 +66,7 @@ pub(super) trait Kernels: Element {
     ) -> Result<()>;
 
     unsafe fn backward_queries(
-        tile: &AttentionTile,
+        plan: &AttentionPlan,
         device: &CudaDevice,
         p: AttentionParams,
         dq: DevicePtrMut<'_, Self>,
@@ -84,9 +87,9 @@ pub(super) trait Kernels: Element {
 const OP: &str = "scaled_dot_product_attention";
 
 /// A block for each tile of `of` rows of each of `heads` heads.
-fn tiles(heads: usize, rows: u32, of: usize, dynamic_shared: u32) -> Result<LaunchConfig> {
+fn tiles(plan: &AttentionPlan, heads: usize, rows: u32, of: usize, dynamic_shared: u32) -> Result<LaunchConfig> {
     let count = heads * (rows as usize).div_ceil(of);
-    Ok(LaunchConfig { dynamic_shared, ..LaunchConfig::linear(blocks(OP, count)?, 256) })
+    Ok(LaunchConfig { dynamic_shared, ..LaunchConfig::linear(blocks(OP, count)?, plan.threads()) })
 }
 
 fn query_heads(p: &AttentionParams) -> usize {
@@ -94,22 +97,40 @@ fn query_heads(p: &AttentionParams) -> usize {
 }
 
 macro_rules! kernels {
-    ($ty:ident) => {
+    ($ty:ident, tensor: $has_tensor:literal $(, $tensor:ident)?) => {
         impl Kernels for $ty {
+            const TENSOR: bool = $has_tensor;
+
             unsafe fn forward(
-                tile: &AttentionTile,
+                plan: &AttentionPlan,
                 device: &CudaDevice,
                 p: AttentionParams,
                 out: DevicePtrMut<'_, $ty>,
                 lse: DevicePtrMut<'_, f32>,
                 Operands { q, k, v, mask }: Operands<'_, $ty>,
             ) -> Result<()> {
+                let config = tiles(plan, query_heads(&p), p.queries, plan.queries(), plan.forward_bytes())?;
+                $(
+                    if let AttentionPlan::Tensor(tile) = plan {
+                        return launch_one!(
+                            images::$tensor, device, &config,
+                            (p: AttentionParams, out: DevicePtrMut<'_, $ty>, lse: DevicePtrMut<'_, f32>,
+                                q: DevicePtr<'_, $ty>, k: DevicePtr<'_, $ty>, v: DevicePtr<'_, $ty>,
+                                mask: DevicePtr<'_, u8>),
+                            match tile.columns, {
+                                64 => concat!("forward<", stringify!($ty), ", 64, 64>"),
+                                128 => concat!("forward<", stringify!($ty), ", 128, 64>"),
+                                _ => concat!("forward<", stringify!($ty), ", 256, 32>"),
+                            }
+                        );
+                    }
+                )?
                 launch_one!(
-                    images::ATTENTION, device, &tiles(query_heads(&p), p.queries, tile.queries, tile.forward_bytes())?,
+                    images::ATTENTION, device, &config,
                     (p: AttentionParams, out: DevicePtrMut<'_, $ty>, lse: DevicePtrMut<'_, f32>,
                         q: DevicePtr<'_, $ty>, k: DevicePtr<'_, $ty>, v: DevicePtr<'_, $ty>,
                         mask: DevicePtr<'_, u8>),
-                    match tile.columns, {
+                    match plan.columns(), {
                         32 => concat!("forward<", stringify!($ty), ", 32, 64, 64>"),
                         64 => concat!("forward<", stringify!($ty), ", 64, 64, 64>"),
                         128 => concat!("forward<", stringify!($ty), ", 128, 64, 32>"),
@@ -135,7 +156,7 @@ macro_rules! kernels {
             }
 
             unsafe fn backward_keys(
-                tile: &AttentionTile,
+                plan: &AttentionPlan,
                 device: &CudaDevice,
                 p: AttentionParams,
                 [dk, dv]: [DevicePtrMut<'_, $ty>; 2],
@@ -143,13 +164,29 @@ macro_rules! kernels {
                 Saved { dout, lse, delta }: Saved<'_, $ty>,
             ) -> Result<()> {
                 let heads = p.batch as usize * p.kv_heads as usize;
+                let config = tiles(plan, heads, p.keys, plan.keys(), plan.keys_bytes())?;
+                $(
+                    if let AttentionPlan::Tensor(tile) = plan {
+                        return launch_one!(
+                            images::$tensor, device, &config,
+                            (p: AttentionParams, dk: DevicePtrMut<'_, $ty>, dv: DevicePtrMut<'_, $ty>,
+                                q: DevicePtr<'_, $ty>, k: DevicePtr<'_, $ty>, v: DevicePtr<'_, $ty>,
+                                mask: DevicePtr<'_, u8>, dout: DevicePtr<'_, $ty>, lse: DevicePtr<'_, f32>,
+                                delta: DevicePtr<'_, f32>),
+                            match tile.columns, {
+                                64 => concat!("backward_keys<", stringify!($ty), ", 64, 64>"),
+                                _ => concat!("backward_keys<", stringify!($ty), ", 128, 32>"),
+                            }
+                        );
+                    }
+                )?
                 launch_one!(
-                    images::ATTENTION, device, &tiles(heads, p.keys, tile.keys, tile.keys_bytes())?,
+                    images::ATTENTION, device, &config,
                     (p: AttentionParams, dk: DevicePtrMut<'_, $ty>, dv: DevicePtrMut<'_, $ty>,
                         q: DevicePtr<'_, $ty>, k: DevicePtr<'_, $ty>, v: DevicePtr<'_, $ty>,
                         mask: DevicePtr<'_, u8>, dout: DevicePtr<'_, $ty>, lse: DevicePtr<'_, f32>,
                         delta: DevicePtr<'_, f32>),
-                    match tile.columns, {
+                    match plan.columns(), {
                         32 => concat!("backward_keys<", stringify!($ty), ", 32, 32, 64>"),
                         64 => concat!("backward_keys<", stringify!($ty), ", 64, 32, 64>"),
                         128 => concat!("backward_keys<", stringify!($ty), ", 128, 32, 32>"),
@@ -159,19 +196,34 @@ macro_rules! kernels {
             }
 
             unsafe fn backward_queries(
-                tile: &AttentionTile,
+                plan: &AttentionPlan,
                 device: &CudaDevice,
                 p: AttentionParams,
                 dq: DevicePtrMut<'_, $ty>,
                 Operands { q, k, v, mask }: Operands<'_, $ty>,
                 Saved { dout, lse, delta }: Saved<'_, $ty>,
             ) -> Result<()> {
+                let config = tiles(plan, query_heads(&p), p.queries, plan.queries(), plan.queries_bytes())?;
+                $(
+                    if let AttentionPlan::Tensor(tile) = plan {
+                        return launch_one!(
+                            images::$tensor, device, &config,
+                            (p: AttentionParams, dq: DevicePtrMut<'_, $ty>, q: DevicePtr<'_, $ty>,
+                                k: DevicePtr<'_, $ty>, v: DevicePtr<'_, $ty>, mask: DevicePtr<'_, u8>,
+                                dout: DevicePtr<'_, $ty>, lse: DevicePtr<'_, f32>, delta: DevicePtr<'_, f32>),
+                            match tile.columns, {
+                                64 => concat!("backward_queries<", stringify!($ty), ", 64, 64>"),
+                                _ => concat!("backward_queries<", stringify!($ty), ", 128, 32>"),
+                            }
+                        );
+                    }
+                )?
                 launch_one!(
-                    images::ATTENTION, device, &tiles(query_heads(&p), p.queries, tile.queries, tile.queries_bytes())?,
+                    images::ATTENTION, device, &config,
                     (p: AttentionParams, dq: DevicePtrMut<'_, $ty>, q: DevicePtr<'_, $ty>, k: DevicePtr<'_, $ty>,
                         v: DevicePtr<'_, $ty>, mask: DevicePtr<'_, u8>, dout: DevicePtr<'_, $ty>,
                         lse: DevicePtr<'_, f32>, delta: DevicePtr<'_, f32>),
-                    match tile.columns, {
+                    match plan.columns(), {
                         32 => concat!("backward_queries<", stringify!($ty), ", 32, 32, 64>"),
                         64 => concat!("backward_queries<", stringify!($ty), ", 64, 32, 64>"),
                         128 => concat!("backward_queries<", stringify!($ty), ", 128, 32, 32>"),
@@ -198,9 +250,9 @@ macro_rules! kernels {
         }
     };
 }
-kernels!(f32);
-kernels!(f16);
-kernels!(bf16);
+kernels!(f32, tensor: false);
+kernels!(f16, tensor: true, ATTENTION_MMA);
+kernels!(bf16, tensor: true, ATTENTION_MMA);
 
 fn strides(layout: &Layout) -> [i64; 4] {
     let mut strides = [0; 4];
@@ -238,9 +290,22 @@ fn params(desc: &AttentionDesc, inputs: &AttentionInputs<'_>, out: &Layout) -> R
     })
 }
 
-fn tile(desc: &AttentionDesc, of: fn(usize) -> Option<AttentionTile>) -> Result<AttentionTile> {
+/// Whether the tensor cores' kernels can read these (B, H, T, D): rows of whole 16-byte chunks, all aligned.
+fn admitted(views: &[View<'_>]) -> Result<bool> {
+    for view in views {
+        let (dims, strides) = (view.dims(), view.layout().strides());
+        let chunks = (0..3).all(|axis| dims[axis] <= 1 || strides[axis].is_multiple_of(8));
+        let rows = dims[3].is_multiple_of(8) && strides[3] == 1;
+        if !(rows && chunks && aligned(&[untyped(Some(view))?])) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn chosen(plan: Option<AttentionPlan>, desc: &AttentionDesc) -> Result<AttentionPlan> {
     let dim = desc.dim.max(desc.value_dim);
-    of(dim).ok_or_else(|| {
+    plan.ok_or_else(|| {
         Error::argument(OP, format!("a head dimension of {dim}; the CUDA kernels take up to 256 (the CPU takes any)"))
     })
 }
@@ -269,11 +334,12 @@ pub(super) fn forward<T: Kernels>(
         return Ok(());
     }
     let device = device(out)?;
-    let tile = tile(desc, AttentionTile::forward)?;
+    let tensor = T::TENSOR && admitted(&[inputs.q, inputs.k, inputs.v])?;
+    let plan = chosen(AttentionPlan::forward(desc.dim.max(desc.value_dim), tensor), desc)?;
     let p = params(desc, &inputs, inputs.q.layout())?;
     // SAFETY: the shapes are the descriptor's and the views stay inside their buffers (checked by the caller); outputs
     // have B·H·Tq rows.
-    unsafe { T::forward(&tile, &device, p, output(out)?, output(lse)?, operands(&inputs)?) }
+    unsafe { T::forward(&plan, &device, p, output(out)?, output(lse)?, operands(&inputs)?) }
 }
 
 pub(super) fn backward<T: Kernels>(
@@ -284,7 +350,8 @@ pub(super) fn backward<T: Kernels>(
 ) -> Result<()> {
     let rows = desc.batch * desc.heads * desc.queries;
     let device = device(dq)?;
-    let tile = tile(desc, AttentionTile::backward)?;
+    let tensor = T::TENSOR && admitted(&[inputs.q, inputs.k, inputs.v, saved.dout])?;
+    let plan = chosen(AttentionPlan::backward(desc.dim.max(desc.value_dim), tensor), desc)?;
     let mut p = params(desc, &inputs, saved.out.layout())?;
     p.dout = strides(saved.dout.layout());
     let lse = contiguous(saved.lse)?;
@@ -297,10 +364,10 @@ pub(super) fn backward<T: Kernels>(
         }
         let read = Saved { dout: start(&saved.dout)?, lse: elements(&lse)?, delta: all(&delta)? };
         if desc.batch * desc.kv_heads * desc.keys > 0 {
-            T::backward_keys(&tile, &device, p, [output(dk)?, output(dv)?], operands(&inputs)?, read)?;
+            T::backward_keys(&plan, &device, p, [output(dk)?, output(dv)?], operands(&inputs)?, read)?;
         }
         if rows > 0 {
-            T::backward_queries(&tile, &device, p, output(dq)?, operands(&inputs)?, read)?;
+            T::backward_queries(&plan, &device, p, output(dq)?, operands(&inputs)?, read)?;
         }
     }
     Ok(())

@@ -64,9 +64,127 @@ impl AttentionTile {
     }
 }
 
-impl fmt::Display for AttentionTile {
+/// A tile of the tensor cores, in blocks of four warps: 64 rows of queries (or, for the gradients of keys and values, of
+/// keys) against `against` of the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TensorTile {
+    /// Columns that are held, at least the head dimensions.
+    pub columns: usize,
+    /// Keys (or queries) at a time.
+    pub against: usize,
+}
+
+/// Tiles of the forward: two blocks to a multiprocessor of 8.0 and 9.0 at 128 columns; at 256 the result alone takes
+/// half of a thread's registers.
+const TENSOR_FORWARD: [TensorTile; 3] = [
+    TensorTile { columns: 64, against: 64 },
+    TensorTile { columns: 128, against: 64 },
+    TensorTile { columns: 256, against: 32 },
+];
+
+/// Tiles of the backward: two results, scores and their gradients in registers, which end at 128 columns.
+const TENSOR_BACKWARD: [TensorTile; 2] =
+    [TensorTile { columns: 64, against: 64 }, TensorTile { columns: 128, against: 32 }];
+
+impl TensorTile {
+    /// Rows of a block.
+    pub const ROWS: usize = 64;
+
+    fn bytes(&self, rows: usize, against: usize) -> u32 {
+        (2 * self.columns * (rows * Self::ROWS + against * self.against)) as u32
+    }
+}
+
+/// How an attention is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttentionPlan {
+    /// On the ordinary cores, in f32.
+    Ordinary(AttentionTile),
+    /// On the tensor cores.
+    Tensor(TensorTile),
+}
+
+impl AttentionPlan {
+    /// The forward's plan for head dimensions up to `dim`, on tensor cores where type and alignment allow; `None` beyond
+    /// 256.
+    pub fn forward(dim: usize, tensor: bool) -> Option<Self> {
+        let tile = TENSOR_FORWARD.into_iter().find(|tile| tensor && tile.columns >= dim).map(AttentionPlan::Tensor);
+        tile.or_else(|| AttentionTile::forward(dim).map(AttentionPlan::Ordinary))
+    }
+
+    /// The backward's.
+    pub fn backward(dim: usize, tensor: bool) -> Option<Self> {
+        let tile = TENSOR_BACKWARD.into_iter().find(|tile| tensor && tile.columns >= dim).map(AttentionPlan::Tensor);
+        tile.or_else(|| AttentionTile::backward(dim).map(AttentionPlan::Ordinary))
+    }
+
+    /// Queries of a block that has a tile of queries.
+    pub fn queries(&self) -> usize {
+        match self {
+            AttentionPlan::Ordinary(tile) => tile.queries,
+            AttentionPlan::Tensor(_) => TensorTile::ROWS,
+        }
+    }
+
+    /// Keys of a block that has a tile of keys.
+    pub fn keys(&self) -> usize {
+        match self {
+            AttentionPlan::Ordinary(tile) => tile.keys,
+            AttentionPlan::Tensor(_) => TensorTile::ROWS,
+        }
+    }
+
+    /// Columns that are held.
+    pub fn columns(&self) -> usize {
+        match self {
+            AttentionPlan::Ordinary(tile) => tile.columns,
+            AttentionPlan::Tensor(tile) => tile.columns,
+        }
+    }
+
+    /// Threads of a block.
+    pub fn threads(&self) -> u32 {
+        match self {
+            AttentionPlan::Ordinary(_) => 256,
+            AttentionPlan::Tensor(_) => 128,
+        }
+    }
+
+    /// Bytes of shared memory of a forward block.
+    pub fn forward_bytes(&self) -> u32 {
+        match self {
+            AttentionPlan::Ordinary(tile) => tile.forward_bytes(),
+            AttentionPlan::Tensor(tile) => tile.bytes(1, 2),
+        }
+    }
+
+    /// Of a backward block that has a tile of keys.
+    pub fn keys_bytes(&self) -> u32 {
+        match self {
+            AttentionPlan::Ordinary(tile) => tile.keys_bytes(),
+            AttentionPlan::Tensor(tile) => tile.bytes(2, 2),
+        }
+    }
+
+    /// Of a backward block that has a tile of queries.
+    pub fn queries_bytes(&self) -> u32 {
+        match self {
+            AttentionPlan::Ordinary(tile) => tile.queries_bytes(),
+            AttentionPlan::Tensor(tile) => tile.bytes(2, 2),
+        }
+    }
+}
+
+impl fmt::Display for AttentionPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} queries × {} keys of {} columns", self.queries, self.keys, self.columns)
+        match self {
+            AttentionPlan::Ordinary(AttentionTile { columns, queries, keys }) => {
+                write!(f, "{queries} queries × {keys} keys of {columns} columns, ordinary cores")
+            }
+            AttentionPlan::Tensor(TensorTile { columns, against }) => {
+                write!(f, "{} rows × {against} of {columns} columns, tensor cores", TensorTile::ROWS)
+            }
+        }
     }
 }
 
@@ -76,11 +194,13 @@ mod tests {
 
     #[test]
     fn every_tile_fits_the_shared_memory_of_every_chip() {
-        for tile in FORWARD {
-            assert!(tile.forward_bytes() <= 99 << 10, "{tile}");
-        }
-        for tile in BACKWARD {
-            assert!(tile.keys_bytes() <= 99 << 10 && tile.queries_bytes() < tile.keys_bytes(), "{tile}");
+        for dim in 1..=256 {
+            for tensor in [false, true] {
+                let (forward, backward) =
+                    (AttentionPlan::forward(dim, tensor).unwrap(), AttentionPlan::backward(dim, tensor).unwrap());
+                let bytes = [forward.forward_bytes(), backward.keys_bytes(), backward.queries_bytes()];
+                assert!(bytes.into_iter().all(|bytes| bytes <= 99 << 10), "{dim}: {forward}; {backward}");
+            }
         }
     }
 
@@ -90,6 +210,10 @@ mod tests {
             assert_eq!(AttentionTile::forward(dim).unwrap().columns, columns);
             assert_eq!(AttentionTile::backward(dim).unwrap().columns, columns);
         }
-        assert!(AttentionTile::forward(257).is_none() && AttentionTile::backward(257).is_none());
+        for tensor in [false, true] {
+            assert!(AttentionPlan::forward(257, tensor).is_none() && AttentionPlan::backward(257, tensor).is_none());
+        }
+        let tensor = |dim| matches!(AttentionPlan::backward(dim, true), Some(AttentionPlan::Tensor(_)));
+        assert!(tensor(128) && !tensor(136));
     }
 }

@@ -10,9 +10,8 @@ use crate::kernels::operands::{
     aligned, all, blocks, device, elements, extent, given, lanes, launch_one, optional, output, packed, untyped,
     untyped_output,
 };
-use crate::kernels::params::Divisor;
 use crate::kernels::params::{
-    BatchNormParams, NORM_BIAS, NORM_BIAS_F32, NORM_FIXED, NORM_INPUT_GRADIENT, NORM_RELU, NORM_RESIDUAL,
+    BatchNormParams, Divisor, NORM_BIAS, NORM_BIAS_F32, NORM_FIXED, NORM_INPUT_GRADIENT, NORM_RELU, NORM_RESIDUAL,
     NORM_RESIDUAL_GRADIENT, NORM_WEIGHT, NORM_WEIGHT_F32,
 };
 use crate::{DType, Device, Element, Result};
@@ -23,6 +22,7 @@ use half::{bf16, f16};
 /// # Safety
 /// Of each launch: the pointers are to as many elements as the parameters say (an unused one may be null), with 16-byte
 /// alignment where the plan is for longer accesses.
+#[allow(clippy::too_many_arguments)]
 pub(super) trait Kernels: Element {
     unsafe fn statistics(
         plan: &BatchNormPlan,
@@ -250,11 +250,10 @@ fn params(op: &'static str, desc: &BatchNormDesc, plan: &BatchNormPlan) -> Resul
         samples: desc.samples as u64,
         channels: extent(op, "a number of channels", desc.channels)?,
         length: extent(op, "channels", desc.length)?,
-        accesses: Divisor::new(extent(op, "channels", accesses)?),
+        accesses: Divisor::new(extent(op, "channels", accesses)?.max(1) as usize),
         flags: if desc.relu { NORM_RELU } else { 0 } | if desc.fixed { NORM_FIXED } else { 0 },
         parts: plan.parts,
         eps: desc.eps as f32,
-        ..Default::default()
     })
 }
 

@@ -10,9 +10,8 @@ use crate::kernels::operands::{
     aligned, all, blocks, device, elements, extent, given, lanes, launch_one, optional, output, packed, untyped,
     untyped_output,
 };
-use crate::kernels::params::Divisor;
 use crate::kernels::params::{
-    LayerNormParams, NORM_BIAS, NORM_BIAS_F32, NORM_CENTERED, NORM_INPUT_GRADIENT, NORM_PARAMETER_GRADIENTS,
+    Divisor, LayerNormParams, NORM_BIAS, NORM_BIAS_F32, NORM_CENTERED, NORM_INPUT_GRADIENT, NORM_PARAMETER_GRADIENTS,
     NORM_RESIDUAL, NORM_WEIGHT, NORM_WEIGHT_F32, PartialSumsParams,
 };
 use crate::{DType, Device, Element, Result};
@@ -262,7 +261,7 @@ fn params(op: &'static str, desc: &LayerNormDesc) -> Result<LayerNormParams> {
         ..Default::default()
     };
     if let Parameters::Channels { channels, length } = desc.parameters {
-        p.length = Divisor::new(extent(op, "channels", length)?);
+        p.length = Divisor::new(extent(op, "channels", length)?.max(1) as usize);
         p.channels = extent(op, "a number of channels", channels)?;
         p.row_channels = width / p.length.divisor.max(1);
     }
