@@ -1,8 +1,19 @@
 //! Convolutions of ResNet-20 and ResNet-18, each direction by itself.
+//!
+//! On a CUDA device (or the virtual GPU, see `support/gpu.rs`) a report precedes: each direction against its roofline,
+//! and beside them the matrix of windows, the first half of the simple way to convolve.
+
+#[path = "support/gpu.rs"]
+mod gpu;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use gpu::{Floor, Gpu, Peak};
 use warpsmith::autograd::Backward;
+use warpsmith::device::{Buffer, View};
+use warpsmith::kernels::conv::{self as kernel, ConvDesc};
+use warpsmith::kernels::window::Window;
 use warpsmith::ops::Conv2dParams;
+use warpsmith::{DType, Layout, Result, Shape};
 use warpsmith::{Device, Tensor};
 
 fn values(dims: &[usize]) -> Tensor {
@@ -41,5 +52,59 @@ fn conv(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, conv);
+/// Batch, channels in and out, groups, side, kernel, stride.
+type Case = (usize, usize, usize, usize, usize, usize, usize);
+
+fn device(_: &mut Criterion) {
+    let Some(gpu) = Gpu::open() else { return };
+    let cases: &[Case] = if gpu.is_virtual() {
+        &[(2, 16, 32, 1, 16, 3, 1), (2, 16, 32, 1, 16, 3, 2), (2, 32, 64, 1, 8, 1, 1), (2, 32, 32, 32, 16, 3, 1)]
+    } else {
+        &[
+            (256, 64, 64, 1, 32, 3, 1),
+            (256, 16, 16, 1, 32, 3, 1),
+            (256, 16, 32, 1, 32, 3, 2),
+            (64, 3, 64, 1, 224, 7, 2),
+            (64, 256, 256, 1, 14, 3, 1),
+            (64, 512, 512, 1, 7, 3, 1),
+            (64, 256, 64, 1, 56, 1, 1),
+            (64, 128, 128, 128, 56, 3, 1),
+        ]
+    };
+    for &case in cases {
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            directions(&gpu, case, dtype).unwrap_or_else(|error| panic!("{case:?} {dtype}: {error}"));
+        }
+    }
+}
+
+fn directions(gpu: &Gpu, (batch, c, o, groups, side, taps, stride): Case, dtype: DType) -> Result<()> {
+    let window = Window { kernel: taps, stride, padding: taps / 2, dilation: 1 };
+    let out = window.outputs(side, false, "conv2d")?;
+    let (channels, windows) = ([c, o], [window; 2]);
+    let desc = ConvDesc { batch, channels, groups, input: [side; 2], output: [out; 2], windows };
+    let buffer = |len: usize| Buffer::zeros(&gpu.device, dtype, len);
+    let (mut x, mut w, mut y) = (buffer(desc.x_len())?, buffer(desc.weight_len())?, buffer(desc.y_len())?);
+    let (x_in, w_in, y_in) = (buffer(desc.x_len())?, buffer(desc.weight_len())?, buffer(desc.y_len())?);
+    let view = |buffer| View::new(buffer, Layout::contiguous(Shape::new(&[Buffer::len(buffer)])?));
+    let operations = (2 * desc.y_len() * desc.terms()) as f64;
+    let bytes = ((desc.x_len() + desc.weight_len() + desc.y_len()) * dtype.size()) as f64;
+    let peak = Peak::of(dtype, false);
+    let floor = Floor { peak, operations, bytes };
+    let name = |what: &str| {
+        format!("{what} {dtype} {batch}x{c}x{side}x{side} to {o}, {taps}x{taps}/{stride}, {groups} groups")
+    };
+    let (x_in, w_in, y_in) = (view(&x_in)?, view(&w_in)?, view(&y_in)?);
+    gpu.report(&name("conv2d"), &floor, &mut || kernel::forward(&desc, x_in, w_in, None, &mut y))?;
+    gpu.report(&name("conv2d's input"), &floor, &mut || kernel::backward_input(&desc, y_in, w_in, None, &mut x))?;
+    gpu.report(&name("conv2d's weight"), &floor, &mut || kernel::backward_weight(&desc, x_in, y_in, &mut w))?;
+    let mut cols = buffer(batch * c * taps * taps * out * out)?;
+    let bytes = ((desc.x_len() + cols.len()) * dtype.size()) as f64;
+    let floor = Floor { peak, operations: 0.0, bytes };
+    gpu.report(&name("im2col"), &floor, &mut || kernel::im2col(&desc, x_in, &mut cols))?;
+    let cols_in = buffer(cols.len())?;
+    gpu.report(&name("col2im"), &floor, &mut || kernel::col2im(&desc, view(&cols_in)?, &mut x))
+}
+
+criterion_group!(benches, device, conv);
 criterion_main!(benches);

@@ -25,7 +25,7 @@ fn command() -> Command {
     let path = |name: &'static str| Arg::new(name).long(name).value_name("PATH").value_parser(value_parser!(PathBuf));
     Command::new("train_resnet")
         .about("Trains a residual network on 1,797 handwritten digits")
-        .arg(arg("device", "cpu", "cpu, cuda or cuda:N"))
+        .arg(arg("device", "cpu", support::DEVICES))
         .arg(arg("model", "20", "layers: 20, 32, 44, 56 (8×8 images) or 18, 34, 50, 101 (enlarged to 32×32)"))
         .arg(arg("epochs", "30", "passes over the training images").value_parser(value_parser!(u64).range(1..)))
         .arg(Arg::new("steps").long("steps").value_name("VALUE").value_parser(value_parser!(u64)).help("stop early"))

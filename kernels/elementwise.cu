@@ -9,6 +9,8 @@
 // The functors have the names and definitions of src/kernels/elementwise/functions.
 
 #include "common/activation.cuh"
+#include "common/block.cuh"
+#include "common/strided.cuh"
 #include "common/types.cuh"
 
 constexpr u32 THREADS = 256;
@@ -154,17 +156,17 @@ MAP3(absolute_error_backward, g, x, t, x - t == 0.0f ? 0.0f : (x - t < 0.0f ? -(
 MAP2(huber, x, t,
      b*(fabsf(x - t) <= a ? 0.5f * fabsf(x - t) * fabsf(x - t) : a*(fabsf(x - t) - 0.5f * a)))
 MAP3(huber_backward, g, x, t, b* g* clamped(x - t, -a, a))
-MAP2(bce_logits, x, t, __fmaf_rn(1.0f - t, x, ::softplus(-x)))
-MAP3(bce_logits_backward, g, x, t, a* g*(::sigmoid(x) - t))
-MAP3(bce_logits_weighted, x, t, p, __fmaf_rn(1.0f - t, x, __fmaf_rn(p - 1.0f, t, 1.0f) * ::softplus(-x)))
+MAP2(bce_logits, x, t, __fmaf_rn(1.0f - t, ::softplus(x), t * ::softplus(-x)))
+MAP3(bce_logits_backward, g, x, t, a* g*((1.0f - t) * ::sigmoid(x) - t * ::sigmoid(-x)))
+MAP3(bce_logits_weighted, x, t, p, __fmaf_rn(1.0f - t, ::softplus(x), p * t * ::softplus(-x)))
 MAP4(bce_logits_weighted_backward, g, x, t, p,
-     a* g*((1.0f - t) - __fmaf_rn(p - 1.0f, t, 1.0f) * ::sigmoid(-x)))
+     a* g*((1.0f - t) * ::sigmoid(x) - p * t * ::sigmoid(-x)))
 MAP2(bce, x, t, (t - 1.0f) * ::maximum(log1pf(-x), -100.0f) - t * ::maximum(logf(x), -100.0f))
 MAP3(bce_backward, g, x, t, __fdiv_rn(a* g*(x - t), ::maximum((1.0f - x) * x, 1e-12f)))
 MAP2(kl_div, x, t, t == 0.0f ? 0.0f : t * (logf(t) - x))
-MAP2(kl_div_backward, g, t, -(a * g * t))
+MAP3(kl_div_backward, g, x, t, -(a * g * t))
 MAP2(kl_div_log, x, t, expf(t) * (t - x))
-MAP2(kl_div_log_backward, g, t, -(a * g * expf(t)))
+MAP3(kl_div_log_backward, g, x, t, -(a * g * expf(t)))
 
 }  // namespace f
 
@@ -191,71 +193,142 @@ RELATION(logical_xor, (x != V(0)) != (y != V(0)))
 
 }  // namespace r
 
-// ---- Index arithmetic of strided operands ----
-
-// n / d.divisor for n < 2^31.
-DEVICE u32 divide(u32 n, Divisor d) { return d.divisor == 1 ? n : __umulhi(n, d.multiplier) >> d.shift; }
-
-struct Offsets {
-    i64 out;
-    i64 operands[MAX_OPERANDS];
-};
-
-template <u32 OPERANDS>
-DEVICE Offsets offsets(const StridedParams& p, u32 index) {
-    Offsets at = {};
-#pragma unroll
-    for (u32 dim = 0; dim < MAX_RANK; ++dim) {
-        if (dim < p.rank) {
-            u32 quotient = divide(index, p.sizes[dim]);
-            i64 remainder = index - quotient * p.sizes[dim].divisor;
-            at.out += remainder * p.out[dim];
-#pragma unroll
-            for (int operand = 0; operand < int(OPERANDS); ++operand) {
-                at.operands[operand] += remainder * p.operands[operand][dim];
-            }
-            index = quotient;
-        }
-    }
-    return at;
-}
-
 DEVICE u64 thread_index() { return static_cast<u64>(blockIdx.x) * THREADS + threadIdx.x; }
 DEVICE u64 thread_count() { return static_cast<u64>(gridDim.x) * THREADS; }
 
 // ---- Kernels ----
 
-// Pointers of operands that the functor does not take are not read.
+// An operand of a contiguous kernel: one number for each element, or one for all of them.
+template <class T>
+struct Operand {
+    const T* x;
+    // 0 for one number, else 1.
+    u32 step;
+
+    DEVICE Operand(const T* x, const ElementwiseParams& p, u32 index) : x(x), step(~p.scalars >> index & 1) {}
+
+    // The elements of the i-th vector.
+    DEVICE Vector<T> load(u64 i) const {
+        if (step != 0) {
+            return reinterpret_cast<const Vector<T>*>(x)[i];
+        }
+        Vector<T> v;
+#pragma unroll
+        for (u32 lane = 0; lane < Vector<T>::LANES; ++lane) {
+            v.lanes[lane] = x[0];
+        }
+        return v;
+    }
+    DEVICE T at(u64 i) const { return x[i * step]; }
+    DEVICE bool fits() const { return step == 0 || aligned_16(x); }
+};
+
+// The operands of a functor; those that it does not take are not read.
+template <class F, class T>
+struct Operands {
+    static constexpr u32 ARITY = F::ARITY;
+    Operand<T> o0, o1, o2, o3;
+
+    DEVICE Operands(const ElementwiseParams& p, const T* x0, const T* x1, const T* x2, const T* x3)
+        : o0(x0, p, 0), o1(x1, p, 1), o2(x2, p, 2), o3(x3, p, 3) {}
+
+    DEVICE static f32 apply(const ElementwiseParams& p, T v0, T v1, T v2, T v3) {
+        return F::apply(to_f32(v0), to_f32(v1), to_f32(v2), to_f32(v3), p.a, p.b);
+    }
+    // Whether the operands' vectors can be loaded.
+    DEVICE bool fit() const {
+        return o0.fits() && (ARITY < 2 || o1.fits()) && (ARITY < 3 || o2.fits()) && (ARITY < 4 || o3.fits());
+    }
+    // The results of the i-th vector.
+    DEVICE void vector(const ElementwiseParams& p, u64 i, f32 (&results)[Vector<T>::LANES]) const {
+        Vector<T> v0 = o0.load(i);
+        Vector<T> v1 = ARITY < 2 ? v0 : o1.load(i);
+        Vector<T> v2 = ARITY < 3 ? v0 : o2.load(i);
+        Vector<T> v3 = ARITY < 4 ? v0 : o3.load(i);
+#pragma unroll
+        for (u32 lane = 0; lane < Vector<T>::LANES; ++lane) {
+            results[lane] = apply(p, v0.lanes[lane], v1.lanes[lane], v2.lanes[lane], v3.lanes[lane]);
+        }
+    }
+    DEVICE f32 element(const ElementwiseParams& p, u64 i) const {
+        T v0 = o0.at(i);
+        return apply(p, v0, ARITY < 2 ? v0 : o1.at(i), ARITY < 3 ? v0 : o2.at(i), ARITY < 4 ? v0 : o3.at(i));
+    }
+};
+
 template <class F, class T>
 __global__ void __launch_bounds__(THREADS)
     map(ElementwiseParams p, T* out, const T* x0, const T* x1, const T* x2, const T* x3) {
-    constexpr u32 ARITY = F::ARITY;
     constexpr u32 LANES = Vector<T>::LANES;
-    auto apply = [&](T v0, T v1, T v2, T v3) {
-        return from_f32<T>(F::apply(to_f32(v0), to_f32(v1), to_f32(v2), to_f32(v3), p.a, p.b));
-    };
-    bool aligned = aligned_16(out) && aligned_16(x0) && (ARITY < 2 || aligned_16(x1)) &&
-                   (ARITY < 3 || aligned_16(x2)) && (ARITY < 4 || aligned_16(x3));
-    u64 done = 0;
-    if (aligned) {
-        u64 vectors = p.count / LANES;
-        for (u64 i = thread_index(); i < vectors; i += thread_count()) {
-            Vector<T> v0 = reinterpret_cast<const Vector<T>*>(x0)[i];
-            Vector<T> v1 = ARITY < 2 ? v0 : reinterpret_cast<const Vector<T>*>(x1)[i];
-            Vector<T> v2 = ARITY < 3 ? v0 : reinterpret_cast<const Vector<T>*>(x2)[i];
-            Vector<T> v3 = ARITY < 4 ? v0 : reinterpret_cast<const Vector<T>*>(x3)[i];
-            Vector<T> result;
+    Operands<F, T> operands(p, x0, x1, x2, x3);
+    // A thread for each vector, and for each element beyond them.
+    u64 i = thread_index();
+    if (i < p.vectors) {
+        f32 results[LANES];
+        operands.vector(p, i, results);
+        Vector<T> packed;
 #pragma unroll
-            for (u32 lane = 0; lane < LANES; ++lane) {
-                result.lanes[lane] = apply(v0.lanes[lane], v1.lanes[lane], v2.lanes[lane], v3.lanes[lane]);
-            }
-            reinterpret_cast<Vector<T>*>(out)[i] = result;
+        for (u32 lane = 0; lane < LANES; ++lane) {
+            packed.lanes[lane] = from_f32<T>(results[lane]);
         }
-        done = vectors * LANES;
+        reinterpret_cast<Vector<T>*>(out)[i] = packed;
+        return;
     }
-    for (u64 i = done + thread_index(); i < p.count; i += thread_count()) {
-        T v0 = x0[i];
-        out[i] = apply(v0, ARITY < 2 ? v0 : x1[i], ARITY < 3 ? v0 : x2[i], ARITY < 4 ? v0 : x3[i]);
+    i += p.vectors * (LANES - 1);
+    if (i < p.count) {
+        out[i] = from_f32<T>(operands.element(p, i));
+    }
+}
+
+// Each block's sum of the functor over its share of the elements: f32 within a vector, f64 beyond. Which elements a
+// thread takes depends on the count and the grid only, never on alignment.
+template <class F, class T>
+__global__ void __launch_bounds__(THREADS)
+    map_sum(ElementwiseParams p, f64* sums, const T* x0, const T* x1, const T* x2, const T* x3) {
+    constexpr u32 LANES = Vector<T>::LANES;
+    __shared__ f64 shared[THREADS];
+    Operands<F, T> operands(p, x0, x1, x2, x3);
+    u64 vectors = p.count / LANES;
+    f64 sum = 0.0;
+    bool fit = operands.fit();
+    for (u64 i = thread_index(); i < vectors; i += thread_count()) {
+        f32 results[LANES];
+        if (fit) {
+            operands.vector(p, i, results);
+        } else {
+            for (u32 lane = 0; lane < LANES; ++lane) {
+                results[lane] = operands.element(p, i * LANES + lane);
+            }
+        }
+#pragma unroll
+        for (u32 width = LANES / 2; width > 0; width /= 2) {
+#pragma unroll
+            for (u32 lane = 0; lane < width; ++lane) {
+                results[lane] += results[lane + width];
+            }
+        }
+        sum += results[0];
+    }
+    for (u64 i = vectors * LANES + thread_index(); i < p.count; i += thread_count()) {
+        sum += operands.element(p, i);
+    }
+    sum = tree_sum<THREADS>(shared, sum);
+    if (threadIdx.x == 0) {
+        sums[blockIdx.x] = sum;
+    }
+}
+
+// out = scale · Σ sums: one block.
+template <class T>
+__global__ void __launch_bounds__(THREADS) finish_sum(T* out, const f64* sums, u32 count, f64 scale) {
+    __shared__ f64 shared[THREADS];
+    f64 sum = 0.0;
+    for (u32 i = threadIdx.x; i < count; i += THREADS) {
+        sum += sums[i];
+    }
+    sum = tree_sum<THREADS>(shared, sum);
+    if (threadIdx.x == 0) {
+        out[0] = from_f64<T>(sum * scale);
     }
 }
 
@@ -292,36 +365,175 @@ __global__ void __launch_bounds__(THREADS) compare_strided(StridedParams p, u8* 
 // out = mask ? x : y; T is any type of that size.
 template <class T>
 __global__ void __launch_bounds__(THREADS)
-    select_strided(StridedParams p, T* out, const u8* mask, const T* x, const T* y) {
+    select_strided(StridedParams p, void* out, const u8* mask, const void* x, const void* y) {
     for (u64 i = thread_index(); i < p.count; i += thread_count()) {
         Offsets at = offsets<3>(p, static_cast<u32>(i));
-        out[at.out] = mask[at.operands[0]] ? x[at.operands[1]] : y[at.operands[2]];
+        const T* from = static_cast<const T*>(mask[at.operands[0]] ? x : y);
+        static_cast<T*>(out)[at.out] = from[mask[at.operands[0]] ? at.operands[1] : at.operands[2]];
     }
 }
 
 // Copies between layouts; T is any type of that size.
 template <class T>
-__global__ void __launch_bounds__(THREADS) copy_strided(StridedParams p, T* out, const T* x) {
+__global__ void __launch_bounds__(THREADS) copy_strided(StridedParams p, void* out, const void* x) {
     for (u64 i = thread_index(); i < p.count; i += thread_count()) {
         Offsets at = offsets<1>(p, static_cast<u32>(i));
-        out[at.out] = x[at.operands[0]];
+        static_cast<T*>(out)[at.out] = static_cast<const T*>(x)[at.operands[0]];
     }
 }
 
-// Writes one value everywhere; T is any type of that size, and the value its bits.
+// Copies whose input runs along another dimension than the output: dimension 0 is the output's innermost, dimension 1
+// the input's. A tile of both passes through shared memory, so that both sides move whole sectors.
 template <class T>
-__global__ void __launch_bounds__(THREADS) fill_strided(StridedParams p, T* out, u64 bits) {
-    for (u64 i = thread_index(); i < p.count; i += thread_count()) {
-        // The one operand is never looked at, and its strides are dropped.
-        out[offsets<1>(p, static_cast<u32>(i)).out] = static_cast<T>(bits);
+__global__ void __launch_bounds__(THREADS) copy_transposed(StridedParams p, void* out, const void* x) {
+    constexpr u32 TILE = 32;
+    // One column more, so that a column of the tile lies in as many banks as a row.
+    __shared__ T tile[TILE][TILE + 1];
+    u32 columns = p.sizes[0].divisor, rows = p.sizes[1].divisor;
+    u32 across = (columns + TILE - 1) / TILE, down = (rows + TILE - 1) / TILE;
+    u32 lane = threadIdx.x % TILE, first = threadIdx.x / TILE;
+    for (u32 job = blockIdx.x; job < p.count; job += gridDim.x) {
+        u32 column = job % across * TILE, row = job / across % down * TILE;
+        u32 outer = job / across / down;
+        i64 from = 0, to = 0;
+        for (u32 dim = 2; dim < p.rank; ++dim) {
+            u32 quotient = divide(outer, p.sizes[dim]);
+            i64 remainder = outer - quotient * p.sizes[dim].divisor;
+            from += remainder * p.operands[0][dim];
+            to += remainder * p.out[dim];
+            outer = quotient;
+        }
+        for (u32 i = first; i < TILE; i += THREADS / TILE) {
+            if (row + lane < rows && column + i < columns) {
+                i64 at = from + static_cast<i64>(row + lane) * p.operands[0][1];
+                tile[i][lane] = static_cast<const T*>(x)[at + static_cast<i64>(column + i) * p.operands[0][0]];
+            }
+        }
+        __syncthreads();
+        for (u32 i = first; i < TILE; i += THREADS / TILE) {
+            if (row + i < rows && column + lane < columns) {
+                i64 at = to + static_cast<i64>(row + i) * p.out[1];
+                static_cast<T*>(out)[at + static_cast<i64>(column + lane) * p.out[0]] = tile[lane][i];
+            }
+        }
+        __syncthreads();
     }
 }
 
-// Between f32, f16 and bf16: rounded to the nearest, ties to even.
+// Writes one value of SIZE bytes everywhere; the value is given as its bits, repeated to fill a word.
+template <u32 SIZE>
+__global__ void __launch_bounds__(THREADS) fill(void* out, u64 bits, u64 count) {
+    Vector<u64> value = {{bits, bits}};
+    u64 vectors = count * SIZE / 16;
+    for (u64 i = thread_index(); i < vectors; i += thread_count()) {
+        static_cast<Vector<u64>*>(out)[i] = value;
+    }
+    for (u64 i = vectors * 16 + thread_index(); i < count * SIZE; i += thread_count()) {
+        static_cast<u8*>(out)[i] = static_cast<u8>(bits >> (i % SIZE * 8));
+    }
+}
+
+// f32 with the bits that i64 has beyond it folded into the last one, so that rounding once more to a half does as
+// rounding once (round to odd).
+DEVICE f32 nearly(i64 x) {
+    f32 y = __ll2float_rz(x);
+    return __float2ll_rz(y) == x ? y : __uint_as_float(__float_as_uint(y) | 1);
+}
+
+DEVICE i64 saturated(f32 x, i64) { return x != x ? 0 : __float2ll_rz(x); }
+DEVICE u32 saturated(f32 x, u32) { return x != x ? 0 : __float2uint_rz(x); }
+DEVICE u8 saturated(f32 x, u8) {
+    u32 y = saturated(x, 0u);
+    return static_cast<u8>(y > 255 ? 255 : y);
+}
+
+template <class T>
+constexpr bool FLOAT = false;
+template <>
+constexpr bool FLOAT<f32> = true;
+template <>
+constexpr bool FLOAT<f16> = true;
+template <>
+constexpr bool FLOAT<bf16> = true;
+
+// To floats: rounded once, to the nearest, ties to even. From floats to integers: truncated and saturated, NaN to 0.
+// From integers to narrower ones: the low bits.
+template <class To, class From>
+DEVICE To convert(From x) {
+    if constexpr (FLOAT<From> && FLOAT<To>) {
+        return from_f32<To>(to_f32(x));
+    } else if constexpr (FLOAT<From>) {
+        return saturated(to_f32(x), To());
+    } else if constexpr (!FLOAT<To>) {
+        return static_cast<To>(x);
+    } else if constexpr (sizeof(To) == 4) {
+        return __ll2float_rn(static_cast<i64>(x));
+    } else {
+        return from_f32<To>(nearly(static_cast<i64>(x)));
+    }
+}
+
+// Four elements that move in one access.
+template <class T>
+struct alignas(4 * sizeof(T)) Four {
+    T lanes[4];
+};
+
 template <class To, class From>
 __global__ void __launch_bounds__(THREADS) cast(ElementwiseParams p, To* out, const From* x) {
+    u64 done = 0;
+    if (reinterpret_cast<u64>(out) % sizeof(Four<To>) == 0 && reinterpret_cast<u64>(x) % sizeof(Four<From>) == 0) {
+        done = p.count / 4 * 4;
+        for (u64 i = thread_index(); i < p.count / 4; i += thread_count()) {
+            Four<From> from = reinterpret_cast<const Four<From>*>(x)[i];
+            Four<To> to;
+#pragma unroll
+            for (u32 lane = 0; lane < 4; ++lane) {
+                to.lanes[lane] = convert<To>(from.lanes[lane]);
+            }
+            reinterpret_cast<Four<To>*>(out)[i] = to;
+        }
+    }
+    for (u64 i = done + thread_index(); i < p.count; i += thread_count()) {
+        out[i] = convert<To>(x[i]);
+    }
+}
+
+template <class To, class From>
+__global__ void __launch_bounds__(THREADS) cast_strided(StridedParams p, To* out, const From* x) {
     for (u64 i = thread_index(); i < p.count; i += thread_count()) {
-        out[i] = from_f32<To>(to_f32(x[i]));
+        Offsets at = offsets<1>(p, static_cast<u32>(i));
+        out[at.out] = convert<To>(x[at.operands[0]]);
+    }
+}
+
+DEVICE i64 integer(u32 operation, i64 a, i64 b, i64 x, i64 y) {
+    // Wrapping arithmetic, as two's complement does it.
+    u64 ux = static_cast<u64>(x), uy = static_cast<u64>(y);
+    switch (operation) {
+        case INTEGER_ADD: return static_cast<i64>(ux + uy);
+        case INTEGER_SUB: return static_cast<i64>(ux - uy);
+        case INTEGER_MUL: return static_cast<i64>(ux * uy);
+        case INTEGER_MAXIMUM: return x > y ? x : y;
+        case INTEGER_MINIMUM: return x < y ? x : y;
+        case INTEGER_NEG: return static_cast<i64>(0 - ux);
+        case INTEGER_ABS: return x < 0 ? static_cast<i64>(0 - ux) : x;
+        case INTEGER_SIGN: return (x > 0) - (x < 0);
+        case INTEGER_SQUARE: return static_cast<i64>(ux * ux);
+        case INTEGER_AFFINE: return static_cast<i64>(ux * static_cast<u64>(a) + static_cast<u64>(b));
+        default: return x < a ? (a < b ? a : b) : (x < b ? x : b);
+    }
+}
+
+// Operations of integers, in 64 bits; y is not read by those of one operand.
+template <class T>
+__global__ void __launch_bounds__(THREADS)
+    map_integer(StridedParams p, u32 operation, i64 a, i64 b, T* out, const T* x, const T* y) {
+    for (u64 i = thread_index(); i < p.count; i += thread_count()) {
+        Offsets at = offsets<2>(p, static_cast<u32>(i));
+        i64 first = static_cast<i64>(x[at.operands[0]]);
+        i64 second = operation <= INTEGER_MINIMUM ? static_cast<i64>(y[at.operands[1]]) : first;
+        out[at.out] = static_cast<T>(integer(operation, a, b, first, second));
     }
 }
 
@@ -363,7 +575,7 @@ CONTIGUOUS(kl_div_log_backward)
 
 // What broadcasts as a rule; the rest is given contiguous copies where it must.
 STRIDED(add) STRIDED(sub) STRIDED(mul) STRIDED(div) STRIDED(mul_add) STRIDED(add_relu) STRIDED(maximum)
-STRIDED(minimum) STRIDED(pow)
+STRIDED(minimum) STRIDED(pow) STRIDED(scaled_sign) STRIDED(scaled_exp_difference) STRIDED(equal)
 
 #define COMPARE(R, T) template __global__ void compare_strided<r::R, T>(StridedParams, u8*, const T*, const T*);
 #define RELATIONS(T)                                                                                        \
@@ -371,11 +583,37 @@ STRIDED(minimum) STRIDED(pow)
     COMPARE(logical_and, T) COMPARE(logical_or, T) COMPARE(logical_xor, T)
 RELATIONS(f32) RELATIONS(f16) RELATIONS(bf16) RELATIONS(i64) RELATIONS(u32) RELATIONS(u8)
 
-#define MOVES(T)                                                                                  \
-    template __global__ void select_strided<T>(StridedParams, T*, const u8*, const T*, const T*); \
-    template __global__ void copy_strided<T>(StridedParams, T*, const T*);                        \
-    template __global__ void fill_strided<T>(StridedParams, T*, u64);
+#define MOVES(T)                                                                                           \
+    template __global__ void select_strided<T>(StridedParams, void*, const u8*, const void*, const void*); \
+    template __global__ void copy_strided<T>(StridedParams, void*, const void*);                           \
+    template __global__ void copy_transposed<T>(StridedParams, void*, const void*);
 MOVES(u8) MOVES(u16) MOVES(u32) MOVES(u64)
+typedef Vector<u64> u128;
+template __global__ void copy_strided<u128>(StridedParams, void*, const void*);
 
-#define CAST(To, From) template __global__ void cast<To, From>(ElementwiseParams, To*, const From*);
-CAST(f32, f16) CAST(f32, bf16) CAST(f16, f32) CAST(f16, bf16) CAST(bf16, f32) CAST(bf16, f16)
+#define FILL(SIZE) template __global__ void fill<SIZE>(void*, u64, u64);
+FILL(1) FILL(2) FILL(4) FILL(8)
+
+#define CAST(To, From)                                                                \
+    template __global__ void cast<To, From>(ElementwiseParams, To*, const From*);     \
+    template __global__ void cast_strided<To, From>(StridedParams, To*, const From*);
+CAST(f32, f16) CAST(f32, bf16) CAST(f32, i64) CAST(f32, u32) CAST(f32, u8)
+CAST(f16, f32) CAST(f16, bf16) CAST(f16, i64) CAST(f16, u32) CAST(f16, u8)
+CAST(bf16, f32) CAST(bf16, f16) CAST(bf16, i64) CAST(bf16, u32) CAST(bf16, u8)
+CAST(i64, f32) CAST(i64, f16) CAST(i64, bf16) CAST(i64, u32) CAST(i64, u8)
+CAST(u32, f32) CAST(u32, f16) CAST(u32, bf16) CAST(u32, i64) CAST(u32, u8)
+CAST(u8, f32) CAST(u8, f16) CAST(u8, bf16) CAST(u8, i64) CAST(u8, u32)
+
+#define INTEGER(T) template __global__ void map_integer<T>(StridedParams, u32, i64, i64, T*, const T*, const T*);
+INTEGER(i64) INTEGER(u32) INTEGER(u8)
+
+#define SUM(F)                                                                                              \
+    template __global__ void map_sum<f::F, f32>(ElementwiseParams, f64*, const f32*, const f32*, const f32*, const f32*); \
+    template __global__ void map_sum<f::F, f16>(ElementwiseParams, f64*, const f16*, const f16*, const f16*, const f16*); \
+    template __global__ void map_sum<f::F, bf16>(ElementwiseParams, f64*, const bf16*, const bf16*, const bf16*, const bf16*);
+SUM(squared_error) SUM(absolute_error) SUM(huber) SUM(bce_logits) SUM(bce_logits_weighted) SUM(bce) SUM(kl_div)
+SUM(kl_div_log)
+
+template __global__ void finish_sum<f32>(f32*, const f64*, u32, f64);
+template __global__ void finish_sum<f16>(f16*, const f64*, u32, f64);
+template __global__ void finish_sum<bf16>(bf16*, const f64*, u32, f64);

@@ -98,6 +98,31 @@ pub enum Error {
         /// What is missing and what to do.
         message: String,
     },
+    /// An allocation that a CUDA device has no room for. Nothing else is affected: free tensors and try again.
+    #[error(
+        "cuda:{ordinal} has no room for {asked} bytes: {free} are free, {held} are held by this process' tensors; use \
+         smaller batches, checkpoint activations, or drop tensors that are not needed"
+    )]
+    OutOfMemory {
+        /// The device.
+        ordinal: usize,
+        /// Bytes asked for.
+        asked: usize,
+        /// Bytes that the driver reports as free.
+        free: usize,
+        /// Bytes that live buffers of this process hold on the device.
+        held: usize,
+    },
+    /// A CUDA device whose context did not survive an earlier failure: nothing on it can be used any more.
+    #[error("{op}: cuda:{ordinal} is lost since an earlier failure ({cause}); restart the process to use it again")]
+    DeviceLost {
+        /// The operation that was asked for.
+        op: &'static str,
+        /// The device.
+        ordinal: usize,
+        /// The failure, and the launches it may come from.
+        cause: String,
+    },
     /// Reading or writing a file failed.
     #[error("{action} {}: {source}", path.display())]
     Io {

@@ -2,9 +2,12 @@
 
 mod support;
 
-use support::check::{round, strided, tensor};
+use std::collections::BTreeSet;
+use support::check::{round, strided, tensor, tensor_on};
+use support::devices::{CUDA_FLOATS, devices};
 use support::large::{Large, compare};
 use support::{Array, OpCheck, Random};
+use warpsmith::kernels::attention::plan::AttentionTile;
 use warpsmith::{AttentionParams, DType, Device, Tensor, no_grad};
 
 const WIDE: [DType; 2] = [DType::F64, DType::F32];
@@ -95,11 +98,11 @@ fn attention_in_every_variant() {
                 let mask = match variant {
                     "keep" => {
                         let bytes: Vec<u8> = (0..tq * tk).map(|n| keep(n / tk, n % tk) as u8).collect();
-                        Some(Tensor::from_slice(&bytes, [tq, tk], &Device::Cpu)?)
+                        Some(Tensor::from_slice(&bytes, [tq, tk], x[0].device())?)
                     }
                     "add" => {
                         let values = Array::from_fn(&[tq, tk], |i| added(i[0], i[1]));
-                        Some(tensor(&values, x[0].dtype())?)
+                        Some(tensor_on(&values, x[0].dtype(), x[0].device())?)
                     }
                     _ => None,
                 };
@@ -184,6 +187,133 @@ fn ragged_sizes_agree_with_plain_loops() {
     }
 }
 
+/// A tensor (B, H, T, D) whose memory is (B, T, H, D), as after a projection, `shift` elements into its buffer.
+fn projected(x: &Array, shift: usize, dtype: DType, device: &Device) -> Tensor {
+    let [b, h, t, d] = x.dims[..] else { panic!() };
+    let stored = Array::from_fn(&[b, t, h, d], |i| x.at(&[i[0], i[2], i[1], i[3]]));
+    let mut data = vec![7.0; shift];
+    data.extend(&stored.data);
+    let whole = tensor_on(&Array::new(&[data.len()], data), dtype, device).unwrap();
+    let stored = whole.narrow(0, shift, x.data.len()).unwrap().reshape([b, t, h, d]).unwrap();
+    stored.permute(&[0, 2, 1, 3]).unwrap()
+}
+
+#[test]
+fn every_tile_of_the_cuda_kernels_agrees_with_plain_loops() {
+    let mut random = Random::fresh("attention by every tile");
+    let devices = devices(random.seed());
+    let mut tiles = BTreeSet::new();
+    // Both sides of each switch of the head dimension, around tiles of 16, 32 and 64; heads that share keys.
+    let shapes: [[usize; 7]; 11] = [
+        [1, 1, 1, 1, 1, 1, 1],
+        [1, 2, 2, 63, 65, 31, 33],
+        [2, 4, 2, 65, 64, 32, 16],
+        [1, 2, 1, 64, 63, 33, 64],
+        [1, 1, 1, 130, 129, 64, 64],
+        [1, 3, 1, 66, 70, 65, 20],
+        [1, 1, 1, 33, 97, 128, 128],
+        [1, 2, 1, 17, 31, 129, 40],
+        [1, 1, 1, 34, 33, 256, 255],
+        [1, 1, 1, 5, 200, 24, 24],
+        [1, 1, 1, 200, 5, 8, 72],
+    ];
+    for (index, [b, h, kv, tq, tk, d, dv]) in shapes.into_iter().enumerate() {
+        tiles.insert(AttentionTile::forward(d.max(dv)).unwrap().columns);
+        for (variant, is_causal) in [(0, false), (1, true), (2, false), (3, true)] {
+            let dtype = CUDA_FLOATS[(index + variant) % 3];
+            let shift = variant % 2;
+            let mut draw = |dims: &[usize]| Array::from_fn(dims, |_| round(random.range(-1.5, 1.5), dtype));
+            let (q, k, v) = (draw(&[b, h, tq, d]), draw(&[b, kv, tk, d]), draw(&[b, kv, tk, dv]));
+            let dout = draw(&[b, h, tq, dv]);
+            let added = draw(&[b, 1, tq, tk]);
+            // Query 3 sees nothing, and the first tile of keys is hidden from query 1; or a bias is added.
+            let keep = |i: usize, j: usize| i != 3 && (i != 1 || j >= 64) && !(i + 2 * j).is_multiple_of(3);
+            let bias = |i: [usize; 4]| -> f64 {
+                let hidden = if is_causal { causal(i) } else { 0.0 };
+                hidden
+                    + match variant {
+                        2 if !keep(i[2], i[3]) => f64::NEG_INFINITY,
+                        3 => added.at(&[i[0], 0, i[2], i[3]]),
+                        _ => 0.0,
+                    }
+            };
+            let scale = 1.0 / (d as f64).sqrt();
+            let expected = reference(&q, &k, &v, Some(&dout), scale, &bias);
+            for device in devices.iter().filter(|device| !device.is_cpu()) {
+                let operands = [&q, &k, &v].map(|x| projected(x, shift, dtype, device).track());
+                let mask = match variant {
+                    2 => {
+                        let bytes: Vec<u8> = (0..tq * tk).map(|n| keep(n / tk, n % tk) as u8).collect();
+                        Some(Tensor::from_slice(&bytes, [tq, tk], device).unwrap())
+                    }
+                    3 => Some(tensor_on(&added, dtype, device).unwrap()),
+                    _ => None,
+                };
+                let params = AttentionParams { causal: is_causal, mask, scale: None };
+                let forward = || operands[0].scaled_dot_product_attention(&operands[1], &operands[2], &params).unwrap();
+                let out = forward();
+                // As for ragged sizes; scores in powers of two add a rounding each way.
+                let (unit, acc) = (dtype.unit_roundoff(), 2f64.powi(-24));
+                let accumulated =
+                    (2.0 * (d as f64 + 4.0) * (expected.largest + 3.0) + (tk + tq * h / kv) as f64 + 24.0) * acc;
+                compare("out", &out, &expected.out, 2.0 * unit + accumulated);
+                let found = out.backward_with(&projected(&dout, shift, dtype, device)).unwrap();
+                for (name, (x, large)) in ["dq", "dk", "dv"].iter().zip(operands.iter().zip(&expected.gradients)) {
+                    compare(name, &found.expect(x).unwrap(), large, 3.0 * unit + 2.0 * accumulated);
+                }
+                let repeated = forward().backward_with(&projected(&dout, shift, dtype, device)).unwrap();
+                for x in &operands {
+                    let bits = |g: &warpsmith::Gradients| g.expect(x).unwrap().to_f64_vec().unwrap();
+                    assert_eq!(bits(&found), bits(&repeated));
+                }
+            }
+        }
+    }
+    assert_eq!(tiles.into_iter().collect::<Vec<_>>(), [32, 64, 128, 256]);
+    for device in devices.iter().filter(|device| !device.is_cpu()) {
+        let wide = Tensor::from_slice(&[0f32; 257], [1, 1, 1, 257], device).unwrap();
+        let error = wide.scaled_dot_product_attention(&wide, &wide, &AttentionParams::default()).unwrap_err();
+        assert!(error.to_string().contains("up to 256"), "{error}");
+    }
+}
+
+#[test]
+fn rotary_embedding_of_strided_rows_turns_back() {
+    let mut random = Random::fresh("rotary embedding");
+    for [b, h, t, d] in [[2, 3, 5, 2], [1, 2, 33, 62], [1, 1, 7, 128], [1, 2, 3, 600]] {
+        for device in devices(random.seed()).iter().filter(|device| !device.is_cpu()) {
+            for dtype in CUDA_FLOATS {
+                let x = Array::from_fn(&[b, h, t, d], |_| round(random.range(-2.0, 2.0), dtype));
+                let angles = Array::from_fn(&[t, d / 2], |i| 0.1 + i[0] as f64 / (1.0 + i[1] as f64));
+                let table = |f: fn(f64) -> f64| angles.map(|a| round(f(a), DType::F32));
+                let (cos, sin) = (table(f64::cos), table(f64::sin));
+                let mut y = Large::zeros(&x.dims);
+                for i in 0..x.data.len() {
+                    let at = x.index_of(i);
+                    let pair = at[3] % (d / 2);
+                    let of = |column: usize| x.at(&[at[0], at[1], at[2], column]);
+                    let (c, s) = (cos.at(&[at[2], pair]), sin.at(&[at[2], pair]));
+                    let terms = if at[3] < d / 2 {
+                        [of(pair) * c, -of(pair + d / 2) * s]
+                    } else {
+                        [of(pair + d / 2) * c, of(pair) * s]
+                    };
+                    y.set(i, terms);
+                }
+                let put = |a: &Array| tensor_on(a, DType::F32, device).unwrap();
+                let t = projected(&x, 1, dtype, device).track();
+                let out = t.rotary_embedding(&put(&cos), &put(&sin)).unwrap();
+                let unit = dtype.unit_roundoff();
+                compare("rotated", &out, &y, 2.0 * unit + 4.0 * 2f64.powi(-24));
+                // A rotation's gradient is the rotation back: of the result, the input (and cos² + sin² = 1).
+                let back = out.backward_with(&out.detach()).unwrap().expect(&t).unwrap();
+                let magnitude = x.map(|_| 4.0);
+                compare("back", &back, &Large { expected: x, magnitude }, 3.0 * unit + 8.0 * 2f64.powi(-24));
+            }
+        }
+    }
+}
+
 #[test]
 fn masks_over_several_tiles_and_hidden_queries() {
     let mut random = Random::fresh("attention masks");
@@ -249,7 +379,7 @@ fn rotary_embedding() {
     for [b, h, t, d] in [[1, 1, 1, 2], [2, 1, 3, 4], [1, 2, 2, 6]] {
         let angle = |t: usize, i: usize| 0.3 + t as f64 * 0.9 / (1.0 + i as f64);
         let table = move |f: fn(f64) -> f64, dtype: DType| {
-            tensor(&Array::from_fn(&[t, d / 2], |i| f(angle(i[0], i[1]))), dtype).unwrap()
+            move |device: &Device| tensor_on(&Array::from_fn(&[t, d / 2], |i| f(angle(i[0], i[1]))), dtype, device)
         };
         let definition = move |x: &[Array], magnitude: bool| {
             // The tables as f32 has them.
@@ -268,7 +398,10 @@ fn rotary_embedding() {
         };
         OpCheck::new(
             "rotary_embedding",
-            move |x| x[0].rotary_embedding(&table(f64::cos, DType::F32), &table(f64::sin, DType::F32)),
+            move |x| {
+                let device = x[0].device();
+                x[0].rotary_embedding(&table(f64::cos, DType::F32)(device)?, &table(f64::sin, DType::F32)(device)?)
+            },
             move |x| definition(x, false),
         )
         .magnitude(move |x| definition(x, true))

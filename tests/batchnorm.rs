@@ -3,7 +3,8 @@
 mod support;
 
 use approx::assert_abs_diff_eq;
-use support::check::{round, tensor};
+use support::check::{round, tensor_on};
+use support::devices::devices;
 use support::large::{Large, compare};
 use support::{Array, OpCheck, Random};
 use warpsmith::{DType, Device, Tensor, no_grad};
@@ -70,18 +71,18 @@ fn training() {
 fn inference() {
     for dims in SHAPES {
         let c = dims[1];
-        let running = move |dtype| {
+        let running = move |device: &Device| {
             let mean: Vec<f64> = (0..c).map(|i| 0.25 * i as f64 - 0.5).collect();
             let var: Vec<f64> = (0..c).map(|i| 0.5 + i as f64).collect();
-            (tensor(&Array::new(&[c], mean), dtype).unwrap(), tensor(&Array::new(&[c], var), dtype).unwrap())
+            [mean, var].map(|values| tensor_on(&Array::new(&[c], values), DType::F32, device))
         };
         let fixed: Vec<(f64, f64)> = (0..c).map(|i| (0.25 * i as f64 - 0.5, 0.5 + i as f64)).collect();
         let again = fixed.clone();
         OpCheck::new(
             "batch_norm_infer",
             move |x| {
-                let (mean, var) = running(DType::F32);
-                x[0].batch_norm_infer(&mean, &var, Some(&x[1]), Some(&x[2]), EPS)
+                let [mean, var] = running(x[0].device());
+                x[0].batch_norm_infer(&mean?, &var?, Some(&x[1]), Some(&x[2]), EPS)
             },
             move |x| definition(&x[0], &x[1], &x[2], &fixed).0,
         )
@@ -119,7 +120,8 @@ fn gradients(x: &Array, w: &Array, y: &Array, dy: &Array, relu: bool) -> Vec<Lar
 #[test]
 fn ragged_sizes_and_fusions_agree_with_plain_loops() {
     let mut random = Random::fresh("batch norm of ragged sizes");
-    let shapes: [&[usize]; 9] = [
+    let devices = devices(random.seed());
+    let shapes: [&[usize]; 14] = [
         &[2, 1, 1],
         &[130, 70],      // columns, more samples than a block
         &[5, 1030],      // columns past the block of 1,024
@@ -129,6 +131,11 @@ fn ragged_sizes_and_fusions_agree_with_plain_loops() {
         &[3, 7, 33],     // more than the 32 lanes
         &[2, 3, 37, 31], // more than a block of 1,024
         &[9, 64, 12, 12],
+        &[300, 72],      // columns in several parts, in accesses of 16 bytes
+        &[70, 8, 15],    // columns of channels in accesses that cross channels
+        &[3, 2, 80, 64], // channels in several parts, in accesses of 16 bytes
+        &[1, 1, 9001],   // one channel, by single elements
+        &[200, 3, 16],   // many short runs
     ];
     for dims in shapes {
         for dtype in [DType::F32, DType::F16, DType::BF16, DType::F64] {
@@ -139,49 +146,56 @@ fn ragged_sizes_and_fusions_agree_with_plain_loops() {
                 };
                 let (x, dy, r) = (draw(dims, -2.0, 3.0), draw(dims, -1.0, 1.5), draw(dims, -2.0, 2.0));
                 let (w, b) = (draw(&[dims[1]], -1.5, 1.5), draw(&[dims[1]], -1.0, 1.0));
-                let t: Vec<Tensor> = [&x, &r, &w, &b].map(|a| tensor(a, dtype).unwrap().track()).into();
-                let (weight, bias) = (Some(&t[2]), Some(&t[3]));
-                let out = match fused {
-                    "relu" => t[0].batch_norm_relu_train(weight, bias, EPS),
-                    "add relu" => t[0].batch_norm_add_relu_train(&t[1], weight, bias, EPS),
-                    _ => t[0].batch_norm_train(weight, bias, EPS),
-                }
-                .unwrap();
-                let of = statistics(&x);
-                let (mut y, mut magnitude) = definition(&x, &w, &b, &of);
-                for i in 0..y.data.len() {
-                    if fused == "add relu" {
-                        y.data[i] += r.data[i];
-                        magnitude.data[i] += r.data[i].abs();
+                for device in devices.iter().filter(|d| d.is_cpu() || dtype != DType::F64) {
+                    let t: Vec<Tensor> = [&x, &r, &w, &b].map(|a| tensor_on(a, dtype, device).unwrap().track()).into();
+                    let (weight, bias) = (Some(&t[2]), Some(&t[3]));
+                    let out = match fused {
+                        "relu" => t[0].batch_norm_relu_train(weight, bias, EPS),
+                        "add relu" => t[0].batch_norm_add_relu_train(&t[1], weight, bias, EPS),
+                        _ => t[0].batch_norm_train(weight, bias, EPS),
                     }
-                    if !fused.is_empty() {
-                        y.data[i] = y.data[i].max(0.0);
+                    .unwrap();
+                    let of = statistics(&x);
+                    let (mut y, mut magnitude) = definition(&x, &w, &b, &of);
+                    for i in 0..y.data.len() {
+                        if fused == "add relu" {
+                            y.data[i] += r.data[i];
+                            magnitude.data[i] += r.data[i].abs();
+                        }
+                        if !fused.is_empty() {
+                            y.data[i] = y.data[i].max(0.0);
+                        }
                     }
-                }
-                let unit = dtype.unit_roundoff();
-                // Half types round the result once and the statistics in f32; sums have 32 terms a lane.
-                let slack = if matches!(dtype, DType::F32 | DType::F64) { 40.0 } else { 3.0 };
-                compare("y", &out.y, &Large { expected: y, magnitude }, slack * unit);
-                let column = |f: &dyn Fn(&(f64, f64)) -> f64| Array::new(&[dims[1]], of.iter().map(f).collect());
-                let statistic = if dtype == DType::F64 { f64::EPSILON } else { f32::EPSILON as f64 };
-                let (mean, var) = (column(&|s| s.0), column(&|s| s.1));
-                // Magnitudes: |x| ≤ 3, (x − mean)² ≤ 25.
-                let scale = |v: f64| Array::new(&[dims[1]], vec![v; dims[1]]);
-                compare(
-                    "mean",
-                    &out.mean,
-                    &Large { expected: mean, magnitude: scale(3.0) },
-                    20.0 * f32::EPSILON as f64,
-                );
-                compare("var", &out.var, &Large { expected: var, magnitude: scale(25.0) }, 20.0 * f32::EPSILON as f64);
-                assert_eq!([out.mean.dtype(), out.var.dtype()], [DType::F32; 2]);
-                // The relu's mask is that of the result as it was computed.
-                let y = Array::new(dims, out.y.to_f64_vec().unwrap());
-                let found = out.y.backward_with(&tensor(&dy, dtype).unwrap()).unwrap();
-                let expected = gradients(&x, &w, &y, &dy, !fused.is_empty());
-                for (i, (t, large)) in t.iter().zip(expected).enumerate() {
-                    if i != 1 || fused == "add relu" {
-                        compare("gradient", &found.expect(t).unwrap(), &large, slack * unit + 20.0 * statistic);
+                    let unit = dtype.unit_roundoff();
+                    // Half types round the result once and the statistics in f32; sums have 32 terms a lane.
+                    let slack = if matches!(dtype, DType::F32 | DType::F64) { 40.0 } else { 3.0 };
+                    compare("y", &out.y, &Large { expected: y, magnitude }, slack * unit);
+                    let column = |f: &dyn Fn(&(f64, f64)) -> f64| Array::new(&[dims[1]], of.iter().map(f).collect());
+                    let statistic = if dtype == DType::F64 { f64::EPSILON } else { f32::EPSILON as f64 };
+                    let (mean, var) = (column(&|s| s.0), column(&|s| s.1));
+                    // Magnitudes: |x| ≤ 3, (x − mean)² ≤ 25.
+                    let scale = |v: f64| Array::new(&[dims[1]], vec![v; dims[1]]);
+                    compare(
+                        "mean",
+                        &out.mean,
+                        &Large { expected: mean, magnitude: scale(3.0) },
+                        20.0 * f32::EPSILON as f64,
+                    );
+                    compare(
+                        "var",
+                        &out.var,
+                        &Large { expected: var, magnitude: scale(25.0) },
+                        20.0 * f32::EPSILON as f64,
+                    );
+                    assert_eq!([out.mean.dtype(), out.var.dtype()], [DType::F32; 2]);
+                    // The relu's mask is that of the result as it was computed.
+                    let y = Array::new(dims, out.y.to_f64_vec().unwrap());
+                    let found = out.y.backward_with(&tensor_on(&dy, dtype, device).unwrap()).unwrap();
+                    let expected = gradients(&x, &w, &y, &dy, !fused.is_empty());
+                    for (i, (t, large)) in t.iter().zip(expected).enumerate() {
+                        if i != 1 || fused == "add relu" {
+                            compare("gradient", &found.expect(t).unwrap(), &large, slack * unit + 20.0 * statistic);
+                        }
                     }
                 }
             }
@@ -220,9 +234,11 @@ fn a_large_mean_costs_no_variance() {
     for dims in [[500, 2, 1], [5, 2, 100]] {
         let [_, c, l] = extents(&dims);
         let x: Vec<f32> = (0..1000).map(|i| 4096.0 + if (i / (c * l) + i % l) % 2 == 0 { 1.0 } else { -1.0 }).collect();
-        let x = Tensor::from_slice(&x, dims, &Device::Cpu).unwrap();
-        for var in x.batch_norm_train(None, None, 0.0).unwrap().var.to_vec::<f32>().unwrap() {
-            assert_abs_diff_eq!(var, 1.0, epsilon = 1e-6);
+        for device in devices(0) {
+            let x = Tensor::from_slice(&x, dims, &device).unwrap();
+            for var in x.batch_norm_train(None, None, 0.0).unwrap().var.to_vec::<f32>().unwrap() {
+                assert_abs_diff_eq!(var, 1.0, epsilon = 1e-6);
+            }
         }
     }
 }

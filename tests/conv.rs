@@ -1,5 +1,7 @@
 //! Convolutions against loops over their definition.
 
+#[path = "conv/device.rs"]
+mod device;
 mod support;
 
 use support::check::{round, strided, tensor};

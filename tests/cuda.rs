@@ -1,5 +1,7 @@
-//! The CUDA device and the kernels of `elementwise.cu` and `gemm.cu`, on the virtual GPU: memory, copies, checked
+//! The CUDA device and the kernels of `elementwise.cu`, on the virtual GPU: memory, copies, checked
 //! launches, and results against f64.
+
+mod support;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -7,14 +9,14 @@ use warpsmith::device::cuda::{CudaDevice, CudaMemory, DevicePtr, LaunchConfig};
 use warpsmith::device::{Buffer, Memory};
 use warpsmith::half::{bf16, f16};
 use warpsmith::kernels::images;
-use warpsmith::kernels::params::{Divisor, ElementwiseParams, GemmParams, MAX_OPERANDS, MAX_RANK, StridedParams};
-use warpsmith::{DType, Device, Element, Result};
+use warpsmith::kernels::params::{Divisor, ElementwiseParams, MAX_OPERANDS, MAX_RANK, StridedParams};
+use warpsmith::{DType, Device, Element, Error};
 
 fn device() -> CudaDevice {
-    virtual_gpu::install().expect("the virtual GPU");
-    match Device::cuda(0).expect("a device of the virtual GPU") {
+    let gpus = support::devices::gpus(0);
+    match gpus.first().map(|gpu| gpu.device.clone()).expect("a CUDA device: WARPSMITH_TEST_DEVICE is virtual or cuda") {
         Device::Cuda(device) => device,
-        Device::Cpu => unreachable!("Device::cuda gives a CUDA device"),
+        Device::Cpu => unreachable!("a device of the list is a CUDA device"),
     }
 }
 
@@ -22,11 +24,6 @@ fn upload<T: Element>(device: &CudaDevice, values: &[T]) -> CudaMemory {
     let mut memory = CudaMemory::uninit(device, size_of_val(values)).unwrap();
     memory.copy_from_host(values).unwrap();
     memory
-}
-
-fn normal(rng: &mut StdRng, len: usize) -> Vec<f32> {
-    // The sum of twelve uniform numbers, centred: near enough to a normal one.
-    (0..len).map(|_| (0..12).map(|_| rng.random::<f32>()).sum::<f32>() - 6.0).collect()
 }
 
 #[test]
@@ -54,19 +51,61 @@ fn memory_keeps_what_is_copied_and_refuses_what_does_not_fit() {
     assert!(memory.copy_to_host::<f64>(3).is_err(), "24 bytes out of 16");
     assert!(memory.read::<f32>(3, 1).is_ok() && memory.read::<f32>(3, 2).is_err());
     assert!(memory.write::<f32>(usize::MAX, 2).is_err());
-    let error = CudaMemory::uninit(&cuda, 1 << 50).unwrap_err().to_string();
-    assert!(error.contains("1125899906842624 bytes on cuda:0"), "{error}");
+}
+
+#[test]
+fn too_large_an_allocation_tells_what_is_free_and_held_and_changes_nothing() {
+    let cuda = device();
+    let held = CudaMemory::uninit(&cuda, 3 << 20).unwrap();
+    let error = CudaMemory::uninit(&cuda, 1 << 50).unwrap_err();
+    let Error::OutOfMemory { ordinal: 0, asked, free, held: told } = error else { panic!("{error}") };
+    assert!(asked == 1 << 50 && free > 0 && free < cuda.spec().memory_bytes && told >= 3 << 20, "{error}");
+    assert!(cuda.held_bytes() >= 3 << 20);
+    drop(held);
+    let again = Buffer::from_slice(&Device::Cuda(cuda), &[1u8, 2, 3]).unwrap();
+    assert_eq!(again.to_vec::<u8>().unwrap(), [1, 2, 3]);
+}
+
+#[test]
+fn the_driver_s_devices_are_listed() {
+    let cuda = device();
+    let list = Device::list();
+    let first = list.first().expect("the virtual GPU");
+    assert_eq!((first.ordinal, &first.name), (0, &cuda.spec().name));
+    assert_eq!(first.compute_capability, cuda.spec().compute_capability);
+    assert_eq!(first.memory_bytes, cuda.spec().memory_bytes);
+    assert!(first.to_string().starts_with("cuda:0 "), "{first}");
+}
+
+#[test]
+fn two_threads_share_a_device() {
+    let device = Device::Cuda(device());
+    // Long enough for more than one block of page-locked memory at a time.
+    let values: Vec<u32> = (0..300_000).collect();
+    std::thread::scope(|scope| {
+        for thread in 0..2u32 {
+            let (device, values) = (&device, &values);
+            scope.spawn(move || {
+                for round in 0..5 {
+                    let mine: Vec<u32> = values.iter().map(|v| v ^ (thread << 20 | round << 22)).collect();
+                    let mut copy = Buffer::zeros(device, DType::U32, mine.len()).unwrap();
+                    copy.copy_from(&Buffer::from_slice(device, &mine).unwrap()).unwrap();
+                    assert!(copy.to_vec::<u32>().unwrap() == mine, "thread {thread}, round {round}");
+                }
+            });
+        }
+    });
 }
 
 #[test]
 fn launches_that_do_not_fit_are_refused() {
     let cuda = device();
-    let unknown = cuda.kernel(&images::GEMM, "gemm<3, false, false, false>").err().unwrap().to_string();
-    assert!(unknown.contains("gemm<1, false, false, false>"), "{unknown}");
+    let unknown = cuda.kernel(&images::GEMM, "gemm_simt<3, false, false, false>").err().unwrap().to_string();
+    assert!(unknown.contains("gemm_simt<1, false, false, false>"), "{unknown}");
     let kernel = cuda.kernel(&images::ELEMENTWISE, "cast<f32, f16>").unwrap();
     let x = upload(&cuda, &[f16::ONE; 4]);
     let mut out = CudaMemory::zeros(&cuda, 16).unwrap();
-    let params = ElementwiseParams { count: 4, a: 0.0, b: 0.0 };
+    let params = ElementwiseParams { count: 4, ..Default::default() };
     // SAFETY: the launches that are not refused cast the four elements that both buffers have.
     unsafe {
         let config = LaunchConfig::linear(1, 256);
@@ -81,43 +120,7 @@ fn launches_that_do_not_fit_are_refused() {
     assert_eq!(out.copy_to_host::<f32>(4).unwrap(), [1.0; 4]);
 }
 
-// ---- gemm ----
-
-struct Case {
-    quads: usize,
-    transpose: (bool, bool),
-    vector: bool,
-    size: (usize, usize, usize),
-    batch: usize,
-    padding: usize,
-    beta: f32,
-    activation: u32,
-    bias: bool,
-    residual: bool,
-}
-
-/// A batch of row-major matrices with a row stride.
-struct Matrices {
-    values: Vec<f32>,
-    rows: usize,
-    stride: usize,
-}
-
-impl Matrices {
-    fn new(rng: &mut StdRng, case: &Case, rows: usize, columns: usize) -> Self {
-        let padded = columns + case.padding;
-        let stride = if case.vector { padded.next_multiple_of(4) } else { padded };
-        Matrices { values: normal(rng, case.batch * rows * stride), rows, stride }
-    }
-
-    fn at(&self, matrix: usize, row: usize, column: usize) -> f64 {
-        f64::from(self.values[(matrix * self.rows + row) * self.stride + column])
-    }
-
-    fn size(&self) -> i64 {
-        (self.rows * self.stride) as i64
-    }
-}
+// ---- elementwise ----
 
 /// Abramowitz and Stegun 7.1.5, the series of the error function; enough terms for |x| below 6.
 fn erf(x: f64) -> f64 {
@@ -141,138 +144,6 @@ fn activation(kind: u32, x: f64) -> f64 {
         _ => x,
     }
 }
-
-fn check_gemm(cuda: &CudaDevice, rng: &mut StdRng, case: &Case) -> Result<()> {
-    let (m, n, k) = case.size;
-    let (transpose_a, transpose_b) = case.transpose;
-    let a = if transpose_a { Matrices::new(rng, case, k, m) } else { Matrices::new(rng, case, m, k) };
-    let b = if transpose_b { Matrices::new(rng, case, n, k) } else { Matrices::new(rng, case, k, n) };
-    let c = Matrices::new(rng, case, m, n);
-    let residual = Matrices::new(rng, case, m, n);
-    let bias = normal(rng, n);
-    let out = Matrices::new(rng, case, m, n);
-    let params = GemmParams {
-        m: m as i32,
-        n: n as i32,
-        k: k as i32,
-        batch: case.batch as i32,
-        lda: a.stride as i64,
-        ldb: b.stride as i64,
-        ldc: c.stride as i64,
-        ldo: out.stride as i64,
-        ldr: residual.stride as i64,
-        batch_a: a.size(),
-        batch_b: b.size(),
-        batch_c: c.size(),
-        batch_o: out.size(),
-        batch_r: residual.size(),
-        alpha: 0.75,
-        beta: case.beta,
-        activation: case.activation,
-        has_bias: u32::from(case.bias),
-        has_residual: u32::from(case.residual),
-        reserved: 0,
-    };
-    let name = format!("gemm<{}, {transpose_a}, {transpose_b}, {}>", case.quads, case.vector);
-    let kernel = cuda.kernel(&images::GEMM, &name)?;
-    let tile = 64 * case.quads;
-    let tiles = m.div_ceil(tile) * n.div_ceil(tile);
-    let config = LaunchConfig { grid: [tiles as u32, 1, case.batch.min(2) as u32], ..LaunchConfig::linear(1, 256) };
-    let memory = [&a, &b, &c, &residual].map(|matrices| upload(cuda, &matrices.values));
-    let bias_memory = upload(cuda, &bias);
-    let mut out_memory = upload(cuda, &out.values);
-    let read = |index: usize| memory[index].read::<f32>(0, memory[index].len() / 4);
-    // SAFETY: the parameters describe the buffers, whose sizes come from the same numbers.
-    unsafe {
-        kernel.launch(
-            &config,
-            (
-                params,
-                out_memory.write::<f32>(0, out.values.len())?,
-                read(0)?,
-                read(1)?,
-                read(2)?,
-                bias_memory.read::<f32>(0, n)?,
-                read(3)?,
-            ),
-        )?;
-    }
-    let result = Matrices { values: out_memory.copy_to_host(out.values.len())?, ..out };
-    for matrix in 0..case.batch {
-        for row in 0..m {
-            for column in 0..n {
-                let (mut product, mut size) = (0.0, 0.0);
-                for inner in 0..k {
-                    let left = if transpose_a { a.at(matrix, inner, row) } else { a.at(matrix, row, inner) };
-                    let right = if transpose_b { b.at(matrix, column, inner) } else { b.at(matrix, inner, column) };
-                    product += left * right;
-                    size += (left * right).abs();
-                }
-                let mut terms = vec![0.75 * product];
-                size *= 0.75;
-                terms.push(f64::from(case.beta) * c.at(matrix, row, column));
-                terms.push(if case.bias { f64::from(bias[column]) } else { 0.0 });
-                size += terms[1].abs() + terms[2].abs();
-                let inner: f64 = terms.iter().sum();
-                let mut expected = activation(case.activation, inner);
-                if case.residual {
-                    expected += residual.at(matrix, row, column);
-                    size += residual.at(matrix, row, column).abs();
-                }
-                // k + 5 roundings of partial sums; the activations' slopes are below 1.13, and GELU adds a few of its
-                // own.
-                let unit = f64::from(f32::EPSILON) / 2.0;
-                let mut bound = 1.13 * (k + 5) as f64 * unit * size;
-                if case.activation >= 2 {
-                    bound += 16.0 * unit * (inner.abs() + 1.0);
-                }
-                let error = (result.at(matrix, row, column) - expected).abs();
-                assert!(error <= bound, "{name} {:?} [{matrix}][{row}, {column}]: {error:e} > {bound:e}", case.size);
-            }
-        }
-        for row in 0..m {
-            for column in n..result.stride {
-                let at = (matrix * m + row) * result.stride + column;
-                assert_eq!(result.values[at], out.values[at], "{name}: padding was written");
-            }
-        }
-    }
-    Ok(())
-}
-
-#[test]
-fn gemm_is_right_for_every_layout_size_alignment_and_epilogue() {
-    let cuda = device();
-    let mut rng = StdRng::seed_from_u64(11);
-    let sizes =
-        [(1, 1, 1), (5, 3, 0), (63, 65, 17), (64, 64, 16), (65, 63, 15), (1, 130, 9), (130, 1, 33), (128, 128, 8)];
-    let mut index = 0;
-    for quads in [1, 2] {
-        for transpose in [(false, false), (false, true), (true, false), (true, true)] {
-            for vector in [false, true] {
-                for size in sizes {
-                    let case = Case {
-                        quads,
-                        transpose,
-                        vector,
-                        size,
-                        batch: 1 + index % 3,
-                        padding: index % 2 * 3,
-                        beta: if index % 3 == 0 { -0.5 } else { 0.0 },
-                        activation: index as u32 % 4,
-                        bias: index % 2 == 0,
-                        residual: index % 5 < 2,
-                    };
-                    check_gemm(&cuda, &mut rng, &case).unwrap();
-                    // Seven is prime to every period above.
-                    index += 7;
-                }
-            }
-        }
-    }
-}
-
-// ---- elementwise ----
 
 /// A function of up to two operands in f64, its constants, and the domain of the operands.
 type Reference = (&'static str, usize, [f32; 2], (f64, f64), fn(f64, f64) -> f64);
@@ -322,7 +193,8 @@ fn check_map<T: Element>(cuda: &CudaDevice, rng: &mut StdRng, function: &Referen
     let kernel = cuda.kernel(&images::ELEMENTWISE, &format!("map<f::{name}, {}>", T::DTYPE)).unwrap();
     let (x_memory, y_memory) = (upload(cuda, &x), upload(cuda, &y));
     let mut out = CudaMemory::uninit(cuda, (count + shift) * size_of::<T>()).unwrap();
-    let params = ElementwiseParams { count: count as u64, a, b };
+    let vectors = if shift == 0 { count / (16 / size_of::<T>()) } else { 0 } as u64;
+    let params = ElementwiseParams { count: count as u64, vectors, a, b, ..Default::default() };
     let second = if arity > 1 { y_memory.read::<T>(shift, count).unwrap() } else { DevicePtr::null() };
     // SAFETY: every operand that the function takes has `count` elements from `shift` on.
     unsafe {
@@ -334,7 +206,7 @@ fn check_map<T: Element>(cuda: &CudaDevice, rng: &mut StdRng, function: &Referen
             DevicePtr::<T>::null(),
             DevicePtr::<T>::null(),
         );
-        kernel.launch(&LaunchConfig::covering(count, 256, 2), arguments).unwrap();
+        kernel.launch(&LaunchConfig::covering(count, 256, 8), arguments).unwrap();
     }
     let mut whole = Buffer::uninit(&Device::Cuda(cuda.clone()), T::DTYPE, count).unwrap();
     let Memory::Cuda(copy) = whole.memory_mut() else { unreachable!("a buffer of a CUDA device") };
@@ -343,14 +215,14 @@ fn check_map<T: Element>(cuda: &CudaDevice, rng: &mut StdRng, function: &Referen
     // SAFETY: both have `count` elements.
     unsafe {
         let arguments = (
-            ElementwiseParams { count: count as u64, a: 1.0, b: 0.0 },
+            ElementwiseParams { count: count as u64, a: 1.0, ..Default::default() },
             copy.write::<T>(0, count).unwrap(),
             out.read::<T>(shift, count).unwrap(),
             DevicePtr::<T>::null(),
             DevicePtr::<T>::null(),
             DevicePtr::<T>::null(),
         );
-        identity.launch(&LaunchConfig::covering(count, 256, 2), arguments).unwrap();
+        identity.launch(&LaunchConfig::covering(count, 256, 8), arguments).unwrap();
     }
     let results = copy.copy_to_host::<T>(count).unwrap();
     let storage = T::DTYPE.unit_roundoff();
@@ -478,4 +350,15 @@ fn strided_kernels_broadcast_transpose_compare_and_select() {
     }
     let expected: Vec<u32> = (0..count).map(|i| if expected[i] == 1 { bits[i] } else { 7 }).collect();
     assert_eq!(chosen.copy_to_host::<u32>(count).unwrap(), expected);
+}
+
+#[test]
+fn families_listed_as_without_kernels_have_none() {
+    let device = Device::Cuda(device());
+    for family in support::families::WITHOUT_KERNELS {
+        let error = (family.probe)(&device).err().unwrap_or_else(|| {
+            panic!("{} has a CUDA kernel: take its row out of tests/support/families.rs", family.name)
+        });
+        assert!(support::devices::is_missing(&error), "{}: {error}", family.name);
+    }
 }

@@ -240,11 +240,12 @@ fn casts_between_floats_have_gradients() {
     for (dtype, narrower) in
         [(DType::F64, &[DType::F32, DType::F16, DType::BF16][..]), (DType::F32, &[DType::F16, DType::BF16])]
     {
-        OpCheck::new("to_dtype", move |x| x[0].to_dtype(dtype)?.to_dtype(x[0].dtype()), |x| x[0].clone())
+        let check = OpCheck::new("to_dtype", move |x| x[0].to_dtype(dtype)?.to_dtype(x[0].dtype()), |x| x[0].clone())
             .input(&[3, 5])
             .dtypes(narrower)
-            .ulps(0.0, 1.0)
-            .run();
+            .ulps(0.0, 1.0);
+        // CUDA devices have no f64.
+        if dtype == DType::F64 { check.on_cpu_only().run() } else { check.run() }
     }
 }
 

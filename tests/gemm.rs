@@ -1,5 +1,7 @@
 //! Matrix products against loops over their definition.
 
+#[path = "gemm/device.rs"]
+mod device;
 mod support;
 
 use support::check::{round, strided, tensor};
@@ -191,6 +193,9 @@ fn ragged_sizes_around_every_block() {
         (13, 17, 1031),
         (129, 385, 97),
         (257, 101, 600),
+        // A is read in place up to 1,024 columns, unless its rows are multiples of 4 KB apart.
+        (17, 1025, 20),
+        (17, 33, 1024),
     ];
     for (m, n, k) in sizes {
         for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
@@ -322,6 +327,21 @@ fn bits_do_not_depend_on_threads() {
     let one = run(1);
     assert_eq!(one, run(2));
     assert_eq!(one, run(5));
+}
+
+#[test]
+fn bits_do_not_depend_on_how_a_is_stored() {
+    let mut r = Random::fresh("storage of A");
+    for dtype in [DType::F32, DType::F64] {
+        // Both sides of what is read in place, and rows that fill no register tile.
+        for (m, n, k) in [(150, 96, 700), (150, 1025, 60), (21, 40, 1024), (5, 7, 9)] {
+            let (a, b) = (random(&[m, k], dtype, &mut r), random(&[k, n], dtype, &mut r));
+            let (rows, b) = (tensor(&a, dtype).unwrap(), tensor(&b, dtype).unwrap());
+            let columns = rows.transpose(0, 1).unwrap().contiguous().unwrap().transpose(0, 1).unwrap();
+            let product = |a: &Tensor| a.matmul(&b).unwrap().to_f64_vec().unwrap();
+            assert_eq!(product(&rows), product(&columns), "{m}x{n}x{k} of {dtype}");
+        }
+    }
 }
 
 #[test]

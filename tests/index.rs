@@ -12,6 +12,11 @@ fn ids(values: &[i64], dims: &[usize]) -> Tensor {
     Tensor::from_slice(values, dims, &Device::Cpu).unwrap()
 }
 
+/// The index on the device of the operands.
+fn beside(index: &Tensor, x: &[Tensor]) -> warpsmith::Result<Tensor> {
+    index.to_device(x[0].device())
+}
+
 /// The array with coordinate `axis` of each index replaced.
 fn at_replaced(x: &Array, index: &[usize], axis: usize, by: usize) -> f64 {
     let mut own = index.to_vec();
@@ -38,7 +43,7 @@ fn gather() {
             Array::from_fn(&shape, |i| at_replaced(&x[0], i, axis, picked[place.flat(i)]))
         };
         let index = ids(index, index_dims);
-        OpCheck::new("gather", move |x| x[0].gather(axis as isize, &index), definition)
+        OpCheck::new("gather", move |x| x[0].gather(axis as isize, &beside(&index, x)?), definition)
             .input(dims)
             .ulps(0.0, 8.0) // up to 7 gradients meet
             .run();
@@ -69,7 +74,7 @@ fn scatter_add() {
         let index = ids(index, index_dims);
         OpCheck::new(
             "scatter_add",
-            move |x| x[0].scatter_add(axis as isize, &index, &x[1]),
+            move |x| x[0].scatter_add(axis as isize, &beside(&index, x)?, &x[1]),
             move |x| definition(x, |v| v),
         )
         .magnitude(move |x| of_magnitudes(x, f64::abs))
@@ -97,7 +102,7 @@ fn index_select_and_index_add() {
         for dtype in [DType::I64, DType::U32, DType::U8] {
             let index = tensor(&Array::new(&[index.len()], index.iter().map(|&i| i as f64).collect()), dtype).unwrap();
             let select = select.clone();
-            OpCheck::new("index_select", move |x| x[0].index_select(at, &index), select)
+            OpCheck::new("index_select", move |x| x[0].index_select(at, &beside(&index, x)?), select)
                 .input(&dims)
                 .ulps(0.0, 4.0)
                 .run();
@@ -114,10 +119,11 @@ fn index_select_and_index_add() {
         };
         let of_magnitudes = add.clone();
         let index = ids(&index, &[index.len()]);
-        let check = OpCheck::new("index_add", move |x| x[0].index_add(at, &index, &x[1]), move |x| add(x, |v| v))
-            .magnitude(move |x| of_magnitudes(x, f64::abs))
-            .input(&dims)
-            .input(&selected);
+        let check =
+            OpCheck::new("index_add", move |x| x[0].index_add(at, &beside(&index, x)?, &x[1]), move |x| add(x, |v| v))
+                .magnitude(move |x| of_magnitudes(x, f64::abs))
+                .input(&dims)
+                .input(&selected);
         let check = check.ulps(5.0, 1.0);
         // A source without rows has no gradient whose fault could show.
         if selected.contains(&0) { check.silent("index_add", 1).run() } else { check.run() }
@@ -164,7 +170,7 @@ fn embedding() {
         Array::from_fn(&[2, 3, x[0].dims[1]], |i| x[0].at(&[values[i[0] * 3 + i[1]] as usize, i[2]]))
     };
     for dims in [[6, 1], [5, 4]] {
-        OpCheck::new("embedding", move |x| x[0].embedding(&ids(&values, &[2, 3])), definition)
+        OpCheck::new("embedding", move |x| x[0].embedding(&beside(&ids(&values, &[2, 3]), x)?), definition)
             .input(&dims)
             .ulps(0.0, 4.0)
             .run();

@@ -3,9 +3,12 @@
 mod support;
 
 use approx::assert_abs_diff_eq;
-use support::check::{round, tensor};
+use std::collections::BTreeSet;
+use support::check::{round, tensor_on};
+use support::devices::{CUDA_FLOATS, devices};
 use support::large::{Large, compare};
 use support::{Array, Domain, OpCheck, Random};
+use warpsmith::kernels::layernorm::plan::{ChannelPlan, RowPlan};
 use warpsmith::{DType, Device, Tensor};
 
 const EPS: f64 = 1e-5;
@@ -170,43 +173,128 @@ fn gradients(x: &Array, w: &Array, dy: &Array, width: usize, of: Of) -> Vec<Larg
     vec![dx, dw, db]
 }
 
+/// Rows to normalise; of group norm (samples, 6 channels, width) in that many groups. `shift` elements lie before them
+/// in their buffer.
+#[derive(Clone, Copy)]
+struct Ragged {
+    rows: usize,
+    width: usize,
+    groups: Option<usize>,
+    shift: usize,
+}
+
+impl Ragged {
+    fn dims(self) -> Vec<usize> {
+        if self.groups.is_none() { vec![self.rows, self.width] } else { vec![self.rows, 6, self.width] }
+    }
+
+    /// The elements that are normalised together.
+    fn row(self) -> usize {
+        self.groups.map_or(self.width, |groups| 6 / groups * self.width)
+    }
+
+    fn check(self, device: &Device, dtype: DType, random: &mut Random) {
+        let (dims, row) = (self.dims(), self.row());
+        let (parameters, of) = match self.groups {
+            None => (self.width, Of::Columns(self.width)),
+            Some(_) => (6, Of::Channels(6, self.width)),
+        };
+        let mut draw = |dims: &[usize]| Array::from_fn(dims, |_| round(random.range(-2.0, 3.0), dtype));
+        let (x, dy, w, b) = (draw(&dims), draw(&dims), draw(&[parameters]), draw(&[parameters]));
+        let put = |array: &Array| -> Tensor {
+            let n = array.data.len();
+            let mut data = vec![7.0; self.shift];
+            data.extend(&array.data);
+            let whole = tensor_on(&Array::new(&[n + self.shift], data), dtype, device).unwrap();
+            whole.narrow(0, self.shift, n).unwrap().reshape(&array.dims[..]).unwrap()
+        };
+        let tracked: Vec<Tensor> = [&x, &w, &b].map(|a| put(a).track()).into();
+        let (weight, bias) = (Some(&tracked[1]), Some(&tracked[2]));
+        let y = match self.groups {
+            None => tracked[0].layer_norm(1, weight, bias, EPS),
+            Some(g) => tracked[0].group_norm(g, weight, bias, EPS),
+        }
+        .unwrap();
+        let (expected, magnitude) = definition(&x, Some(&w), Some(&b), row, true, of);
+        let unit = dtype.unit_roundoff();
+        // Only f32 sees the rounding of the statistics: sums of 32 terms a lane.
+        let slack = if dtype == DType::F32 { 24.0 } else { 3.0 };
+        compare("y", &y, &Large { expected, magnitude }, slack * unit);
+        let found = y.backward_with(&put(&dy)).unwrap();
+        for (t, large) in tracked.iter().zip(gradients(&x, &w, &dy, row, of)) {
+            // Sums of up to 128 rows in f32, with the statistics' own rounding in every term.
+            compare("gradient", &found.expect(t).unwrap(), &large, slack * unit + 160.0 * 2f64.powi(-24));
+        }
+    }
+}
+
 #[test]
 fn ragged_sizes_agree_with_plain_loops() {
     let mut random = Random::fresh("norms of ragged sizes");
+    let devices = devices(random.seed());
     // Widths around the block of 1,024, the 32 lanes, and more rows than are summed before a flush (128).
     for (rows, width) in [(1, 1), (3, 31), (300, 33), (129, 64), (7, 1023), (5, 1025), (2, 5003), (700, 97)] {
         for (dtype, groups) in [(DType::F32, None), (DType::F16, None), (DType::BF16, None), (DType::F32, Some(2))] {
-            let draw = |n: usize, random: &mut Random| {
-                Array::new(&[n], (0..n).map(|_| round(random.range(-2.0, 3.0), dtype)).collect())
-            };
-            // For group norm: (rows, 6 channels, width) in two groups.
-            let (dims, parameters, row, of) = match groups {
-                None => (vec![rows, width], width, width, Of::Columns(width)),
-                Some(g) => (vec![rows, 6, width], 6, 6 / g * width, Of::Channels(6, width)),
-            };
-            let n = dims.iter().product();
-            let (x, dy) = (draw(n, &mut random), draw(n, &mut random));
-            let (w, b) = (draw(parameters, &mut random), draw(parameters, &mut random));
-            let x = Array::new(&dims, x.data);
-            let tracked: Vec<Tensor> = [&x, &w, &b].map(|a| tensor(a, dtype).unwrap().track()).into();
-            let (weight, bias) = (Some(&tracked[1]), Some(&tracked[2]));
-            let y = match groups {
-                None => tracked[0].layer_norm(1, weight, bias, EPS),
-                Some(g) => tracked[0].group_norm(g, weight, bias, EPS),
-            }
-            .unwrap();
-            let (expected, magnitude) = definition(&x, Some(&w), Some(&b), row, true, of);
-            let unit = dtype.unit_roundoff();
-            // Only f32 sees the rounding of the statistics: sums of 32 terms a lane.
-            let slack = if dtype == DType::F32 { 24.0 } else { 3.0 };
-            compare("y", &y, &Large { expected, magnitude }, slack * unit);
-            let dy = Array::new(&dims, dy.data);
-            let found = y.backward_with(&tensor(&dy, dtype).unwrap()).unwrap();
-            for (t, large) in tracked.iter().zip(gradients(&x, &w, &dy, row, of)) {
-                // Sums of up to 128 rows in f32, with the statistics' own rounding in every term.
-                compare("gradient", &found.expect(t).unwrap(), &large, slack * unit + 160.0 * 2f64.powi(-24));
+            for device in &devices {
+                Ragged { rows, width, groups, shift: 0 }.check(device, dtype, &mut random);
             }
         }
+    }
+}
+
+#[test]
+fn every_plan_of_the_cuda_kernels_agrees_with_plain_loops() {
+    let mut random = Random::fresh("norms by every plan");
+    let devices = devices(random.seed());
+    let (mut forward, mut backward, mut channels) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    // Both sides of each switch of the row plans; odd widths and shifted rows have single accesses.
+    let widths = [256, 257, 264, 512, 520, 1024, 1032, 4096, 4097, 6144, 6152, 16_384, 16_385, 16_392];
+    for (index, width) in widths.into_iter().enumerate() {
+        for shift in [0, 1] {
+            let ragged = Ragged { rows: 3 + 14 * (index % 2), width, groups: None, shift };
+            let vector = width % 8 == 0 && shift == 0;
+            forward.insert(format!("{:?} {vector}", RowPlan::forward(ragged.rows, width, vector).rows));
+            backward.insert(format!("{:?} {vector}", RowPlan::backward(ragged.rows, width, vector).rows));
+            for device in devices.iter().filter(|device| !device.is_cpu()) {
+                ragged.check(device, CUDA_FLOATS[(index + shift) % 3], &mut random);
+            }
+        }
+    }
+    // Channels of one element, a few, many for a warp, and so many that a block takes each; rows in several parts.
+    for (index, length) in [1, 2, 3, 8, 24, 40, 130, 520, 2048, 16_384].into_iter().enumerate() {
+        for shift in [0, 1] {
+            let ragged = Ragged { rows: 2, width: length, groups: Some([1, 2, 3, 6][index % 4]), shift };
+            let accessed = if length % 8 == 0 && shift == 0 { 8 } else { 1 };
+            let plan = ChannelPlan::new(ragged.row(), length, accessed);
+            channels.insert(format!("{} {}", plan.lanes, plan.vector));
+            for device in devices.iter().filter(|device| !device.is_cpu()) {
+                ragged.check(device, CUDA_FLOATS[(index + shift) % 3], &mut random);
+            }
+        }
+    }
+    let rows = [
+        "Block16 false",
+        "Block16 true",
+        "Rereading false",
+        "Rereading true",
+        "Warp32 true",
+        "Warp8 false",
+        "Warp8 true",
+    ];
+    assert_eq!(forward.iter().map(String::as_str).collect::<Vec<_>>(), rows);
+    let rows = [
+        "Block16 true",
+        "Block8 false",
+        "Rereading false",
+        "Rereading true",
+        "Warp16 true",
+        "Warp8 false",
+        "Warp8 true",
+    ];
+    assert_eq!(backward.iter().map(String::as_str).collect::<Vec<_>>(), rows);
+    let plans = ["1 false", "1 true", "2 true", "8 false", "16 false", "32 false", "32 true", "256 false", "256 true"];
+    for plan in plans {
+        assert!(channels.contains(plan), "{plan} is not among {channels:?}");
     }
 }
 
@@ -214,35 +302,43 @@ fn ragged_sizes_agree_with_plain_loops() {
 fn a_large_mean_costs_no_variance() {
     // E[x²] − E[x]² would lose everything here: mean 4096, deviation 1, in f32.
     let x: Vec<f32> = (0..2000).map(|i| 4096.0 + if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
-    let x = Tensor::from_slice(&x, [2, 1000], &Device::Cpu).unwrap();
-    for y in [x.layer_norm(1, None, None, 0.0).unwrap(), x.group_norm(1, None, None, 0.0).unwrap()] {
-        for (i, v) in y.to_vec::<f32>().unwrap().into_iter().enumerate() {
-            assert_abs_diff_eq!(v, if i % 2 == 0 { 1.0 } else { -1.0 }, epsilon = 1e-6);
+    for device in devices(0) {
+        let x = Tensor::from_slice(&x, [2, 1000], &device).unwrap();
+        for y in [x.layer_norm(1, None, None, 0.0).unwrap(), x.group_norm(1, None, None, 0.0).unwrap()] {
+            for (i, v) in y.to_vec::<f32>().unwrap().into_iter().enumerate() {
+                assert_abs_diff_eq!(v, if i % 2 == 0 { 1.0 } else { -1.0 }, epsilon = 1e-6);
+            }
         }
     }
 }
 
 #[test]
 fn parameters_in_f32_serve_half_inputs() {
-    let x = Tensor::from_slice(&[1f32, 3.0, -2.0, 2.0], [2, 2], &Device::Cpu).unwrap();
-    let half = tensor(&Array::new(&[2, 2], vec![1.0, 3.0, -2.0, 2.0]), DType::BF16).unwrap().track();
-    let w = Tensor::from_slice(&[1.001f32, 2.003], 2, &Device::Cpu).unwrap().track();
-    let y = half.layer_norm(1, Some(&w), None, 0.0).unwrap();
-    assert_eq!(y.dtype(), DType::BF16);
-    let gradients = y.backward_with(&y.ones_like().unwrap()).unwrap();
-    assert_eq!(gradients.expect(&w).unwrap().dtype(), DType::F32);
-    assert_eq!(gradients.expect(&w).unwrap().to_vec::<f32>().unwrap(), [-2.0, 2.0]);
-    assert!(x.layer_norm(1, Some(&half), None, 0.0).is_err());
+    for device in devices(0) {
+        let values = Array::new(&[2, 2], vec![1.0, 3.0, -2.0, 2.0]);
+        let half = tensor_on(&values, DType::BF16, &device).unwrap().track();
+        let w = Tensor::from_slice(&[1.001f32, 2.003], 2, &device).unwrap().track();
+        let y = half.layer_norm(1, Some(&w), None, 0.0).unwrap();
+        assert_eq!(y.dtype(), DType::BF16);
+        let ones = tensor_on(&Array::new(&[2, 2], vec![1.0; 4]), DType::BF16, &device).unwrap();
+        let gradients = y.backward_with(&ones).unwrap();
+        assert_eq!(gradients.expect(&w).unwrap().dtype(), DType::F32);
+        assert_eq!(gradients.expect(&w).unwrap().to_vec::<f32>().unwrap(), [-2.0, 2.0]);
+        let x = tensor_on(&values, DType::F32, &device).unwrap();
+        assert!(x.layer_norm(1, Some(&half), None, 0.0).is_err());
+    }
 }
 
 #[test]
 fn empty_inputs_and_wrong_shapes() {
-    let x = Tensor::zeros([0, 4], DType::F32, &Device::Cpu).unwrap().track();
-    let w = Tensor::ones(4, DType::F32, &Device::Cpu).unwrap().track();
-    let y = x.layer_norm(1, Some(&w), None, EPS).unwrap();
-    assert_eq!(y.dims(), [0, 4]);
-    let gradients = y.backward_with(&y.ones_like().unwrap()).unwrap();
-    assert_eq!(gradients.expect(&w).unwrap().to_vec::<f32>().unwrap(), [0.0; 4]);
+    for device in devices(0) {
+        let x = Tensor::from_slice::<f32>(&[], [0, 4], &device).unwrap().track();
+        let w = Tensor::from_slice(&[1f32; 4], 4, &device).unwrap().track();
+        let y = x.layer_norm(1, Some(&w), None, EPS).unwrap();
+        assert_eq!(y.dims(), [0, 4]);
+        let gradients = y.backward_with(&Tensor::from_slice::<f32>(&[], [0, 4], &device).unwrap()).unwrap();
+        assert_eq!(gradients.expect(&w).unwrap().to_vec::<f32>().unwrap(), [0.0; 4]);
+    }
     let x = Tensor::zeros([2, 4], DType::F32, &Device::Cpu).unwrap();
     let three = Tensor::ones(3, DType::F32, &Device::Cpu).unwrap();
     let error = x.layer_norm(1, Some(&three), None, EPS).unwrap_err().to_string();

@@ -3,10 +3,14 @@
 mod support;
 
 use approx::assert_abs_diff_eq;
-use support::check::{round, tensor};
+use std::collections::BTreeSet;
+use support::check::{round, tensor, tensor_on};
+use support::devices::{CUDA_FLOATS, devices};
 use support::large::{Large, compare};
 use support::{Array, OpCheck, Random};
 use warpsmith::autograd::Backward;
+use warpsmith::kernels::softmax_xent::SoftmaxDesc;
+use warpsmith::kernels::softmax_xent::plan::{LossPlan, SoftmaxPlan};
 use warpsmith::{CrossEntropyParams, DType, Device, Reduction, Result, Tensor, Var};
 
 const WIDE: [DType; 2] = [DType::F64, DType::F32];
@@ -65,6 +69,7 @@ fn softmax_along_every_axis() {
 #[test]
 fn softmax_of_ragged_sizes() {
     let mut random = Random::fresh("softmax of ragged sizes");
+    let devices = devices(random.seed());
     // Widths around 32 lanes and blocks of 1,024; inner extents around the groups of 64 columns.
     for (outer, width, inner) in
         [(3, 31, 1), (2, 33, 1), (2, 1025, 1), (1, 5000, 1), (2, 9, 63), (1, 300, 65), (2, 1, 4)]
@@ -76,36 +81,102 @@ fn softmax_of_ragged_sizes() {
                 Array::new(&dims, (0..n).map(|_| round(random.range(low, high), dtype)).collect())
             };
             let (x, dy) = (draw(-6.0, 6.0), draw(-1.0, 1.0));
-            let y = log_softmax(&x, 1);
             let unit = dtype.unit_roundoff();
             let half = HALF.contains(&dtype);
             for log in [false, true] {
-                let t = tensor(&x, dtype).unwrap().track();
-                let out = if log { t.log_softmax(1) } else { t.softmax(1) }.unwrap();
                 // Sums have up to 1,024 / 32 terms a lane, differences up to 12 units, each log up to 21.
                 let forward = if half { 2.0 } else { 60.0 };
-                let expected = if log { y.clone() } else { y.map(f64::exp) };
-                let magnitude = expected.map(|v| if log { v.abs() + 12.0 } else { v });
-                compare("softmax", &out, &Large { expected, magnitude }, forward * unit);
-                let found = out.backward_with(&tensor(&dy, dtype).unwrap()).unwrap();
-                let mut dx = Large::zeros(&dims);
-                for i in 0..x.data.len() {
-                    let index = x.index_of(i);
-                    let (ys, dys) = (line(&y, &index, 1), line(&dy, &index, 1));
-                    let p = y.data[i].exp();
-                    let sum: f64 = ys.iter().zip(&dys).map(|(y, d)| if log { *d } else { y.exp() * d }).sum();
-                    let sum_abs: f64 =
-                        ys.iter().zip(&dys).map(|(y, d)| if log { d.abs() } else { y.exp() * d.abs() }).sum();
-                    dx.expected.data[i] = if log { dy.data[i] - p * sum } else { p * (dy.data[i] - sum) };
-                    dx.magnitude.data[i] =
-                        if log { dy.data[i].abs() + p * sum_abs } else { p * (dy.data[i].abs() + sum_abs) };
-                }
+                let (expected, dx) = softmax_reference(&x, &dy, log);
                 // exp(y) of a rounded logarithm of up to 21.
                 let backward = if half { if log { 24.0 } else { 5.0 } } else { 100.0 };
-                compare("gradient", &found.expect(&t).unwrap(), &dx, backward * unit);
+                for device in devices.iter().filter(|d| d.is_cpu() || dtype != DType::F64) {
+                    let t = tensor_on(&x, dtype, device).unwrap().track();
+                    let out = if log { t.log_softmax(1) } else { t.softmax(1) }.unwrap();
+                    compare("softmax", &out, &expected, forward * unit);
+                    let found = out.backward_with(&tensor_on(&dy, dtype, device).unwrap()).unwrap();
+                    compare("gradient", &found.expect(&t).unwrap(), &dx, backward * unit);
+                }
             }
         }
     }
+}
+
+/// The softmax of (outer, width, inner) along the middle axis, or its logarithm, and the gradient for `dy`.
+fn softmax_reference(x: &Array, dy: &Array, log: bool) -> (Large, Large) {
+    let [outer, width, inner] = x.dims[..] else { panic!() };
+    let (mut y, mut dx) = (Large::zeros(&x.dims), Large::zeros(&x.dims));
+    for (o, i) in (0..outer).flat_map(|o| (0..inner).map(move |i| (o, i))) {
+        let at = |c: usize| (o * width + c) * inner + i;
+        let lse = log_sum(&(0..width).map(|c| x.data[at(c)]).collect::<Vec<_>>());
+        let p = |c: usize| (x.data[at(c)] - lse).exp();
+        let summand = |c: usize| dy.data[at(c)] * if log { 1.0 } else { p(c) };
+        let sum: f64 = (0..width).map(summand).sum();
+        let sum_abs: f64 = (0..width).map(|c| summand(c).abs()).sum();
+        for c in 0..width {
+            let (p, g, l) = (p(c), dy.data[at(c)], x.data[at(c)] - lse);
+            y.expected.data[at(c)] = if log { l } else { p };
+            y.magnitude.data[at(c)] = if log { l.abs() + 12.0 } else { p };
+            dx.expected.data[at(c)] = if log { g - p * sum } else { p * (g - sum) };
+            dx.magnitude.data[at(c)] = if log { g.abs() + p * sum_abs } else { p * (g.abs() + sum_abs) };
+        }
+    }
+    (y, dx)
+}
+
+/// A tensor that starts `shift` elements into its buffer.
+fn shifted(x: &Array, shift: usize, dtype: DType, device: &Device) -> Tensor {
+    let mut data = vec![7.0; shift];
+    data.extend(&x.data);
+    let whole = tensor_on(&Array::new(&[data.len()], data), dtype, device).unwrap();
+    whole.narrow(0, shift, x.data.len()).unwrap().reshape(&x.dims[..]).unwrap()
+}
+
+#[test]
+fn every_plan_of_the_softmax_kernels_agrees_with_plain_loops() {
+    let mut random = Random::fresh("softmax by every plan");
+    let devices = devices(random.seed());
+    let (mut forward, mut backward) = (BTreeSet::new(), BTreeSet::new());
+    // Both sides of each switch; odd widths and shifted rows have single accesses.
+    let widths = [1, 8, 9, 256, 257, 264, 512, 513, 520, 8192, 8193, 8200, 16_384, 16_385, 16_392];
+    let shapes = widths.into_iter().map(|width| (3, width, 1)).chain([(2, 40, 3), (1, 7, 33), (70, 3, 1)]);
+    for (index, (outer, width, inner)) in shapes.enumerate() {
+        for (shift, log) in [(0, false), (1, true), (0, true)] {
+            let dtype = CUDA_FLOATS[(index + shift) % 3];
+            let unit = dtype.unit_roundoff();
+            let desc = SoftmaxDesc { outer, width, inner, log };
+            let vector = width % 8 == 0 && shift == 0;
+            for (plans, operands) in [(&mut forward, 1), (&mut backward, 2)] {
+                let plan = SoftmaxPlan::new(&desc, operands, vector);
+                plans.insert(format!("{:?} {} {}", plan.held, plan.vector, plan.lanes > 32));
+            }
+            let dims = [outer, width, inner];
+            let mut draw = |low: f64, high: f64| Array::from_fn(&dims, |_| round(random.range(low, high), dtype));
+            let (x, dy) = (draw(-6.0, 6.0), draw(-1.0, 1.0));
+            let (y, dx) = softmax_reference(&x, &dy, log);
+            // As above; a thread of a block of 1,024 sums up to 17 terms, and trees of ten levels add up.
+            let half = HALF.contains(&dtype);
+            let (bound, gradient) = if half { (2.0, if log { 24.0 } else { 5.0 }) } else { (60.0, 100.0) };
+            for device in devices.iter().filter(|device| !device.is_cpu()) {
+                let t = shifted(&x, shift, dtype, device).track();
+                let out = if log { t.log_softmax(1) } else { t.softmax(1) }.unwrap();
+                compare("softmax", &out, &y, bound * unit);
+                let found = out.backward_with(&shifted(&dy, shift, dtype, device)).unwrap();
+                compare("gradient", &found.expect(&t).unwrap(), &dx, gradient * unit);
+            }
+        }
+    }
+    let mut all = vec!["Columns false false".to_owned()];
+    for held in ["Eight false", "Nowhere false", "Nowhere true", "Sixteen false", "Sixteen true"] {
+        for block in [false, true] {
+            if !(held == "Eight false" && block || held.starts_with("Nowhere") && !block) {
+                all.push(format!("{held} {block}"));
+            }
+        }
+    }
+    all.push("Eight true false".to_owned());
+    all.sort();
+    assert_eq!(forward.into_iter().collect::<Vec<_>>(), all);
+    assert_eq!(backward.into_iter().collect::<Vec<_>>(), all);
 }
 
 /// The targets of a test, one row of q per row of logits.
@@ -184,7 +255,7 @@ fn cross_entropy_in_every_variant() {
                     "cross_entropy",
                     move |x| {
                         let targets = match &case.labels {
-                            Some(labels) => Tensor::from_slice(labels, 4, &Device::Cpu)?,
+                            Some(labels) => Tensor::from_slice(labels, 4, x[0].device())?,
                             None => x[1].clone(),
                         };
                         x[0].cross_entropy(&targets, &case.params)
@@ -229,6 +300,7 @@ fn trailing_axes_are_samples() {
 #[test]
 fn ragged_sizes_agree_with_plain_loops_also_in_place() {
     let mut random = Random::fresh("cross-entropy of ragged sizes");
+    let devices = devices(random.seed());
     for (rows, classes) in [(1, 1), (5, 31), (3, 1023), (3, 1024), (4, 1025), (40, 1000), (2, 50_257), (1, 262_144)] {
         for dtype in [DType::F32, DType::F16, DType::BF16, DType::F64] {
             if classes > 60_000 && dtype != DType::F32 {
@@ -237,15 +309,11 @@ fn ragged_sizes_agree_with_plain_loops_also_in_place() {
             let x = Array::from_fn(&[rows, classes], |_| round(random.range(-8.0, 8.0), dtype));
             let labels: Vec<u32> = (0..rows).map(|_| random.below(classes) as u32).collect();
             let case = Case::new(Some(labels.iter().map(|&l| l as i64).collect()), 0.0, None, Reduction::Sum);
-            let targets = Tensor::from_slice(&labels, rows, &Device::Cpu).unwrap();
-            let t = tensor(&x, dtype).unwrap().track();
-            let loss = t.cross_entropy(&targets, &case.params).unwrap();
             let unit = dtype.unit_roundoff();
             let (expected, magnitude) = case.loss(&x, None);
+            let expected = Large { expected, magnitude };
             // Sums of 32 terms a lane in f32, the result rounded once.
             let statistic = if dtype == DType::F64 { unit } else { 2f64.powi(-24) };
-            compare("loss", &loss, &Large { expected, magnitude }, 2.0 * unit + 40.0 * statistic);
-            let found = loss.backward().unwrap().expect(&t).unwrap();
             let mut dx = Large::zeros(&x.dims);
             for (r, &label) in labels.iter().enumerate() {
                 let lse = log_sum(&x.data[r * classes..(r + 1) * classes]);
@@ -254,15 +322,77 @@ fn ragged_sizes_agree_with_plain_loops_also_in_place() {
                     dx.set(i, [(x.data[i] - lse).exp(), -((label as usize == c) as u8 as f64)]);
                 }
             }
-            // exp of a difference from an lse of up to 21, rounded to f32.
-            compare("gradient", &found, &dx, 2.0 * unit + 60.0 * statistic);
-            // Logits that nothing else holds are overwritten by their gradient: the same bits.
-            let t = tensor(&x, dtype).unwrap().track();
-            let loss = t.affine(1.0, 0.0).unwrap().cross_entropy(&targets, &case.params).unwrap();
-            let in_place = loss.backward().unwrap().expect(&t).unwrap();
-            assert_eq!(in_place.to_f64_vec().unwrap(), found.to_f64_vec().unwrap());
+            for device in devices.iter().filter(|d| d.is_cpu() || dtype != DType::F64) {
+                let targets = Tensor::from_slice(&labels, rows, device).unwrap();
+                let t = tensor_on(&x, dtype, device).unwrap().track();
+                let loss = t.cross_entropy(&targets, &case.params).unwrap();
+                compare("loss", &loss, &expected, 2.0 * unit + 40.0 * statistic);
+                let found = loss.backward().unwrap().expect(&t).unwrap();
+                // exp of a difference from an lse of up to 21, rounded to f32.
+                compare("gradient", &found, &dx, 2.0 * unit + 60.0 * statistic);
+                // Logits that nothing else holds are overwritten by their gradient: the same bits.
+                let t = tensor_on(&x, dtype, device).unwrap().track();
+                let loss = t.affine(1.0, 0.0).unwrap().cross_entropy(&targets, &case.params).unwrap();
+                let in_place = loss.backward().unwrap().expect(&t).unwrap();
+                assert_eq!(in_place.to_f64_vec().unwrap(), found.to_f64_vec().unwrap());
+            }
         }
     }
+}
+
+#[test]
+fn every_plan_of_the_loss_kernels_agrees_with_plain_loops() {
+    let mut random = Random::fresh("cross-entropy by every plan");
+    let devices = devices(random.seed());
+    let mut plans = BTreeSet::new();
+    // Rows for 1 to 32 threads, then for blocks, then (one row alone) in parts; odd widths have single accesses.
+    let widths = [2, 3, 16, 24, 40, 72, 130, 136, 520, 1024, 1032, 4100, 80_000, 80_001];
+    for (index, classes) in widths.into_iter().enumerate() {
+        for (shift, smoothing, weighted, by_label) in
+            [(0, 0.0, false, true), (1, 0.1, true, true), (0, 0.1, false, false), (1, 0.0, true, false)]
+        {
+            let dtype = CUDA_FLOATS[(index + shift + by_label as usize) % 3];
+            let rows = if classes > 10_000 { 1 } else { 5 };
+            let accessed = if classes % 8 == 0 && shift == 0 { 8 } else { 1 };
+            let plan = LossPlan::new(rows, classes, accessed);
+            plans.insert(format!("{} {} {}", plan.vector, plan.lanes.min(64), plan.parts > 1));
+            let x = Array::from_fn(&[rows, classes], |_| round(random.range(-8.0, 8.0), dtype));
+            let targets = Array::from_fn(&[rows, classes], |_| round(random.range(0.0, 2.0) / classes as f64, dtype));
+            let labels: Vec<i64> =
+                (0..rows).map(|r| if r == 1 { -100 } else { random.below(classes) as i64 }).collect();
+            let weight = weighted.then(|| (0..classes).map(|c| 0.5 + (c % 7) as f64 / 8.0).collect());
+            let case = Case::new(by_label.then(|| labels.clone()), smoothing, weight, Reduction::None);
+            let (expected, magnitude) = case.loss(&x, Some(&targets));
+            let expected = Large { expected, magnitude };
+            let upstream: Vec<f64> = (0..rows).map(|r| 0.5 + r as f64 / 4.0).collect();
+            let mut dx = Large::zeros(&x.dims);
+            for r in 0..rows {
+                let lse = log_sum(&x.data[r * classes..(r + 1) * classes]);
+                let q = |c: usize| case.q(r, c, classes, Some(&targets));
+                let total: f64 = (0..classes).map(q).sum();
+                for c in 0..classes {
+                    let i = r * classes + c;
+                    dx.set(i, [upstream[r] * total * (x.data[i] - lse).exp(), -upstream[r] * q(c)]);
+                }
+            }
+            let unit = dtype.unit_roundoff();
+            for device in devices.iter().filter(|device| !device.is_cpu()) {
+                let put = |a: &Array| shifted(a, shift, dtype, device);
+                let t = put(&x).track();
+                let targets = if by_label { Tensor::from_slice(&labels, rows, device).unwrap() } else { put(&targets) };
+                let loss = t.cross_entropy(&targets, &case.params).unwrap();
+                // Up to 40 terms a thread and trees of ten levels in f32, the result rounded once.
+                compare("loss", &loss, &expected, 2.0 * unit + 60.0 * 2f64.powi(-24));
+                let seed = tensor_on(&Array::new(&[rows], upstream.clone()), dtype, device).unwrap();
+                let found = loss.backward_with(&seed).unwrap().expect(&t).unwrap();
+                compare("gradient", &found, &dx, 2.0 * unit + 100.0 * 2f64.powi(-24));
+            }
+        }
+    }
+    for plan in ["false 1", "false 4", "false 32", "false 64", "true 1", "true 2", "true 32", "true 64"] {
+        assert!(plans.iter().any(|p| p.starts_with(&format!("{plan} "))), "{plan} is not among {plans:?}");
+    }
+    assert!(plans.contains("true 64 true") && plans.contains("false 64 true"), "{plans:?}");
 }
 
 #[test]
@@ -295,17 +425,23 @@ fn infinite_logits() {
     // More than one block, the first of them hidden entirely.
     let mut x = vec![-inf; 3000];
     (x[1500], x[2999]) = (1.0, 1.0);
-    let t = Tensor::from_slice(&x, [1, 3000], &Device::Cpu).unwrap().track();
-    let label = Tensor::from_slice(&[1500i64], 1, &Device::Cpu).unwrap();
-    let loss = t.cross_entropy(&label, &CrossEntropyParams::default()).unwrap();
-    assert_eq!(loss.item::<f32>().unwrap(), 2f32.ln());
-    let gradient = loss.backward().unwrap().expect(&t).unwrap().to_vec::<f32>().unwrap();
-    let close = |x: f32, y: f32| (x - y).abs() < 1e-6;
-    assert!(close(gradient[1500], -0.5) && close(gradient[2999], 0.5) && gradient[0] == 0.0 && gradient[2000] == 0.0);
-    x[3] = f32::NAN;
-    let t = Tensor::from_slice(&x, [1, 3000], &Device::Cpu).unwrap();
-    assert!(t.cross_entropy(&label, &CrossEntropyParams::default()).unwrap().item::<f32>().unwrap().is_nan());
-    assert!(t.softmax(1).unwrap().to_vec::<f32>().unwrap().iter().all(|v| v.is_nan()));
+    for device in devices(0) {
+        let t = Tensor::from_slice(&x, [1, 3000], &device).unwrap().track();
+        let label = Tensor::from_slice(&[1500i64], 1, &device).unwrap();
+        let loss = t.cross_entropy(&label, &CrossEntropyParams::default()).unwrap();
+        assert_abs_diff_eq!(loss.item::<f32>().unwrap(), 2f32.ln(), epsilon = 1e-7);
+        let gradient = loss.backward().unwrap().expect(&t).unwrap().to_vec::<f32>().unwrap();
+        let close = |x: f32, y: f32| (x - y).abs() < 1e-6;
+        assert!(close(gradient[1500], -0.5) && close(gradient[2999], 0.5));
+        assert!(gradient[0] == 0.0 && gradient[2000] == 0.0);
+        let mut x = x.clone();
+        x[3] = f32::NAN;
+        let t = Tensor::from_slice(&x, [1, 3000], &device).unwrap();
+        assert!(t.cross_entropy(&label, &CrossEntropyParams::default()).unwrap().item::<f32>().unwrap().is_nan());
+        assert!(t.softmax(1).unwrap().to_vec::<f32>().unwrap().iter().all(|v| v.is_nan()));
+        let t = Tensor::from_slice(&[-inf; 20_000], [1, 20_000], &device).unwrap();
+        assert!(t.softmax(1).unwrap().to_vec::<f32>().unwrap().iter().all(|v| v.is_nan()));
+    }
 }
 
 #[test]
@@ -316,7 +452,7 @@ fn nll_loss() {
         OpCheck::new(
             "nll_loss",
             move |x| {
-                let labels = Tensor::from_slice(&[2i64, -100, 0], 3, &Device::Cpu)?;
+                let labels = Tensor::from_slice(&[2i64, -100, 0], 3, x[0].device())?;
                 x[0].nll_loss(&labels, &case.params)
             },
             move |x| {

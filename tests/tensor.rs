@@ -77,7 +77,6 @@ fn conversions_to_vectors() {
     assert!(matches!(Tensor::from_slice(&[1f32], [2], &CPU), Err(Error::Shape { op: "from_slice", .. })));
 }
 
-#[cfg(feature = "ndarray")]
 #[test]
 fn conversions_from_and_to_ndarray() {
     let array = ndarray::Array3::from_shape_fn((2, 3, 4), |(i, j, k)| (i * 100 + j * 10 + k) as f64);

@@ -3,9 +3,9 @@
 
 #include "common/types.cuh"
 
-// The larger and the smaller; NaN if either is.
-DEVICE f32 maximum(f32 a, f32 b) { return a != a ? a : (b > a || b != b ? b : a); }
-DEVICE f32 minimum(f32 a, f32 b) { return a != a ? a : (b < a || b != b ? b : a); }
+// The larger and the smaller; NaN if either is, and the second of equals (−0 and 0), as on the CPU.
+DEVICE f32 maximum(f32 a, f32 b) { return a > b || a != a ? a : b; }
+DEVICE f32 minimum(f32 a, f32 b) { return a < b || a != a ? a : b; }
 
 DEVICE f32 relu(f32 x) { return maximum(x, 0.0f); }
 

@@ -52,6 +52,31 @@ DEVICE bf16 from_f32<bf16>(f32 x) {
     return y;
 }
 
+template <class T>
+DEVICE T from_f64(f64 x);
+
+template <>
+DEVICE f32 from_f64<f32>(f64 x) {
+    return __double2float_rn(x);
+}
+
+template <>
+DEVICE f16 from_f64<f16>(f64 x) {
+    f16 y;
+    asm("cvt.rn.f16.f64 %0, %1;" : "=h"(y.bits) : "d"(x));
+    return y;
+}
+
+template <>
+DEVICE bf16 from_f64<bf16>(f64 x) {
+    // Toward zero first, with what is lost folded into the last bit: the second rounding then does as one.
+    f32 y = __double2float_rz(x);
+    if (static_cast<f64>(y) != x && x == x) {
+        y = __uint_as_float(__float_as_uint(y) | 1);
+    }
+    return from_f32<bf16>(y);
+}
+
 // As many elements as one 16-byte access moves.
 template <class T>
 struct alignas(16) Vector {

@@ -8,7 +8,7 @@ pub mod cuda;
 
 use crate::{DType, Element, Error, Layout, Result, with_dtype};
 use cpu::CpuMemory;
-use cuda::{CudaDevice, CudaMemory};
+use cuda::{CudaDevice, CudaDeviceInfo, CudaMemory};
 
 /// Where tensors live and work runs.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,6 +34,11 @@ impl Device {
     /// The first CUDA device if there is one, else the CPU.
     pub fn best() -> Self {
         Device::cuda(0).unwrap_or(Device::Cpu)
+    }
+
+    /// The CUDA devices that the driver sees; none where there is no driver.
+    pub fn list() -> Vec<CudaDeviceInfo> {
+        cuda::list()
     }
 
     /// Whether this is the CPU device.
@@ -249,6 +254,12 @@ impl<'a> View<'a> {
 
     /// The elements in row-major order, copied to the host.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        if let Memory::Cuda(memory) = self.buffer.memory()
+            && self.layout.is_contiguous()
+        {
+            self.buffer.check::<T>("to_vec")?;
+            return memory.copy_range_to_host(self.layout.offset(), self.layout.numel());
+        }
         let host;
         let all = match self.buffer.memory() {
             Memory::Cpu(_) => self.buffer.as_slice::<T>()?,

@@ -2,7 +2,8 @@
 //! ranges, then the tensors' bytes, little-endian and row-major.
 //!
 //! Read straight into tensors, one at a time, after every length and range was checked against the file's true length;
-//! the whole file is never in memory twice.
+//! the whole file is never in memory twice. (The format's own crate wants the whole file in memory, or mapped: a mapped
+//! file that another process cuts ends this one. Tests hold both against each other.)
 
 use super::atomic::write_atomically;
 use super::state::StateDict;

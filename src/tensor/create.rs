@@ -1,6 +1,7 @@
 //! Tensors from values.
 
 use crate::device::Buffer;
+use crate::kernels::elementwise;
 use crate::{DType, Device, Element, Error, IntoShape, Result, Tensor, with_dtype};
 
 impl Tensor {
@@ -51,10 +52,9 @@ impl Tensor {
     /// One value everywhere, rounded to the dtype.
     pub fn full(value: f64, shape: impl IntoShape, dtype: DType, device: &Device) -> Result<Tensor> {
         let shape = shape.into_shape()?;
-        with_dtype!(dtype, T => {
-            let scalar = Tensor::from_slice(&[T::from_f64(value)], (), device)?;
-            scalar.alias(scalar.layout().expand(&shape).unwrap_or(*scalar.layout())).contiguous()
-        })
+        let mut out = Buffer::uninit(device, dtype, shape.numel())?;
+        elementwise::fill(value, &mut out)?;
+        Tensor::from_buffer(out, shape)
     }
 
     /// Zeros of the shape, dtype and device of another tensor.

@@ -11,7 +11,7 @@ pub(crate) use storage::{ReadGuard, Storage};
 
 use crate::autograd::Node;
 use crate::device::Buffer;
-use crate::{DType, Device, Element, Error, Layout, Result, Shape};
+use crate::{DType, Device, Element, Error, Layout, Result, Shape, with_dtype};
 use std::sync::Arc;
 
 /// An n-dimensional array: an immutable value, cheap to clone. Views share storage; operations return new tensors.
@@ -94,12 +94,16 @@ impl Tensor {
 
     /// The elements in row-major order. Waits for the device.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
-        self.read().view()?.to_vec()
+        if self.device().is_cpu() {
+            return self.read().view()?.to_vec();
+        }
+        // Only what is asked for crosses to the host.
+        self.packed()?.read().view()?.to_vec()
     }
 
     /// The elements in row-major order as f64, whatever the dtype. Waits for the device.
     pub fn to_f64_vec(&self) -> Result<Vec<f64>> {
-        self.read().view()?.to_f64_vec()
+        with_dtype!(self.dtype(), T => Ok(self.to_vec::<T>()?.into_iter().map(Element::to_f64).collect()))
     }
 
     /// The rows of a matrix. Waits for the device.

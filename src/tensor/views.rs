@@ -1,7 +1,7 @@
 //! Copies into contiguous memory; the views themselves are operations (`ops/views.rs`), since they have gradients.
 
-use crate::device::{Buffer, Memory};
-use crate::{Result, Tensor, with_dtype};
+use crate::kernels::elementwise;
+use crate::{Result, Tensor};
 
 impl Tensor {
     /// A contiguous copy of the elements, without a graph; shares storage if they are contiguous already.
@@ -18,16 +18,7 @@ impl Tensor {
 
     /// A copy of the value in storage of its own, contiguous and without a graph.
     pub fn copy(&self) -> Result<Tensor> {
-        let guard = self.read();
-        let view = guard.view()?;
-        let mut out = Buffer::uninit(self.device(), self.dtype(), self.numel())?;
-        match out.memory_mut() {
-            Memory::Cpu(_) => with_dtype!(self.dtype(), T => {
-                crate::device::cpu::copy_strided(
-                    view.buffer().as_slice::<T>()?, view.layout(), out.as_mut_slice::<T>()?);
-            }),
-            Memory::Cuda(_) => return Err(crate::kernels::no_cuda("contiguous", self.dtype())),
-        }
+        let out = elementwise::packed(self.read().view()?)?;
         Tensor::from_buffer(out, *self.shape())
     }
 }

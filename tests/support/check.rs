@@ -1,7 +1,9 @@
 //! The check of one operation: forward against its f64 definition in every float dtype and several layouts, gradcheck
 //! in f64, backward in every dtype against the f64 one; and then the check of the check: with each gradient that
-//! flowed removed, zeroed or slightly bent in turn, in every dtype, it must fail.
+//! flowed removed, zeroed or slightly bent in turn, in every dtype, it must fail. On CUDA devices the same in the dtypes
+//! that they have; the check of the check only where the CPU is not under test, and in f32.
 
+use super::devices::{self, CUDA_FLOATS, Gpu};
 use super::{Array, Random};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -76,6 +78,7 @@ pub struct OpCheck {
     dtypes: Vec<DType>,
     differentiable: bool,
     silent: Vec<(&'static str, usize)>,
+    cpu_only: bool,
 }
 
 impl OpCheck {
@@ -98,6 +101,7 @@ impl OpCheck {
             dtypes: vec![DType::F64, DType::F32, DType::F16, DType::BF16],
             differentiable: true,
             silent: vec![],
+            cpu_only: false,
         }
     }
 
@@ -149,6 +153,12 @@ impl OpCheck {
         self
     }
 
+    /// Something that CUDA devices do not have at all (say what where this is called).
+    pub fn on_cpu_only(mut self) -> Self {
+        self.cpu_only = true;
+        self
+    }
+
     /// A gradient that mathematically does not matter (say why where this is called), so that no fault in it shows.
     pub fn silent(mut self, op: &'static str, input: usize) -> Self {
         self.silent.push((op, input));
@@ -167,39 +177,87 @@ impl OpCheck {
     /// Runs everything; panics with what differs.
     pub fn run(&self) {
         let mut random = Random::fresh(&self.name);
+        let gpus = devices::gpus(random.seed());
         let values = self.draw(&mut random);
         for &dtype in &self.dtypes {
-            let case = Case::new(self, dtype, &values, &mut random);
-            for strided in [false, true] {
-                if let Err(message) = case.forward(strided) {
-                    panic!("{} {dtype} (strided: {strided}): {message}", self.name);
-                }
-            }
-            if !self.differentiable {
+            let on_gpus = if CUDA_FLOATS.contains(&dtype) && !self.cpu_only { gpus } else { &[] };
+            if !devices::cpu() && on_gpus.is_empty() {
                 continue;
             }
-            let flowed = Rc::new(RefCell::new(BTreeSet::new()));
-            let seen = flowed.clone();
-            let checked = intercept(
-                move |event| {
-                    if event.gradient.is_some() {
-                        seen.borrow_mut().insert((event.op, event.input));
-                    }
-                    Ok(event.gradient)
-                },
-                || case.backward(false).and_then(|()| case.backward(true)),
-            );
-            if let Err(message) = checked {
-                panic!("{} {dtype}: {message}", self.name);
+            let case = Case::new(self, dtype, &values, &mut random);
+            for gpu in on_gpus {
+                self.run_on_gpu(gpu, dtype, &case, &values, &mut random);
             }
-            let flowed = flowed.borrow().clone();
-            assert!(
-                !flowed.is_empty() || values.iter().all(Vec::is_empty),
-                "{} {dtype}: no gradient flowed",
-                self.name
-            );
-            self.prove_faults_show(dtype, case, &flowed, &mut random);
+            if devices::cpu() {
+                let flowed = self.run_on(&Device::Cpu, "cpu", dtype, &case, &[Lay::Plain, Lay::Reversed]);
+                if let (Ok(flowed), true) = (flowed, self.differentiable) {
+                    self.prove_faults_show(&Device::Cpu, dtype, case, &flowed, &mut random);
+                }
+            }
         }
+    }
+
+    /// On a CUDA device, unless the operation needs a family that has no kernels there.
+    fn run_on_gpu(&self, gpu: &Gpu, dtype: DType, case: &Case, values: &[Vec<f64>], random: &mut Random) {
+        match self.run_on(&gpu.device, gpu.name, dtype, case, &[Lay::Plain, Lay::Reversed, Lay::Shifted]) {
+            Err(op) => println!("{} {dtype} on {}: no CUDA kernel for {op}", self.name, gpu.name),
+            Ok(flowed) if self.differentiable && dtype == DType::F32 && !devices::cpu() => {
+                let case = Case::new(self, dtype, values, random);
+                self.prove_faults_show(&gpu.device, dtype, case, &flowed, random);
+            }
+            Ok(_) => {}
+        }
+    }
+
+    /// Forward and backward on one device, in some layouts: the gradients that flowed, or the operation that has no
+    /// kernel there.
+    fn run_on(
+        &self,
+        device: &Device,
+        place: &str,
+        dtype: DType,
+        case: &Case,
+        layouts: &[Lay],
+    ) -> Result<BTreeSet<(&'static str, usize)>, String> {
+        let judge = |what: &str, result: Result<(), Failure>| match result {
+            Ok(()) => Ok(()),
+            Err(Failure::NoKernel(op)) => Err(op),
+            Err(Failure::Wrong(message)) => {
+                panic!("{} {dtype} on {place}, {what}: {message}{}", self.name, devices::reports())
+            }
+        };
+        for &lay in layouts {
+            judge(&format!("forward, {lay:?}"), case.forward(device, lay))?;
+        }
+        // Kernels of a backward mostly see what the forward left: on a CUDA device one layout, unless everything is asked for.
+        let layouts = match layouts {
+            all if *device == Device::Cpu || devices::everything() => all,
+            all => {
+                let one = case.seed.data.iter().filter(|&&g| g > 0.0).count() % all.len();
+                &all[one..=one]
+            }
+        };
+        let flowed = Rc::new(RefCell::new(BTreeSet::new()));
+        if !self.differentiable {
+            return Ok(BTreeSet::new());
+        }
+        let seen = flowed.clone();
+        let note = move |event: BackwardEvent| {
+            if event.gradient.is_some() {
+                seen.borrow_mut().insert((event.op, event.input));
+            }
+            Ok(event.gradient)
+        };
+        intercept(note, || {
+            for &lay in layouts {
+                judge(&format!("backward, {lay:?}"), case.backward(device, lay))?;
+            }
+            Ok::<(), String>(())
+        })?;
+        let flowed = flowed.borrow().clone();
+        let empty = case.inputs.iter().all(|input| input.data.is_empty());
+        assert!(!flowed.is_empty() || empty, "{} {dtype} on {place}: no gradient flowed", self.name);
+        Ok(flowed)
     }
 
     fn draw(&self, random: &mut Random) -> Vec<Vec<f64>> {
@@ -210,6 +268,7 @@ impl OpCheck {
     /// it (a relu of one negative number, terms that cancel below their rounding errors), so it may draw again.
     fn prove_faults_show<'a>(
         &'a self,
+        device: &Device,
         dtype: DType,
         first: Case<'a>,
         flowed: &BTreeSet<(&'static str, usize)>,
@@ -229,7 +288,7 @@ impl OpCheck {
                     if draw == cases.len() {
                         cases.push(Case::new(self, dtype, &self.draw(random), random));
                     }
-                    cases[draw].backward_with_fault(op, input, fault).is_err()
+                    cases[draw].backward_with_fault(device, op, input, fault).is_err()
                 });
                 assert!(noticed, "{}: gradient {input} of {op} in {dtype} {fault}: not noticed", self.name);
                 record_fault(&self.name, op, input, dtype, fault);
@@ -246,6 +305,34 @@ fn record_fault(check: &str, op: &str, input: usize, dtype: DType, fault: &str) 
     // One write: other tests append at the same time.
     let line = format!("{check}\t{op}\t{input}\t{dtype}\t{fault}\n");
     file.write_all(line.as_bytes()).expect("the fault list is writable");
+}
+
+/// How inputs lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lay {
+    /// Row-major.
+    Plain,
+    /// With their axes stored in reverse order.
+    Reversed,
+    /// Row-major, one element into their buffer.
+    Shifted,
+}
+
+/// Why a check did not pass.
+enum Failure {
+    /// The device has no kernel for this operation.
+    NoKernel(String),
+    /// What differs.
+    Wrong(String),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::Unsupported { op, .. } if devices::is_missing(&error) => Failure::NoKernel((*op).to_owned()),
+            _ => Failure::Wrong(error.to_string()),
+        }
+    }
 }
 
 /// One operation on one set of values, rounded to one dtype.
@@ -290,51 +377,58 @@ impl<'a> Case<'a> {
         Case { check, dtype, inputs, expected, magnitude, seed, numeric }
     }
 
-    fn tensors(&self, strided: bool, track: bool) -> Result<Vec<Tensor>> {
+    fn tensors(&self, device: &Device, lay: Lay, track: bool) -> Result<Vec<Tensor>> {
         let make = |(i, a): (usize, &Array)| {
-            let t = tensor(a, self.dtype)?;
-            let t = if strided { self::strided(&t)? } else { t };
+            let t = match lay {
+                Lay::Plain => tensor_on(a, self.dtype, device)?,
+                Lay::Reversed => strided(&tensor_on(a, self.dtype, device)?)?,
+                Lay::Shifted => shifted(a, self.dtype, device)?,
+            };
             Ok(if track && !self.check.constants[i] { t.track() } else { t })
         };
         self.inputs.iter().enumerate().map(make).collect()
     }
 
-    fn forward(&self, strided: bool) -> Result<(), String> {
-        let run = || -> Result<Tensor> { (self.check.forward)(&self.tensors(strided, false)?) };
-        let out = run().map_err(|e| e.to_string())?;
+    fn forward(&self, device: &Device, lay: Lay) -> Result<(), Failure> {
+        let out = (self.check.forward)(&self.tensors(device, lay, false)?)?;
         if out.dims() != self.expected.dims {
-            return Err(format!("shape {:?} instead of {:?}", out.dims(), self.expected.dims));
+            return Err(Failure::Wrong(format!("shape {:?} instead of {:?}", out.dims(), self.expected.dims)));
         }
-        let found = out.to_f64_vec().map_err(|e| e.to_string())?;
+        let found = out.to_f64_vec()?;
         let unit = error_of(self.check.ulps, self.dtype);
         for (i, (&found, &expected)) in found.iter().zip(&self.expected.data).enumerate() {
             let bound = unit * self.magnitude.data[i] + smallest(self.dtype);
             let same = found == expected || found.is_nan() && expected.is_nan();
             if !same && !within((found - expected).abs(), bound) {
-                return Err(format!("element {i}: {found:e} instead of {expected:e}, bound {bound:e}"));
+                let message = format!("element {i}: {found:e} instead of {expected:e}, bound {bound:e}");
+                return Err(Failure::Wrong(message));
             }
         }
         Ok(())
     }
 
-    fn backward(&self, strided: bool) -> Result<(), String> {
-        let run = || -> Result<Vec<Option<Vec<f64>>>> {
-            let inputs = self.tensors(strided, true)?;
-            let out = (self.check.forward)(&inputs)?;
-            let gradients = out.backward_with(&tensor(&self.seed, self.dtype)?)?;
-            let dense = |x: &Tensor| gradients.get(x)?.map(|g| g.to_f64_vec()).transpose();
-            inputs.iter().map(|x| if x.requires_grad() { dense(x) } else { Ok(None) }).collect()
-        };
-        let found = run().map_err(|e: Error| e.to_string())?;
+    fn backward(&self, device: &Device, lay: Lay) -> Result<(), Failure> {
+        let inputs = self.tensors(device, lay, true)?;
+        let out = (self.check.forward)(&inputs)?;
+        let gradients = out.backward_with(&tensor_on(&self.seed, self.dtype, device)?)?;
+        let dense = |x: &Tensor| gradients.get(x)?.map(|g| g.to_f64_vec()).transpose();
+        let found = inputs.iter().map(|x| if x.requires_grad() { dense(x) } else { Ok(None) });
+        let found = found.collect::<Result<Vec<Option<Vec<f64>>>>>()?;
         for (i, numeric) in self.numeric.iter().enumerate() {
             let Some((numeric, magnitude)) = numeric else { continue };
-            let Some(found) = &found[i] else { return Err(format!("input {i} got no gradient")) };
-            self.compare_gradient(i, found, &numeric.data, &magnitude.data)?;
+            let Some(found) = &found[i] else { return Err(Failure::Wrong(format!("input {i} got no gradient"))) };
+            self.compare_gradient(i, found, &numeric.data, &magnitude.data).map_err(Failure::Wrong)?;
         }
         Ok(())
     }
 
-    fn backward_with_fault(&self, op: &'static str, input: usize, fault: &'static str) -> Result<(), String> {
+    fn backward_with_fault(
+        &self,
+        device: &Device,
+        op: &'static str,
+        input: usize,
+        fault: &'static str,
+    ) -> Result<(), Failure> {
         let bend = 1.0 + (32.0 * self.dtype.unit_roundoff()).max(1e-3);
         let plant = move |event: BackwardEvent| {
             let Some(gradient) = event.gradient else { return Ok(None) };
@@ -347,7 +441,7 @@ impl<'a> Case<'a> {
                 _ => Some(Gradient::Dense(gradient.dense()?.affine(bend, 0.0)?)),
             })
         };
-        intercept(plant, || self.backward(false))
+        intercept(plant, || self.backward(device, Lay::Plain))
     }
 
     /// Each element within the bound, and the whole not scaled: a common factor shows in the least-squares slope long
@@ -415,11 +509,16 @@ pub fn round(x: f64, dtype: DType) -> f64 {
     with_dtype!(dtype, T => Element::to_f64(<T as Element>::from_f64(x)))
 }
 
-/// A tensor of the test device with these values.
+/// A tensor of the CPU device with these values.
 pub fn tensor(array: &Array, dtype: DType) -> Result<Tensor> {
+    tensor_on(array, dtype, &Device::Cpu)
+}
+
+/// A tensor with these values, rounded.
+pub fn tensor_on(array: &Array, dtype: DType, device: &Device) -> Result<Tensor> {
     with_dtype!(dtype, T => {
         let values: Vec<T> = array.data.iter().map(|&x| <T as Element>::from_f64(x)).collect();
-        Tensor::from_slice(&values, &array.dims, &Device::Cpu)
+        Tensor::from_slice(&values, &array.dims, device)
     })
 }
 
@@ -427,4 +526,11 @@ pub fn tensor(array: &Array, dtype: DType) -> Result<Tensor> {
 pub fn strided(t: &Tensor) -> Result<Tensor> {
     let reversed: Vec<isize> = (0..t.rank() as isize).rev().collect();
     t.permute(&reversed)?.contiguous()?.permute(&reversed)
+}
+
+/// A tensor with these values that begins at the second element of its buffer, so that 16-byte accesses do not fit.
+pub fn shifted(array: &Array, dtype: DType, device: &Device) -> Result<Tensor> {
+    let values = [&[f64::MAX][..], &array.data].concat();
+    let all = tensor_on(&Array::new(&[values.len()], values), dtype, device)?;
+    all.narrow(0, 1, array.data.len())?.reshape(&array.dims)
 }

@@ -17,6 +17,11 @@ impl Random {
         Random(seed)
     }
 
+    /// A number that is the same for the same seed and state, which is left as it is.
+    pub fn seed(&self) -> u64 {
+        self.0
+    }
+
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

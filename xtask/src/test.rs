@@ -46,7 +46,7 @@ fn run(arguments: &ArgMatches) -> Result<()> {
     // What processors without AVX-512 run: the families that hold vector registers.
     for (name, level) in [("tests with AVX2", "avx2"), ("tests without AVX", "baseline")] {
         let mut command = tests(&["gemm", "conv", "attention"]);
-        command.env("WARPSMITH_SIMD", level);
+        command.env("WARPSMITH_SIMD", level).env("WARPSMITH_TEST_DEVICE", "cpu");
         steps.command(name, command);
     }
     // Inputs and calls in thousands, as many as take about a minute on two cores.
@@ -62,6 +62,7 @@ fn run(arguments: &ArgMatches) -> Result<()> {
             let mut command = tests(&[]);
             let seed = fresh_seed().to_string();
             command.env("WARPSMITH_TEST_SEED", &seed).env("PROPTEST_RNG_SEED", &seed).env("PROPTEST_CASES", "2048");
+            command.env("WARPSMITH_TEST_MODELS", "all");
             steps.command("tests with another seed", command);
         }
     }

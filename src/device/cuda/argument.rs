@@ -92,6 +92,16 @@ unsafe impl<T: Element> Argument for DevicePtrMut<'_, T> {
     const PARAM: Param = param::<Self>(ParamType::Pointer { to: Some(scalar(T::DTYPE)), mutable: true });
 }
 
+// SAFETY: as above; words that no dtype has.
+unsafe impl Argument for DevicePtrMut<'_, u64> {
+    const PARAM: Param = param::<Self>(ParamType::Pointer { to: Some(Scalar::U64), mutable: true });
+}
+
+// SAFETY: as above.
+unsafe impl Argument for DevicePtr<'_, u64> {
+    const PARAM: Param = param::<Self>(ParamType::Pointer { to: Some(Scalar::U64), mutable: false });
+}
+
 macro_rules! scalars {
     ($($ty:ty => $scalar:ident),*) => {
         $(

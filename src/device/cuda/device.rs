@@ -1,14 +1,19 @@
 //! Opening a device, what it can do, and its stream.
 
 use super::driver_error;
+use super::launch::Recent;
+use super::memory::Reuse;
 use super::module::LoadedModule;
+use super::report::Reports;
+use super::staging::Staging;
 use crate::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute};
 use cudarc::driver::{CudaContext, CudaStream};
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// A CUDA device that was opened. Cheap to clone; opening an ordinal again gives the same device.
 #[derive(Clone)]
@@ -23,6 +28,17 @@ struct Inner {
     spec: GpuSpec,
     /// Loaded modules, by the address of their table.
     modules: Mutex<HashMap<usize, Arc<LoadedModule>>>,
+    reports: Reports,
+    /// Launches since the device was last waited for.
+    recent: Mutex<Recent>,
+    /// The failure that the context did not survive.
+    lost: OnceLock<String>,
+    /// Bytes of live buffers.
+    held: AtomicUsize,
+    /// Freed memory for the next allocation, where the driver has no pool.
+    reuse: Mutex<Reuse>,
+    /// What copies pass through.
+    staging: Mutex<Staging>,
 }
 
 /// What a plan needs to know of a GPU.
@@ -91,7 +107,19 @@ impl CudaDevice {
         let stream = context.new_stream().map_err(|error| words("it gives no stream", error))?;
         let spec = spec(&context, driver_version).map_err(|error| words("it does not answer", error))?;
         keep_freed_memory(&context);
-        let inner = Inner { ordinal, context, stream, spec, modules: Mutex::new(HashMap::new()) };
+        let inner = Inner {
+            ordinal,
+            context,
+            stream,
+            spec,
+            modules: Mutex::default(),
+            recent: Mutex::default(),
+            lost: OnceLock::new(),
+            held: AtomicUsize::new(0),
+            reuse: Mutex::default(),
+            staging: Mutex::default(),
+            reports: Reports::default(),
+        };
         let device = CudaDevice { inner: Arc::new(inner) };
         open.push(device.clone());
         Ok(device)
@@ -110,10 +138,18 @@ impl CudaDevice {
     /// Waits until all work given to the device is done.
     ///
     /// # Errors
-    /// What went wrong in a launch shows up here at the latest.
+    /// What went wrong in a launch, and wrong values that kernels have met (an index out of range), show up here or when
+    /// values are copied to the host, at the latest.
     pub fn synchronize(&self) -> Result<()> {
         self.bind("synchronize")?;
-        self.inner.stream.synchronize().map_err(|error| driver_error("synchronize", error))
+        self.inner.stream.synchronize().map_err(|error| self.failed("synchronize", error))?;
+        self.inner.recent.lock().clear();
+        self.reported("synchronize")
+    }
+
+    /// Bytes that live buffers of this process hold on the device.
+    pub fn held_bytes(&self) -> usize {
+        self.inner.held.load(Ordering::Relaxed)
     }
 
     /// The driver's handle of the stream that all work of this device goes to, for other users of the driver.
@@ -123,7 +159,44 @@ impl CudaDevice {
 
     /// Makes the device's context the calling thread's, as every call of the driver needs it.
     pub(super) fn bind(&self, op: &'static str) -> Result<()> {
-        self.inner.context.bind_to_thread().map_err(|error| driver_error(op, error))
+        if let Some(cause) = self.inner.lost.get() {
+            return Err(self.lost(op, cause));
+        }
+        self.inner.context.bind_to_thread().map_err(|error| self.failed(op, error))
+    }
+
+    /// The driver's error as ours. After one that the context does not survive the device is lost.
+    pub(super) fn failed(&self, op: &'static str, error: DriverError) -> Error {
+        let told = driver_error(op, error);
+        if !is_sticky(error) {
+            return told;
+        }
+        let cause = self.inner.lost.get_or_init(|| format!("{told}; {}", self.inner.recent.lock()));
+        self.lost(op, cause)
+    }
+
+    fn lost(&self, op: &'static str, cause: &str) -> Error {
+        Error::DeviceLost { op, ordinal: self.inner.ordinal, cause: cause.to_owned() }
+    }
+
+    pub(super) fn recent(&self) -> &Mutex<Recent> {
+        &self.inner.recent
+    }
+
+    pub(super) fn held(&self) -> &AtomicUsize {
+        &self.inner.held
+    }
+
+    pub(super) fn staging(&self) -> &Mutex<Staging> {
+        &self.inner.staging
+    }
+
+    pub(super) fn reuse(&self) -> &Mutex<Reuse> {
+        &self.inner.reuse
+    }
+
+    pub(super) fn reports(&self) -> &Reports {
+        &self.inner.reports
     }
 
     pub(super) fn pooled(&self) -> bool {
@@ -145,6 +218,76 @@ impl std::fmt::Debug for CudaDevice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CudaDevice").field("ordinal", &self.inner.ordinal).field("spec", &self.inner.spec).finish()
     }
+}
+
+/// Whether an error leaves the context unusable, so that every later call fails too (CUDA driver API, `CUresult`:
+/// "this leaves the process in an inconsistent state").
+fn is_sticky(error: DriverError) -> bool {
+    use sys::CUresult as R;
+    matches!(
+        error.0,
+        R::CUDA_ERROR_ILLEGAL_ADDRESS
+            | R::CUDA_ERROR_LAUNCH_TIMEOUT
+            | R::CUDA_ERROR_ASSERT
+            | R::CUDA_ERROR_HARDWARE_STACK_ERROR
+            | R::CUDA_ERROR_ILLEGAL_INSTRUCTION
+            | R::CUDA_ERROR_MISALIGNED_ADDRESS
+            | R::CUDA_ERROR_INVALID_ADDRESS_SPACE
+            | R::CUDA_ERROR_INVALID_PC
+            | R::CUDA_ERROR_LAUNCH_FAILED
+            | R::CUDA_ERROR_ECC_UNCORRECTABLE
+            | R::CUDA_ERROR_NVLINK_UNCORRECTABLE
+            | R::CUDA_ERROR_CONTEXT_IS_DESTROYED
+            | R::CUDA_ERROR_DEVICE_UNAVAILABLE
+            | R::CUDA_ERROR_EXTERNAL_DEVICE
+    )
+}
+
+/// A CUDA device as [`Device::list`](crate::Device::list) tells of it, without opening it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CudaDeviceInfo {
+    /// The driver's number of the device.
+    pub ordinal: usize,
+    /// The product's name.
+    pub name: String,
+    /// Device memory, in bytes.
+    pub memory_bytes: usize,
+    /// Compute capability: major, minor.
+    pub compute_capability: (u8, u8),
+}
+
+impl std::fmt::Display for CudaDeviceInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (major, minor) = self.compute_capability;
+        let gib = self.memory_bytes as f64 / (1u64 << 30) as f64;
+        write!(f, "cuda:{} {} ({gib:.1} GiB, compute capability {major}.{minor})", self.ordinal, self.name)
+    }
+}
+
+/// The CUDA devices of this machine; none where the driver is missing or too old.
+pub(crate) fn list() -> Vec<CudaDeviceInfo> {
+    let told = |ordinal: i32| -> Result<CudaDeviceInfo, DriverError> {
+        let device = result::device::get(ordinal)?;
+        let attribute = |attribute| {
+            // SAFETY: the device handle is the driver's own.
+            unsafe { result::device::get_attribute(device, attribute) }.map(|value| u8::try_from(value).unwrap_or(0))
+        };
+        Ok(CudaDeviceInfo {
+            ordinal: usize::try_from(ordinal).unwrap_or(0),
+            name: result::device::get_name(device)?,
+            // SAFETY: as above.
+            memory_bytes: unsafe { result::device::total_mem(device) }?,
+            compute_capability: (
+                attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+                attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+            ),
+        })
+    };
+    if !driver_present() || driver_version().is_ok_and(|version| version < MIN_DRIVER) || result::init().is_err() {
+        return vec![];
+    }
+    let count = result::device::get_count().unwrap_or(0);
+    (0..count).filter_map(|ordinal| told(ordinal).ok()).collect()
 }
 
 /// Whether cudarc will find the driver: where it does not, its calls panic.

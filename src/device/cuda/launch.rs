@@ -1,12 +1,13 @@
 //! Launches, checked before the driver sees them.
 
+use super::GpuSpec;
 use super::argument::Arguments;
 use super::kernel_table::{KernelInfo, Param, Resources};
-use super::module::Kernel;
-use super::{GpuSpec, driver_error};
+use super::module::{Kernel, Loaded};
 use crate::{Error, Result};
 use cudarc::driver::result;
 use cudarc::driver::sys::CUfunction_attribute_enum as Attribute;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// The shape of a launch.
@@ -57,10 +58,12 @@ impl Kernel {
             let attribute = Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             // SAFETY: the function is of a loaded module whose context is current; `check_config` has bounded the value.
             unsafe { result::function::set_function_attribute(function, attribute, config.dynamic_shared as i32) }
-                .map_err(|error| driver_error("launch", error))?;
+                .map_err(|error| self.device.failed("launch", error))?;
             self.loaded.dynamic_shared.fetch_max(config.dynamic_shared, Ordering::AcqRel);
         }
         let shape = |[x, y, z]: [u32; 3]| (x, y, z);
+        // Before the launch: with CUDA_LAUNCH_BLOCKING=1 its failure shows up in the call itself.
+        self.device.recent().lock().push(&self.loaded);
         arguments.with_pointers(|pointers| {
             // SAFETY: the arguments have the number, sizes and types of the kernel's parameters (checked above) and
             // outlive the call, which copies them; for what they point to the caller answers.
@@ -74,11 +77,48 @@ impl Kernel {
                     pointers,
                 )
             }
-            .map_err(|error| {
-                let reason = driver_error("launch", error);
-                Error::Device { op: "launch", message: format!("{}: {reason}", info.name) }
+            .map_err(|error| match self.device.failed("launch", error) {
+                Error::Device { op, message } => Error::Device { op, message: format!("{}: {message}", info.name) },
+                lost => lost,
             })
         })
+    }
+}
+
+/// The last launches since the device was waited for: where a failure that shows up later may come from.
+#[derive(Default)]
+pub(super) struct Recent {
+    last: [Option<Arc<Loaded>>; 8],
+    count: usize,
+}
+
+impl Recent {
+    fn push(&mut self, launched: &Arc<Loaded>) {
+        self.last[self.count % self.last.len()] = Some(launched.clone());
+        self.count += 1;
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl std::fmt::Display for Recent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = self.count.min(self.last.len());
+        let names: Vec<&str> = (self.count - shown..self.count)
+            .filter_map(|i| self.last[i % self.last.len()].as_ref())
+            .map(|launched| launched.info.name.as_ref())
+            .collect();
+        match (self.count, names.as_slice()) {
+            (_, []) => f.write_str("nothing was launched since the device was last waited for"),
+            (_, [only]) => write!(f, "in the launch of {only}"),
+            (count, names) => {
+                let of = if count > shown { format!(", the last of {count},") } else { String::new() };
+                write!(f, "in one of the launches{of} of {}; ", names.join(", "))?;
+                f.write_str("run again with CUDA_LAUNCH_BLOCKING=1 to learn in which")
+            }
+        }
     }
 }
 
@@ -136,7 +176,7 @@ macro_rules! include_kernels {
 ///
 /// A declaration gives a function that takes the device, the [`LaunchConfig`](crate::device::cuda::LaunchConfig) and
 /// the arguments, and returns what [`Kernel::launch`](crate::device::cuda::Kernel::launch) does. The kernel is the one
-/// of the function's name, or the one named behind `=`.
+/// of the function's name, or the one named behind `=`: a literal, or in brackets a constant expression.
 ///
 /// ```ignore
 /// warpsmith::launches! {
@@ -163,6 +203,11 @@ macro_rules! launches {
         $crate::launches!(@one $table, $kernel, [$(#[$meta])*], $vis, $name, $($argument: $ty),*);
         $crate::launches!(@ $table; $($rest)*);
     };
+    (@ $table:path; $(#[$meta:meta])* $vis:vis unsafe fn $name:ident = [$kernel:expr]
+        ($($argument:ident: $ty:ty),* $(,)?); $($rest:tt)*) => {
+        $crate::launches!(@one $table, $kernel, [$(#[$meta])*], $vis, $name, $($argument: $ty),*);
+        $crate::launches!(@ $table; $($rest)*);
+    };
     (@one $table:path, $kernel:expr, [$($meta:tt)*], $vis:vis, $name:ident, $($argument:ident: $ty:ty),*) => {
         const _: () = assert!(
             $table.admits($kernel, &[$(<$ty as $crate::device::cuda::Argument>::PARAM),*]),
@@ -180,7 +225,8 @@ macro_rules! launches {
             config: &$crate::device::cuda::LaunchConfig,
             $($argument: $ty),*
         ) -> $crate::Result<()> {
-            let kernel = device.kernel(&$table, $kernel)?;
+            static FOUND: $crate::device::cuda::KernelSlot = $crate::device::cuda::KernelSlot::new();
+            let kernel = FOUND.kernel(device, &$table, $kernel)?;
             // SAFETY: the caller vouches for what the kernel does with the memory of its arguments.
             unsafe { kernel.launch(config, ($($argument,)*)) }
         }

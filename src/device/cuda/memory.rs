@@ -1,10 +1,13 @@
 //! Device memory and copies.
 
+use super::CudaDevice;
 use super::argument::{DevicePtr, DevicePtrMut};
-use super::{CudaDevice, driver_error};
 use crate::{Element, Error, Result};
-use cudarc::driver::result;
+use cudarc::driver::result::{self, DriverError};
+use cudarc::driver::sys::CUresult;
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
+use std::sync::atomic::Ordering;
 
 /// A run of bytes in a CUDA device's memory; freed in stream order, after all work that was given before.
 #[derive(Debug)]
@@ -19,22 +22,15 @@ impl CudaMemory {
     /// Fresh memory with arbitrary contents, aligned to at least 256 bytes.
     ///
     /// # Errors
-    /// [`Error::Device`] where the device has not that much left.
+    /// [`Error::OutOfMemory`] where the device has not that much left.
     pub fn uninit(device: &CudaDevice, bytes: usize) -> Result<Self> {
         let mut memory = CudaMemory { device: device.clone(), address: 0, bytes };
         if bytes == 0 {
             return Ok(memory);
         }
         device.bind("allocation")?;
-        // SAFETY: the context is current and the stream is its own.
-        let address = unsafe {
-            if device.pooled() { result::malloc_async(device.stream(), bytes) } else { result::malloc_sync(bytes) }
-        };
-        memory.address = address.map_err(|error| {
-            let reason = driver_error("allocation", error);
-            let message = format!("{bytes} bytes on cuda:{}: {reason}", device.ordinal());
-            Error::Device { op: "allocation", message }
-        })?;
+        memory.address = allocate(device, bytes).map_err(|error| no_room(device, bytes, error))?;
+        device.held().fetch_add(bytes, Ordering::Relaxed);
         Ok(memory)
     }
 
@@ -44,7 +40,7 @@ impl CudaMemory {
         if bytes > 0 {
             // SAFETY: the memory has `bytes` bytes, and the context was made current by the allocation.
             unsafe { result::memset_d8_async(memory.address, 0, bytes, device.stream()) }
-                .map_err(|error| driver_error("zeros", error))?;
+                .map_err(|error| device.failed("zeros", error))?;
         }
         Ok(memory)
     }
@@ -71,25 +67,34 @@ impl CudaMemory {
             return Ok(());
         }
         self.device.bind("copy from host")?;
-        // SAFETY: the memory has room for the values (checked above). They are pageable, so the driver has read them
-        // when the call returns (CUDA driver API, "API synchronization behavior").
-        unsafe { result::memcpy_htod_async(self.address, values, self.device.stream()) }
-            .map_err(|error| driver_error("copy from host", error))
+        // SAFETY: elements are plain numbers without padding, so their bytes are initialised.
+        let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) };
+        // SAFETY: the memory has room for the values (checked above).
+        unsafe { self.device.staging().lock().upload(&self.device, self.address, bytes) }
+            .map_err(|error| self.device.failed("copy from host", error))
     }
 
     /// Copies the first `len` elements to the host, after all work that writes them.
     pub fn copy_to_host<T: Element>(&self, len: usize) -> Result<Vec<T>> {
-        self.fits::<T>("copy to host", 0, len)?;
+        self.copy_range_to_host(0, len)
+    }
+
+    /// Copies `len` elements from element `offset` on to the host, after all work that writes them.
+    pub fn copy_range_to_host<T: Element>(&self, offset: usize, len: usize) -> Result<Vec<T>> {
+        self.fits::<T>("copy to host", offset, len)?;
         let mut values = vec![T::default(); len];
         if len == 0 {
             return Ok(values);
         }
         self.device.bind("copy to host")?;
-        // SAFETY: the memory has as many elements (checked above), every bit pattern is a value of an `Element`, and
-        // the vector is not touched before the stream was waited for.
-        unsafe { result::memcpy_dtoh_async(&mut values, self.address, self.device.stream()) }
-            .map_err(|error| driver_error("copy to host", error))?;
-        self.device.synchronize()?;
+        let address = self.address + (offset * size_of::<T>()) as u64;
+        // SAFETY: plain numbers, of which every pattern of bits is a value.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), size_of_val(&*values)) };
+        // SAFETY: the memory has as many elements (checked above).
+        unsafe { self.device.staging().lock().download(&self.device, address, bytes) }
+            .map_err(|error| self.device.failed("copy to host", error))?;
+        self.device.recent().lock().clear();
+        self.device.reported("copy to host")?;
         Ok(values)
     }
 
@@ -106,7 +111,7 @@ impl CudaMemory {
         self.device.bind("copy")?;
         // SAFETY: both runs have as many bytes; `&mut` and `&` make them different runs.
         unsafe { result::memcpy_dtod_async(self.address, other.address, self.bytes, self.device.stream()) }
-            .map_err(|error| driver_error("copy", error))
+            .map_err(|error| self.device.failed("copy", error))
     }
 
     /// A kernel argument: the `len` elements from element `offset` on, for reading.
@@ -133,17 +138,99 @@ impl CudaMemory {
 
 impl Drop for CudaMemory {
     fn drop(&mut self) {
-        if self.address == 0 || self.device.bind("free").is_err() {
+        if self.address == 0 {
             return;
         }
-        // SAFETY: the address came from the matching allocation call and is not used after. Work that uses it was
-        // given to the same stream before; the unpooled call waits for it. A device that was lost frees by itself.
-        let _ = unsafe {
-            if self.device.pooled() {
-                result::free_async(self.address, self.device.stream())
-            } else {
-                result::free_sync(self.address)
-            }
-        };
+        self.device.held().fetch_sub(self.bytes, Ordering::Relaxed);
+        if !self.device.pooled() {
+            self.device.reuse().lock().give(self.bytes, self.address);
+        } else if self.device.bind("free").is_ok() {
+            // SAFETY: the address came from the pool and is not used after; work that uses it was given to the same
+            // stream before. A device that was lost frees by itself.
+            let _ = unsafe { result::free_async(self.address, self.device.stream()) };
+        }
+    }
+}
+
+/// Memory from the driver's pool, in stream order; without pools, from what was freed or from the driver.
+fn allocate(device: &CudaDevice, bytes: usize) -> Result<u64, DriverError> {
+    if device.pooled() {
+        // SAFETY: the context is current and the stream is its own.
+        return unsafe { result::malloc_async(device.stream(), bytes) };
+    }
+    if let Some(address) = device.reuse().lock().take(bytes) {
+        return Ok(address);
+    }
+    // SAFETY: the context is current.
+    let fresh = || unsafe { result::malloc_sync(Reuse::class(bytes)) };
+    fresh().or_else(|error| {
+        let kept = device.reuse().lock().drain();
+        if kept.is_empty() {
+            return Err(error);
+        }
+        for address in kept {
+            // SAFETY: the address came from `malloc_sync` and belongs to no buffer; the call waits for the work that was
+            // given while it did.
+            unsafe { result::free_sync(address) }?;
+        }
+        fresh()
+    })
+}
+
+fn no_room(device: &CudaDevice, asked: usize, error: DriverError) -> Error {
+    if error.0 != CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+        return device.failed("allocation", error);
+    }
+    let free = result::mem_get_info().map_or(0, |(free, _)| free);
+    let held = device.held().load(Ordering::Relaxed);
+    Error::OutOfMemory { ordinal: device.ordinal(), asked, free, held }
+}
+
+/// Freed memory by size class, for drivers without pools: there an allocation or a release waits for the device. All work
+/// goes to one stream, so whoever gets the memory next comes after whoever had it.
+#[derive(Debug, Default)]
+pub(super) struct Reuse {
+    classes: BTreeMap<usize, Vec<u64>>,
+}
+
+impl Reuse {
+    /// What is allocated for a request: a power of two up to 1 MiB, whole MiB above.
+    fn class(bytes: usize) -> usize {
+        const MIB: usize = 1 << 20;
+        if bytes <= MIB { bytes.max(512).next_power_of_two() } else { bytes.next_multiple_of(MIB) }
+    }
+
+    fn take(&mut self, bytes: usize) -> Option<u64> {
+        self.classes.get_mut(&Self::class(bytes))?.pop()
+    }
+
+    fn give(&mut self, bytes: usize, address: u64) {
+        self.classes.entry(Self::class(bytes)).or_default().push(address);
+    }
+
+    fn drain(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.classes).into_values().flatten().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn freed_memory_serves_requests_of_its_class_only() {
+        let mut reuse = Reuse::default();
+        assert_eq!(reuse.take(1), None);
+        for (bytes, class) in [(1, 512), (513, 1024), (1 << 20, 1 << 20), ((1 << 20) + 1, 2 << 20), (5 << 20, 5 << 20)]
+        {
+            assert_eq!(Reuse::class(bytes), class);
+        }
+        reuse.give(600, 7);
+        reuse.give(1000, 8);
+        assert_eq!(reuse.take(512), None, "a smaller class");
+        assert_eq!(reuse.take(1025), None, "a larger class");
+        assert_eq!(reuse.take(1024), Some(8));
+        assert_eq!(reuse.drain(), [7]);
+        assert_eq!(reuse.take(600), None);
     }
 }

@@ -10,6 +10,8 @@ mod device;
 mod launch;
 mod memory;
 mod module;
+mod report;
+mod staging;
 
 /// The types of generated tables of kernels.
 pub mod kernel_table {
@@ -17,10 +19,12 @@ pub mod kernel_table {
 }
 
 pub use argument::{Argument, Arguments, DevicePtr, DevicePtrMut};
-pub use device::{CudaDevice, GpuSpec};
+pub(crate) use device::list;
+pub use device::{CudaDevice, CudaDeviceInfo, GpuSpec};
 pub use launch::LaunchConfig;
 pub use memory::CudaMemory;
-pub use module::Kernel;
+pub use module::{Kernel, KernelSlot};
+pub use report::Explain;
 
 use crate::Error;
 use cudarc::driver::result::DriverError;

@@ -10,8 +10,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, OnceLock};
 
 /// A module in a device's memory; it stays for the life of the program.
 pub(super) struct LoadedModule {
@@ -70,6 +70,58 @@ impl CudaDevice {
     }
 }
 
+/// Where a launch keeps its kernel once it was found, for each device, so that nothing is looked up by name again.
+///
+/// ```
+/// use warpsmith::device::cuda::KernelSlot;
+///
+/// static SAXPY: KernelSlot = KernelSlot::new();
+/// ```
+pub struct KernelSlot {
+    found: [OnceLock<Kernel>; 16],
+}
+
+impl KernelSlot {
+    /// An empty slot.
+    pub const fn new() -> Self {
+        KernelSlot { found: [const { OnceLock::new() }; 16] }
+    }
+
+    /// The kernel, found by name at the first call for a device (at each call beyond the sixteenth device). A slot is
+    /// for one kernel: what later calls name is not looked at.
+    ///
+    /// # Errors
+    /// As [`CudaDevice::kernel`].
+    pub fn kernel(&self, device: &CudaDevice, module: &'static Module, name: &str) -> Result<Cow<'_, Kernel>> {
+        self.found_or(device, || device.kernel(module, name))
+    }
+
+    /// As [`kernel`](Self::kernel), with the look-up itself: for names that are put together from parts.
+    ///
+    /// # Errors
+    /// Those of `find`.
+    pub fn get(&self, device: &CudaDevice, find: impl FnOnce() -> Result<Kernel>) -> Result<Kernel> {
+        self.found_or(device, find).map(Cow::into_owned)
+    }
+
+    fn found_or(&self, device: &CudaDevice, find: impl FnOnce() -> Result<Kernel>) -> Result<Cow<'_, Kernel>> {
+        let Some(slot) = self.found.get(device.ordinal()) else {
+            return find().map(Cow::Owned);
+        };
+        if let Some(kernel) = slot.get() {
+            return Ok(Cow::Borrowed(kernel));
+        }
+        let kernel = find()?;
+        Ok(Cow::Borrowed(slot.get_or_init(|| kernel)))
+    }
+}
+
+impl Default for KernelSlot {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Kernel {
     /// Its name, entry and parameters.
     pub fn info(&self) -> &KernelInfo {
@@ -124,12 +176,15 @@ fn measured(device: &CudaDevice, info: &KernelInfo, function: sys::CUfunction) -
     };
     let (major, minor) = device.spec().compute_capability;
     let declared = info.resources.first();
+    let max_threads = attribute(Attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK)?;
+    // The driver has taken registers into account for the threads that it allows ("beyond which a launch would fail").
+    let most = device.spec().registers_per_block / max_threads.next_multiple_of(32).max(32) & !7;
     Ok(Resources {
         arch: Arch::new(major, minor, false),
-        registers: attribute(Attribute::CU_FUNC_ATTRIBUTE_NUM_REGS)?,
+        registers: attribute(Attribute::CU_FUNC_ATTRIBUTE_NUM_REGS)?.min(most),
         static_shared: attribute(Attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)?,
         local: attribute(Attribute::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES)?,
-        max_threads: attribute(Attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK)?,
+        max_threads,
         required_block: declared.map_or([0; 3], |resources| resources.required_block),
         required_cluster: declared.map_or([0; 3], |resources| resources.required_cluster),
     })

@@ -5,14 +5,17 @@
 //! the backward computes the scores again, tile by tile, in a fixed order. Source: Dao 2023, FlashAttention-2.
 
 mod backward;
+mod cuda;
 mod forward;
 mod mask;
+pub mod plan;
 mod rotary;
 mod softmax;
 mod tile;
 
+use super::operands::with_cuda_float;
 use super::rowwise::{check_elements, on_host, statistics_dtype};
-use super::{mixed_devices, no_cuda, unsupported};
+use super::{mixed_devices, unsupported};
 use crate::device::{Buffer, View};
 use crate::{DType, Error, Layout, Result, Shape, with_float};
 
@@ -128,7 +131,7 @@ pub fn attention(desc: &AttentionDesc, inputs: AttentionInputs<'_>, out: &mut Bu
     match on_host(views.iter().flatten().map(|v| v.buffer().memory()).chain([out.memory(), lse.memory()])) {
         Some(true) => with_float!(dtype, T => forward::forward::<T>(desc, inputs, out, lse),
             else Err(unsupported(OP, dtype, FLOATS))),
-        Some(false) => Err(no_cuda(OP, dtype)),
+        Some(false) => with_cuda_float!(OP, dtype, T => cuda::forward::<T>(desc, inputs, out, lse)),
         None => Err(mixed_devices(OP)),
     }
 }
@@ -161,7 +164,7 @@ pub fn attention_backward(
     match on_host(read.chain([&*dq, &*dk, &*dv].map(Buffer::memory))) {
         Some(true) => with_float!(dtype, T => backward::backward::<T>(desc, inputs, saved, [dq, dk, dv]),
             else Err(unsupported(OP, dtype, FLOATS))),
-        Some(false) => Err(no_cuda(OP, dtype)),
+        Some(false) => with_cuda_float!(OP, dtype, T => cuda::backward::<T>(desc, inputs, saved, [dq, dk, dv])),
         None => Err(mixed_devices(OP)),
     }
 }
@@ -194,7 +197,7 @@ pub fn rotary(x: View<'_>, cos: View<'_>, sin: View<'_>, inverse: bool, y: &mut 
     match on_host([x, cos, sin].iter().map(|v| v.buffer().memory()).chain([y.memory()])) {
         Some(true) => with_float!(dtype, T => rotary::rotary::<T>(x, cos, sin, inverse, y.as_mut_slice::<T>()?),
             else Err(unsupported(OP, dtype, FLOATS))),
-        Some(false) => Err(no_cuda(OP, dtype)),
+        Some(false) => with_cuda_float!(OP, dtype, T => cuda::rotary::<T>(x, cos, sin, inverse, y)),
         None => Err(mixed_devices(OP)),
     }
 }

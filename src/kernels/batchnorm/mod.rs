@@ -7,9 +7,12 @@
 
 mod channels;
 mod columns;
+mod cuda;
+pub mod plan;
 
+use super::operands::with_cuda_float;
 use super::rowwise::{check_elements, check_parameter, on_host, statistics_dtype};
-use super::{mixed_devices, no_cuda, unsupported};
+use super::{mixed_devices, unsupported};
 use crate::device::{Buffer, View};
 use crate::{DType, Result, with_float};
 
@@ -128,7 +131,7 @@ pub fn forward(desc: &BatchNormDesc, inputs: BatchNormInputs<'_>, out: BatchNorm
         } else {
             columns::forward::<T>(desc, inputs, out)
         }, else Err(unsupported(OP, dtype, FLOATS))),
-        Some(false) => Err(no_cuda(OP, dtype)),
+        Some(false) => with_cuda_float!(OP, dtype, T => cuda::forward::<T>(desc, inputs, out)),
         None => Err(mixed_devices(OP)),
     }
 }
@@ -163,7 +166,7 @@ pub fn backward(desc: &BatchNormDesc, inputs: BatchNormGradInputs<'_>, out: Batc
             (false, false) => columns::backward::<T, false>(desc, inputs, out),
             (false, true) => columns::backward::<T, true>(desc, inputs, out),
         }, else Err(unsupported(OP, dtype, FLOATS))),
-        Some(false) => Err(no_cuda(OP, dtype)),
+        Some(false) => with_cuda_float!(OP, dtype, T => cuda::backward::<T>(desc, inputs, out)),
         None => Err(mixed_devices(OP)),
     }
 }

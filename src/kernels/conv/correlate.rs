@@ -9,7 +9,7 @@ use crate::Result;
 use crate::device::cpu::{
     Float, Real, Simd, TileAt, TileMut, Vector, WithSimd, dispatch, for_each_chunk, for_each_tile,
 };
-use crate::kernels::gemm::micro::{Columns, MAX_MR, MAX_NR, NV, Rows, TileShape, any_tile, full_tile, panel_rows};
+use crate::kernels::gemm::micro::{Columns, MAX_MR, MAX_NR, NV, Strided, TileShape, any_tile, full_tile, panel_rows};
 use crate::kernels::gemm::scratch;
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -143,19 +143,6 @@ impl Places {
         let (taps, c) = (down * across, desc.channels[0] / desc.groups);
         let (term, row) = if direction == Direction::Input { (c * taps, taps) } else { (taps, c * taps) };
         Places { terms: pass.terms.iter().map(|&[k, a, b]| k * term + a * across + b).collect(), row }
-    }
-}
-
-/// A column of weights that lie in place.
-struct Strided<'a, A> {
-    from: &'a [A],
-    row: usize,
-}
-
-impl<A: Copy> Rows<A> for Strided<'_, A> {
-    #[inline(always)]
-    fn element(&self, r: usize) -> A {
-        self.from[r * self.row]
     }
 }
 

@@ -3,9 +3,14 @@
 //! As in PyTorch, "convolution" is cross-correlation. Shapes: x (N, C, H, W), weight (O, C/groups, KH, KW),
 //! y (N, O, OH, OW). A 1-D convolution has H = 1; a transposed convolution's forward is [`backward_input`] of the
 //! convolution it transposes.
+//!
+//! On CUDA devices (`kernels/conv.cu`) convolutions are matrix products that gather their windows while they load tiles,
+//! f32 on the ordinary cores, f16 and bf16 on the tensor cores; [`plan::gpu`] chooses the route. Strided views are copied
+//! first.
 
 mod correlate;
 mod cpu;
+mod cuda;
 mod im2col;
 pub mod plan;
 mod planes;
@@ -13,7 +18,7 @@ mod weight;
 
 use crate::device::{Buffer, Memory, View};
 use crate::kernels::window::Window;
-use crate::kernels::{mixed_devices, no_cuda, unsupported};
+use crate::kernels::{mixed_devices, unsupported};
 use crate::{DType, Error, Result, with_float};
 
 /// The shapes of a convolution.
@@ -82,9 +87,9 @@ impl ConvDesc {
 /// Which tensor a call computes from the other two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direction {
-    Forward,
-    Input,
-    Weight,
+    Forward = 0,
+    Input = 1,
+    Weight = 2,
 }
 
 /// y from x and the weight, with a bias per output channel. Views of any strides, one float dtype.
@@ -140,7 +145,7 @@ fn run(
         return Err(mixed_devices(op));
     }
     if !host {
-        return Err(no_cuda(op, dtype));
+        return cuda::run(op, direction, desc, a, b, bias, out);
     }
     with_float!(dtype, T => {
         let (a, b) = (cpu::packed::<T>(a)?, cpu::packed::<T>(b)?);
@@ -159,7 +164,7 @@ pub fn im2col(desc: &ConvDesc, x: View<'_>, cols: &mut Buffer) -> Result<()> {
             im2col::unfold_all(desc, cpu::packed::<T>(x)?.slice()?, cols.as_mut_slice::<T>()?);
             Ok(())
         }, else Err(unsupported("im2col", x.dtype(), FLOATS))),
-        (Memory::Cuda(_), Memory::Cuda(_)) => Err(no_cuda("im2col", x.dtype())),
+        (Memory::Cuda(_), Memory::Cuda(_)) => cuda::im2col(desc, x, cols),
         _ => Err(mixed_devices("im2col")),
     }
 }
@@ -172,7 +177,7 @@ pub fn col2im(desc: &ConvDesc, cols: View<'_>, x: &mut Buffer) -> Result<()> {
             im2col::fold_all(desc, cpu::packed::<T>(cols)?.slice()?, x.as_mut_slice::<T>()?);
             Ok(())
         }, else Err(unsupported("col2im", cols.dtype(), FLOATS))),
-        (Memory::Cuda(_), Memory::Cuda(_)) => Err(no_cuda("col2im", cols.dtype())),
+        (Memory::Cuda(_), Memory::Cuda(_)) => cuda::col2im(desc, cols, x),
         _ => Err(mixed_devices("col2im")),
     }
 }

@@ -1,5 +1,7 @@
 //! Which route a convolution takes on the CPU: a pure function of its shape (and of the registers' width).
 
+pub mod gpu;
+
 use super::planes::{Pass, Planes, useful};
 use super::{ConvDesc, Direction, correlate};
 

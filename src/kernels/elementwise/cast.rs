@@ -1,10 +1,10 @@
 //! Conversions between dtypes. To floats: rounded once, to nearest even. From floats to integers: truncated toward
 //! zero and saturated, NaN to 0 (Rust's `as`). From integers to narrower ones: the low bits.
 
-use super::cpu;
+use super::{cpu, cuda};
 use crate::device::cpu::Float;
 use crate::device::{Buffer, Memory, View};
-use crate::kernels::{mixed_devices, no_cuda};
+use crate::kernels::mixed_devices;
 use crate::{Error, Result, with_dtype};
 use half::{bf16, f16};
 
@@ -14,13 +14,13 @@ pub fn cast(input: View<'_>, out: &mut Buffer) -> Result<()> {
         let expected = format!("an input of the output's {} elements", out.len());
         return Err(Error::shape("cast", expected, &[*input.layout().shape()]));
     }
-    let dtype = input.dtype();
+    let (dtype, to) = (input.dtype(), out.dtype());
     match (input.buffer().memory(), out.memory_mut()) {
-        (Memory::Cpu(_), Memory::Cpu(_)) => with_dtype!(dtype, T => with_dtype!(out.dtype(), U => {
+        (Memory::Cpu(_), Memory::Cpu(_)) => with_dtype!(dtype, T => with_dtype!(to, U => {
             let block = |[x]: [&[T]; 1], out: &mut [U]| <T as CastTo<U>>::cast(x, out);
             cpu::combine::<1, T, U>(&block, &[input], out.as_mut_slice::<U>()?)
         })),
-        (Memory::Cuda(_), Memory::Cuda(_)) => Err(no_cuda("cast", dtype)),
+        (Memory::Cuda(_), Memory::Cuda(memory)) => cuda::cast(input, to, memory),
         _ => Err(mixed_devices("cast")),
     }
 }

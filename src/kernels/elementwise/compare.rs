@@ -1,9 +1,9 @@
 //! Comparisons and logic, which give masks (u8, 0 or 1), and selection by a mask.
 
-use super::cpu;
+use super::{cpu, cuda};
 use crate::device::cpu::vectorize;
 use crate::device::{Buffer, Memory, View};
-use crate::kernels::{mixed_devices, no_cuda};
+use crate::kernels::mixed_devices;
 use crate::{DType, Element, Error, Result, with_dtype};
 
 /// A relation of two values of one dtype. NaN equals nothing, not even itself; for the logical ones every value but 0
@@ -85,7 +85,7 @@ pub fn compare(relation: Relation, a: View<'_>, b: View<'_>, out: &mut Buffer) -
             let block = |[a, b]: [&[T]; 2], out: &mut [u8]| relation.block(a, b, out);
             cpu::combine::<2, T, u8>(&block, &[a, b], out.as_mut_slice::<u8>()?)
         }),
-        (Memory::Cuda(_), Memory::Cuda(_), Memory::Cuda(_)) => Err(no_cuda(name, dtype)),
+        (Memory::Cuda(_), Memory::Cuda(_), Memory::Cuda(out)) => cuda::compare(relation, a, b, out),
         _ => Err(mixed_devices(name)),
     }
 }
@@ -102,7 +102,7 @@ pub fn select(mask: View<'_>, a: View<'_>, b: View<'_>, out: &mut Buffer) -> Res
     let host = [mask, a, b].iter().all(|v| matches!(v.buffer().memory(), Memory::Cpu(_)));
     match out.memory_mut() {
         Memory::Cpu(_) if host => with_dtype!(dtype, T => cpu::select::<T>(mask, a, b, out.as_mut_slice::<T>()?)),
-        Memory::Cuda(_) if !host => Err(no_cuda("where", dtype)),
+        Memory::Cuda(out) if !host => cuda::select(mask, a, b, out),
         _ => Err(mixed_devices("where")),
     }
 }

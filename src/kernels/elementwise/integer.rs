@@ -1,8 +1,8 @@
 //! Arithmetic of the integer dtypes, which wraps as two's complement does.
 
-use super::{check, cpu};
+use super::{check, cpu, cuda};
 use crate::device::{Buffer, Memory, View};
-use crate::kernels::{mixed_devices, no_cuda, unsupported};
+use crate::kernels::{mixed_devices, unsupported};
 use crate::{DType, Result};
 
 /// A function of `N` integers of one dtype.
@@ -91,7 +91,7 @@ pub fn map_integer<const N: usize>(f: IntegerMap<N>, inputs: [View<'_>; N], out:
             DType::U8 => cpu::map_integer::<N, u8>(&eval, &inputs, out.as_mut_slice()?),
             _ => Err(unsupported(f.name(), dtype, "i64, u32, u8")),
         },
-        Memory::Cuda(_) if !host => Err(no_cuda(f.name(), dtype)),
+        Memory::Cuda(out) if !host => cuda::map_integer(f, &inputs, dtype, out),
         _ => Err(mixed_devices(f.name())),
     }
 }

@@ -7,20 +7,23 @@
 
 mod cast;
 mod compare;
+mod copy;
 mod cpu;
+pub(crate) mod cuda;
 mod functions;
 mod integer;
-mod reductions;
 
 pub use cast::cast;
 pub use compare::{Relation, compare, select};
+pub(crate) use copy::packed;
+pub use copy::{Contiguous, contiguous, copy, fill};
+pub use cuda::MapKernels;
 pub use functions::*;
 pub use integer::{IntegerMap, map_integer};
-pub use reductions::*;
 
 use crate::device::cpu::Real;
 use crate::device::{Buffer, Memory, View};
-use crate::kernels::{mixed_devices, no_cuda, unsupported};
+use crate::kernels::{mixed_devices, unsupported};
 use crate::{DType, Element, Error, Layout, Result, Shape, with_dtype};
 use half::{bf16, f16};
 
@@ -29,6 +32,14 @@ pub trait Map<const N: usize>: Copy + Send + Sync {
     /// The functor's name in `kernels/elementwise.cu` and in error messages.
     const NAME: &'static str;
 
+    /// Its CUDA kernels: one static for each type, so that launches look nothing up by name.
+    fn kernels() -> &'static MapKernels;
+
+    /// The constants as kernels take them, in the order of the fields.
+    fn constants(&self) -> [f32; 2] {
+        [0.0; 2]
+    }
+
     /// The function, in f32 or f64. Must be `#[inline(always)]` to vectorise.
     fn eval<A: Real>(&self, x: [A; N]) -> A;
 }
@@ -36,6 +47,8 @@ pub trait Map<const N: usize>: Copy + Send + Sync {
 /// A map as two functions over blocks. What follows is compiled once, not once per function.
 struct Blocks<'a, const N: usize> {
     name: &'static str,
+    kernels: &'static MapKernels,
+    constants: [f32; 2],
     single: cpu::Apply<'a, N, f32>,
     double: cpu::Apply<'a, N, f64>,
 }
@@ -44,6 +57,8 @@ macro_rules! blocks {
     ($f:ident: $F:ident<$N:ident>) => {
         Blocks::<$N> {
             name: $F::NAME,
+            kernels: $F::kernels(),
+            constants: $f.constants(),
             single: &|x, out| cpu::apply($f, x, out),
             double: &|x, out| cpu::apply($f, x, out),
         }
@@ -73,7 +88,7 @@ impl<const N: usize> Blocks<'_, N> {
                 DType::F64 => cpu::map::<N, f64>(self.double, views, whole, out.as_mut_slice()?),
                 _ => Err(unsupported(self.name, dtype, "f32, f16, bf16, f64")),
             },
-            Memory::Cuda(_) if !host => Err(no_cuda(self.name, dtype)),
+            Memory::Cuda(out) if !host => cuda::map(self.kernels, self.constants, views, whole, dtype, out),
             _ => Err(mixed_devices(self.name)),
         }
     }
@@ -95,7 +110,10 @@ impl<const N: usize> Blocks<'_, N> {
                 with_dtype!(dtype, T => out.as_mut_slice::<T>()?[0] = Element::from_f64(sum * scale));
                 Ok(())
             }
-            Memory::Cuda(_) if !host => Err(no_cuda(self.name, dtype)),
+            Memory::Cuda(out) if !host => {
+                let whole = *views[0].layout();
+                cuda::sum(self.kernels, self.constants, &views.map(Some), whole, scale, dtype, out)
+            }
             _ => Err(mixed_devices(self.name)),
         }
     }

@@ -1,11 +1,11 @@
 //! Packs blocks of K and multiplies them tile by tile; the epilogue is applied to each register tile as it is stored.
 
-use super::micro::{MAX_MR, MAX_NR, TileShape, any_tile, panel_rows};
+use super::micro::{MAX_MR, MAX_NR, Strided, TileShape, any_tile, full_tile, panel_rows};
 use super::pack::{Matrix, pack_a, pack_b, packed_a_len, packed_b_len};
 use super::plan::{GemmPlan, Schedule, plan};
-use super::{Activation, Epilogue, GemmDesc};
+use super::{Activation, Epilogue, GemmDesc, Precision};
 use crate::device::cpu::{
-    Float, Real, Simd, TileAt, TileMut, Vector, WithSimd, dispatch, for_each_chunk, for_each_tile, load_strided,
+    Float, Real, Simd, TileAt, TileMut, Vector, WithSimd, dispatch, for_each_part, for_each_tile, load_strided,
     vectorize,
 };
 use crate::device::{Buffer, View};
@@ -126,7 +126,8 @@ pub(crate) fn multiply<T: Float<Acc: Vector>>(
 where
     T::Acc: Float<Acc = T::Acc>,
 {
-    let desc = GemmDesc { batch: 1, m, n, k, alpha: 1.0, beta: 0.0, activation: Activation::None };
+    let desc =
+        GemmDesc { batch: 1, m, n, k, alpha: 1.0, beta: 0.0, activation: Activation::None, precision: Precision::Ieee };
     let plan = plan(&desc, TileShape::of::<T::Acc>());
     let parallel = parallel && plan.schedule == Schedule::Tiles;
     blocks(&plan, parallel, (a, b), [m, n, k], (&Finish::plain(accumulate), 0), None, out)
@@ -180,30 +181,42 @@ fn blocks<T: Float<Acc: Vector>, O: Float<Acc = T::Acc>>(
 ) -> Result<()> {
     let shape = plan.tile;
     let kc = plan.kc;
-    let (a_len, b_len) = (packed_a_len(shape, m, kc), packed_b_len(shape, n, kc));
+    // Rows of A that register tiles read where they lie. Rows a multiple of 4 KB apart share their sets of the L1 cache,
+    // which then has no room for B beside them.
+    let apart = !(a.row * size_of::<T>()).is_multiple_of(4096);
+    let in_place = T::as_acc(a.all).filter(|_| plan.a_in_place && a.col == 1 && apart);
+    let packed_from = if in_place.is_some() { m - m % shape.mr } else { 0 };
+    let rest = m - packed_from;
+    let (a_len, b_len) = (packed_a_len(shape, rest, kc), packed_b_len(shape, n, kc));
     let mut packed = scratch::<T::Acc>(a_len + b_len)?;
     let (packed_a, packed_b) = packed.as_mut_slice::<T::Acc>()?.split_at_mut(a_len);
     for from in (0..k.max(1)).step_by(kc) {
         let kb = kc.min(k - from);
         let (first, last) = (from == 0, from + kb >= k);
         let (packed_a, packed_b) =
-            (&mut packed_a[..packed_a_len(shape, m, kb)], &mut packed_b[..packed_b_len(shape, n, kb)]);
+            (&mut packed_a[..packed_a_len(shape, rest, kb)], &mut packed_b[..packed_b_len(shape, n, kb)]);
         let (a, b) = (a.from(0, from), b.from(from, 0));
+        let tail = a.from(packed_from, 0);
         if parallel && kb > 0 {
             // About 16,000 numbers a task, in whole panels.
             let (rows, cols) = ((16_384 / kb).next_multiple_of(shape.mr), (16_384 / kb).next_multiple_of(shape.nr()));
             let (rows, cols) = (rows.max(shape.mr), cols.max(shape.nr()));
-            for_each_chunk(packed_b, cols * kb, |i, to| {
-                pack_b(b.from(0, i * cols), cols.min(n - i * cols), kb, shape, to);
-            });
-            for_each_chunk(packed_a, rows * kb, |i, to| {
-                pack_a(a.from(i * rows, 0), rows.min(m - i * rows), kb, shape, to);
+            // One round for both operands: a barrier less.
+            let panels_b = packed_b.chunks_mut(cols * kb).enumerate().map(|(i, to)| (false, i, to));
+            let panels_a = packed_a.chunks_mut(rows * kb).enumerate().map(|(i, to)| (true, i, to));
+            for_each_part(panels_b.chain(panels_a).collect(), |_, (of_a, i, to)| {
+                if of_a {
+                    pack_a(tail.from(i * rows, 0), rows.min(rest - i * rows), kb, shape, to);
+                } else {
+                    pack_b(b.from(0, i * cols), cols.min(n - i * cols), kb, shape, to);
+                }
             });
         } else {
-            pack_a(a, m, kb, shape, packed_a);
+            pack_a(tail, rest, kb, shape, packed_a);
             pack_b(b, n, kb, shape, packed_b);
         }
         let (packed_a, packed_b) = (&*packed_a, &*packed_b);
+        let in_place = in_place.map(|all| Strided { from: all.get(a.at..).unwrap_or(&[]), row: a.row });
         let task = |at: TileAt, mut out: TileMut<'_, O>, mut before: Option<TileMut<'_, O>>| {
             let mut store = |row: usize, col: usize, run: &mut [T::Acc]| {
                 let start = (item * m + at.row + row) * n + at.col + col;
@@ -211,7 +224,7 @@ fn blocks<T: Float<Acc: Vector>, O: Float<Acc = T::Acc>>(
                 let before = before.as_mut().map(|b| &mut b.row(row)[col..col + run.len()]);
                 store(finish, place, run, before, &mut out.row(row)[col..][..run.len()]);
             };
-            dispatch(Block { a: packed_a, b: packed_b, kb, at, store: &mut store });
+            dispatch(Block { in_place, packed_from, a: packed_a, b: packed_b, kb, at, store: &mut store });
         };
         each_tile(out, before.as_deref_mut(), [1, m, n], [plan.mc, plan.nc], parallel, &task);
     }
@@ -221,6 +234,10 @@ fn blocks<T: Float<Acc: Vector>, O: Float<Acc = T::Acc>>(
 /// One task: a block of the output for one block of K. Generic over the accumulator alone, so that register tiles are
 /// compiled once for it and not per dtype.
 struct Block<'a, A> {
+    /// The first column of an A that is not packed.
+    in_place: Option<Strided<'a, A>>,
+    /// The row of A from which on it is packed.
+    packed_from: usize,
     a: &'a [A],
     b: &'a [A],
     kb: usize,
@@ -235,20 +252,31 @@ impl<A: Vector> WithSimd for Block<'_, A> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Block { a, b, kb, at, store } = self;
+        let Block { in_place, packed_from, a, b, kb, at, store } = self;
         let (mr, lanes) = (super::micro::full_rows::<S>(), A::lanes::<S>());
         let nr = super::micro::NV * lanes;
         let mut tile = [A::ZERO; MAX_MR * MAX_NR];
         for row in (0..at.rows).step_by(mr) {
             let rows = mr.min(at.rows - row);
             let height = panel_rows(rows);
-            let panel_a = &a[(at.row + row) * kb..][..height * kb];
+            let lines = in_place.filter(|_| at.row + row < packed_from);
+            let panel_a = match lines {
+                Some(_) => &[],
+                None => &a[(at.row + row - packed_from) * kb..][..height * kb],
+            };
             for col in (0..at.cols).step_by(nr) {
                 let cols = nr.min(at.cols - col);
                 let registers = cols.div_ceil(lanes);
                 let stride = registers * lanes;
                 let panel_b = &b[(at.col + col) * kb..][..stride * kb];
-                any_tile::<A, S>(simd, (height, registers), panel_a, panel_b.chunks_exact(stride), &mut tile);
+                let columns = panel_b.chunks_exact(stride);
+                if let Some(lines) = lines {
+                    let from = &lines.from[(at.row + row) * lines.row..];
+                    let column = |k: usize| Strided { from: &from[k..], ..lines };
+                    full_tile::<A, S>(simd, registers, (0..kb).map(column), columns, &mut tile);
+                } else {
+                    any_tile::<A, S>(simd, (height, registers), panel_a, columns, &mut tile);
+                }
                 for r in 0..rows {
                     store(row + r, col, &mut tile[r * stride..][..cols]);
                 }

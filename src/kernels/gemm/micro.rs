@@ -81,6 +81,22 @@ impl<A: Vector> Rows<A> for &[A] {
     }
 }
 
+/// A column of a matrix that lies in memory as it is, `row` numbers from one of its elements to the next.
+#[derive(Clone, Copy)]
+pub struct Strided<'a, A> {
+    /// From the first element on.
+    pub from: &'a [A],
+    /// From one row to the next.
+    pub row: usize,
+}
+
+impl<A: Copy> Rows<A> for Strided<'_, A> {
+    #[inline(always)]
+    fn element(&self, r: usize) -> A {
+        self.from[r * self.row]
+    }
+}
+
 /// Σ over k of `a(k)[r] · b(k)[..]` for `MR` rows and `V` registers.
 #[inline(always)]
 pub fn tile<A: Vector, S: Simd, const MR: usize, const V: usize>(

@@ -6,8 +6,13 @@
 //! block of at most 512), so its bits depend on neither the threads nor the tile it falls into. (The `gemm` crates were
 //! measured beside it: a few per cent slower at every size but 128 × 512 × 784, without bf16, and their bits depend on how
 //! a product is cut.)
+//!
+//! On CUDA devices (`kernels/gemm.cu`) f32 is multiplied on the ordinary cores and f16 and bf16 on the tensor cores, with
+//! sums in f32; [`plan::gpu`] chooses the tile. Operands whose rows or columns are neighbours in memory are read in
+//! place, others through one contiguous copy.
 
 mod cpu;
+mod cuda;
 pub(crate) mod micro;
 pub(crate) mod pack;
 pub mod plan;
@@ -15,7 +20,7 @@ pub mod plan;
 pub(crate) use cpu::{multiply, scratch};
 
 use crate::device::{Buffer, Memory, View};
-use crate::kernels::{mixed_devices, no_cuda, unsupported};
+use crate::kernels::{mixed_devices, unsupported};
 use crate::{Error, Result, with_float};
 
 /// What is applied to each output while it is in registers.
@@ -28,6 +33,17 @@ pub enum Activation {
     Relu,
     /// x Φ(x), with the normal distribution function Φ
     Gelu,
+}
+
+/// How exactly f32 operands are multiplied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// As IEEE f32.
+    #[default]
+    Ieee,
+    /// On CUDA devices with factors rounded to TF32 (10 bits of mantissa), on the tensor cores; sums are f32. On the CPU
+    /// as [`Ieee`](Precision::Ieee).
+    Tf32,
 }
 
 /// A product of `batch` pairs of matrices.
@@ -47,6 +63,8 @@ pub struct GemmDesc {
     pub beta: f64,
     /// Applied last.
     pub activation: Activation,
+    /// Of f32 operands; other dtypes do not ask.
+    pub precision: Precision,
 }
 
 impl GemmDesc {
@@ -60,7 +78,7 @@ impl GemmDesc {
         }
         let batch = da[..ra - 2].iter().product();
         let (m, k, n) = (da[ra - 2], da[ra - 1], db[rb - 1]);
-        Ok(GemmDesc { batch, m, n, k, alpha: 1.0, beta: 0.0, activation: Activation::None })
+        Ok(GemmDesc { batch, m, n, k, alpha: 1.0, beta: 0.0, activation: Activation::None, precision: Precision::Ieee })
     }
 }
 
@@ -84,7 +102,8 @@ pub fn gemm(
     out: &mut Buffer,
 ) -> Result<()> {
     let dtype = out.dtype();
-    let found = GemmDesc { alpha: desc.alpha, beta: desc.beta, activation: desc.activation, ..GemmDesc::of(&a, &b)? };
+    let GemmDesc { alpha, beta, activation, precision, .. } = *desc;
+    let found = GemmDesc { alpha, beta, activation, precision, ..GemmDesc::of(&a, &b)? };
     let len = desc.batch * desc.m * desc.n;
     let sized = |buffer: Option<&Buffer>| buffer.is_none_or(|b| b.len() == len && b.dtype() == dtype);
     if found != *desc || !sized(Some(out)) || !sized(before.as_deref()) {
@@ -112,6 +131,6 @@ pub fn gemm(
             let before = before.map(|b| b.as_mut_slice::<T>()).transpose()?;
             cpu::gemm::<T>(desc, a, b, epilogue, before, out.as_mut_slice::<T>()?)
         }, else Err(unsupported("matmul", dtype, "f32, f16, bf16, f64"))),
-        Memory::Cuda(_) => Err(no_cuda("matmul", dtype)),
+        Memory::Cuda(_) => cuda::gemm(desc, a, b, epilogue, before, out),
     }
 }

@@ -1,5 +1,7 @@
 //! How a product is cut: a pure function of its shape (and of the processor's register tile), never of threads or load.
 
+pub mod gpu;
+
 use super::GemmDesc;
 use super::micro::TileShape;
 
@@ -30,12 +32,15 @@ pub struct GemmPlan {
     pub mc: usize,
     /// Columns of the output per task.
     pub nc: usize,
+    /// Whether an A of the accumulator's type whose rows are contiguous is read where it lies, unpacked.
+    pub a_in_place: bool,
 }
 
 impl std::fmt::Display for GemmPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let GemmPlan { tile, schedule, kc, mc, nc } = self;
-        write!(f, "{schedule:?}, blocks {mc}x{nc} over k {kc}, register tile {}x{}", tile.mr, tile.nr())
+        let GemmPlan { tile, schedule, kc, mc, nc, a_in_place } = self;
+        let a = if *a_in_place { "in place" } else { "packed" };
+        write!(f, "{schedule:?}, blocks {mc}x{nc} over k {kc}, register tile {}x{}, A {a}", tile.mr, tile.nr())
     }
 }
 
@@ -55,16 +60,27 @@ pub fn plan(desc: &GemmDesc, tile: TileShape) -> GemmPlan {
     } else {
         Schedule::Tiles
     };
-    GemmPlan { tile, schedule, kc, mc, nc }
+    // Packing A costs as much as multiplying it by some 40 columns, so it pays where there are many.
+    let a_in_place = n <= 1024;
+    GemmPlan { tile, schedule, kc, mc, nc, a_in_place }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::gemm::Activation;
+    use crate::kernels::gemm::{Activation, Precision};
 
     fn of(batch: usize, m: usize, n: usize, k: usize) -> GemmPlan {
-        let desc = GemmDesc { batch, m, n, k, alpha: 1.0, beta: 0.0, activation: Activation::None };
+        let desc = GemmDesc {
+            batch,
+            m,
+            n,
+            k,
+            alpha: 1.0,
+            beta: 0.0,
+            activation: Activation::None,
+            precision: Precision::Ieee,
+        };
         plan(&desc, TileShape { mr: 8, lanes: 16 })
     }
 

@@ -1,14 +1,17 @@
 //! Reading and writing by index: gather, scatter-add, rows by number, regions of a tensor, triangles, one-hot rows.
 //!
 //! Every write is deterministic and needs no atomics: where several sources meet in one place they are added in the order
-//! of the sources, each destination by one thread. Indices are i64, u32 or u8; one out of range is an error naming it.
+//! of the sources (on CUDA devices in stretches, whose sums are added in order). Indices are i64, u32 or u8; one out of range
+//! is an error naming it, on CUDA devices an error of the next call that waits for the device.
 
 mod cpu;
+mod cuda;
 mod rows;
 
 use crate::device::{Buffer, Memory, View};
+use crate::kernels::elementwise;
+use crate::kernels::mixed_devices;
 use crate::kernels::reduce::{Operand, Scratch};
-use crate::kernels::{mixed_devices, no_cuda};
 use crate::{DType, Error, Layout, Result, Shape, with_dtype};
 
 /// Checked indices in row-major order.
@@ -54,11 +57,12 @@ fn indices<'a>(op: &'static str, input: View<'a>, bound: usize) -> Result<Indice
     }
 }
 
-fn on_cpu(op: &'static str, inputs: &[View<'_>], out: &Buffer) -> Result<()> {
+/// Whether everything is on the CPU; false if it is on CUDA devices.
+fn on_host(op: &'static str, inputs: &[View<'_>], out: &Buffer) -> Result<bool> {
     let cpu = |m: &Memory| matches!(m, Memory::Cpu(_));
     match inputs.iter().filter(|v| cpu(v.buffer().memory())).count() {
-        n if n == inputs.len() && cpu(out.memory()) => Ok(()),
-        0 if !cpu(out.memory()) => Err(no_cuda(op, out.dtype())),
+        n if n == inputs.len() && cpu(out.memory()) => Ok(true),
+        0 if !cpu(out.memory()) => Ok(false),
         _ => Err(mixed_devices(op)),
     }
 }
@@ -73,9 +77,14 @@ pub fn gather(axis: usize, input: View<'_>, index: View<'_>, out: &mut Buffer) -
     let op = "gather";
     same_dtype(op, input.dtype(), out.dtype())?;
     let lanes = lanes(op, axis, input.layout(), index.layout().shape(), out.len())?;
-    on_cpu(op, &[input, index], out)?;
-    let index = indices(op, index, input.dims()[axis])?;
     let step = input.layout().strides()[axis];
+    if !on_host(op, &[input, index], out)?
+        && let Memory::Cuda(out) = out.memory_mut()
+    {
+        let (places, bound) = (*index.layout(), input.dims()[axis]);
+        return cuda::Gather { op, input, index, lanes, places, step, bound }.run(out);
+    }
+    let index = indices(op, index, input.dims()[axis])?;
     with_dtype!(input.dtype(), T => {
         cpu::gather(input.buffer().as_slice::<T>()?, &lanes, step, index.get(), out.as_mut_slice::<T>()?);
     });
@@ -92,7 +101,14 @@ pub fn scatter_add(axis: usize, index: View<'_>, source: View<'_>, out: &mut Buf
         let shapes = [*index.layout().shape(), *source.layout().shape(), *shape];
         return Err(Error::shape(op, "an index of the source's shape, and the destination's shape", &shapes));
     }
-    on_cpu(op, &[index, source], out)?;
+    if !on_host(op, &[index, source], out)?
+        && let Memory::Cuda(out) = out.memory_mut()
+    {
+        let (places, step) = (*index.layout(), Layout::contiguous(*shape).strides()[axis]);
+        let (destinations, bound, distinct) = (shape.numel(), shape[axis], index.dims()[axis] == 1);
+        let add = cuda::Add { op, index, lanes, places, step, bound, destinations, columns: 1, distinct };
+        return add.run(elementwise::contiguous(source)?.view(), out);
+    }
     let index = indices(op, index, shape[axis])?;
     with_dtype!(source.dtype(), T => cpu::scatter_add(axis, shape, &lanes, index.get(), source, out.as_mut_slice::<T>()?))
 }
@@ -123,7 +139,16 @@ pub fn select_rows(axis: usize, input: View<'_>, index: View<'_>, out: &mut Buff
         let expected = format!("a contiguous input and {} outputs", around.outer * n * around.inner);
         return Err(Error::shape(op, expected, &[*input.layout().shape()]));
     }
-    on_cpu(op, &[input, index], out)?;
+    if !on_host(op, &[input, index], out)?
+        && let Memory::Cuda(out) = out.memory_mut()
+    {
+        let shape = Shape::new(&[around.outer, n, around.inner])?;
+        let stride = index.layout().strides().first().copied().unwrap_or(0);
+        let lanes = Layout::new(shape, &[around.rows * around.inner, 0, 1], input.layout().offset())?;
+        let places = Layout::new(shape, &[0, stride, 0], index.layout().offset())?;
+        let (step, bound) = (around.inner, around.rows);
+        return cuda::Gather { op, input, index, lanes, places, step, bound }.run(out);
+    }
     let index = indices(op, index, around.rows)?;
     with_dtype!(input.dtype(), T => {
         rows::select(&around, input.contiguous::<T>()?.unwrap_or_default(), index.get(), out.as_mut_slice::<T>()?);
@@ -143,7 +168,14 @@ pub fn add_rows(axis: usize, index: View<'_>, source: View<'_>, out: &mut Buffer
         let expected = format!("a contiguous source of {expected} elements");
         return Err(Error::shape(op, expected, &[*source.layout().shape(), *shape]));
     }
-    on_cpu(op, &[index, source], out)?;
+    if !on_host(op, &[index, source], out)?
+        && let Memory::Cuda(out) = out.memory_mut()
+    {
+        let (lanes, places) = cuda::around(&around, &index, 1)?;
+        let (bound, destinations, columns) = (around.rows, around.outer * around.rows, around.inner);
+        let add = cuda::Add { op, index, lanes, places, step: 1, bound, destinations, columns, distinct: n == 1 };
+        return add.run(source, out);
+    }
     let index = indices(op, index, around.rows)?;
     with_dtype!(source.dtype(), T => {
         let source = source.contiguous::<T>()?.unwrap_or_default();
@@ -160,7 +192,11 @@ pub fn merge_rows(index: View<'_>, rows: View<'_>, inner: usize, bound: usize) -
         let expected = format!("{n} contiguous rows of {inner} elements");
         return Err(Error::shape(op, expected, &[*rows.layout().shape()]));
     }
-    on_cpu(op, &[index], rows.buffer())?;
+    if !on_host(op, &[index], rows.buffer())?
+        && let Memory::Cuda(memory) = rows.buffer().memory()
+    {
+        return cuda::merge_rows(op, index, rows, inner, bound, memory.device());
+    }
     let index = indices(op, index, bound)?;
     let segments = rows::Segments::new(index.get());
     let device = rows.buffer().device();
@@ -201,7 +237,11 @@ pub fn write_region(region: &Layout, source: View<'_>, out: &mut Buffer) -> Resu
         let expected = format!("a source for region {region:?} of {} elements", out.len());
         return Err(Error::shape(op, expected, &[*source.layout().shape()]));
     }
-    on_cpu(op, &[source], out)?;
+    if !on_host(op, &[source], out)?
+        && let Memory::Cuda(out) = out.memory_mut()
+    {
+        return elementwise::cuda::copy(source, region, out);
+    }
     with_dtype!(source.dtype(), T => {
         cpu::write_region(region, source.buffer().as_slice::<T>()?, source.layout(), out.as_mut_slice::<T>()?);
     });
@@ -217,8 +257,12 @@ pub fn triangle(upper: bool, diagonal: i64, input: View<'_>, out: &mut Buffer) -
     if shape.rank() < 2 || !input.layout().is_contiguous() || out.len() != shape.numel() {
         return Err(Error::shape(op, format!("contiguous matrices and {} outputs", out.len()), &[shape]));
     }
-    on_cpu(op, &[input], out)?;
     let (rows, columns) = (shape[shape.rank() - 2], shape[shape.rank() - 1]);
+    if !on_host(op, &[input], out)?
+        && let Memory::Cuda(out) = out.memory_mut()
+    {
+        return cuda::triangle(op, upper, diagonal, [rows, columns], input, out);
+    }
     with_dtype!(input.dtype(), T => {
         let x = input.contiguous::<T>()?.unwrap_or_default();
         cpu::triangle(upper, diagonal, [rows, columns], x, out.as_mut_slice::<T>()?);
@@ -233,7 +277,11 @@ pub fn one_hot(index: View<'_>, n: usize, out: &mut Buffer) -> Result<()> {
     if index.layout().numel().checked_mul(n) != Some(out.len()) {
         return Err(Error::shape(op, format!("{} outputs for {n} classes", out.len()), &[*index.layout().shape()]));
     }
-    on_cpu(op, &[index], out)?;
+    if !on_host(op, &[index], out)?
+        && let Memory::Cuda(out) = out.memory_mut()
+    {
+        return cuda::one_hot(op, index, n, out);
+    }
     let index = indices(op, index, n)?;
     let out = out.as_mut_slice::<i64>()?;
     out.fill(0);

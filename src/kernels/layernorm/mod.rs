@@ -7,10 +7,13 @@
 //! Normalization; Wu & He 2018, Group Normalization.
 
 mod cpu;
+mod cuda;
 mod group;
+pub mod plan;
 
+use super::operands::with_cuda_float;
 use super::rowwise::{check_elements, check_parameter, on_host, statistics_dtype};
-use super::{mixed_devices, no_cuda, unsupported};
+use super::{mixed_devices, unsupported};
 use crate::device::{Buffer, View};
 use crate::{DType, Error, Result, with_float};
 
@@ -150,7 +153,7 @@ pub fn forward(desc: &LayerNormDesc, inputs: LayerNormInputs<'_>, out: LayerNorm
             Parameters::Columns => cpu::forward::<T>(desc, inputs, out),
             Parameters::Channels { length, .. } => group::forward::<T>(desc, length, inputs, out),
         }, else Err(unsupported(OP, dtype, FLOATS))),
-        Some(false) => Err(no_cuda(OP, dtype)),
+        Some(false) => with_cuda_float!(OP, dtype, T => cuda::forward::<T>(desc, inputs, out)),
         None => Err(mixed_devices(OP)),
     }
 }
@@ -182,7 +185,7 @@ pub fn backward(desc: &LayerNormDesc, inputs: LayerNormGradInputs<'_>, out: Laye
             Parameters::Columns => cpu::backward::<T>(desc, inputs, out),
             Parameters::Channels { channels, length } => group::backward::<T>(desc, channels, length, inputs, out),
         }, else Err(unsupported(OP, dtype, FLOATS))),
-        Some(false) => Err(no_cuda(OP, dtype)),
+        Some(false) => with_cuda_float!(OP, dtype, T => cuda::backward::<T>(desc, inputs, out)),
         None => Err(mixed_devices(OP)),
     }
 }

@@ -5,13 +5,15 @@
 //! parameters), and each new parameter is rounded once.
 
 mod cpu;
+mod cuda;
 mod rules;
 
+pub use cuda::RuleConstants;
 pub use rules::*;
 
 use crate::device::cpu::Real;
 use crate::device::{Buffer, Memory, View};
-use crate::kernels::{mixed_devices, no_cuda, unsupported};
+use crate::kernels::{mixed_devices, unsupported};
 use crate::{DType, Error, Result, with_float};
 
 /// The update of one element with `N` numbers of state.
@@ -21,6 +23,11 @@ pub trait Rule<const N: usize>: Copy + Send + Sync {
 
     /// The new parameter and state, from the parameter, its gradient and its state. Must be `#[inline(always)]`.
     fn step<A: Real>(&self, p: A, g: A, state: [A; N]) -> (A, [A; N]);
+
+    /// The rule as `kernels/optimizer.cu` knows it; `None` for a rule that only the CPU device has.
+    fn constants(&self) -> Option<RuleConstants> {
+        None
+    }
 
     /// Whether a gradient of zero leaves parameter and state as they are, so that absent rows of a row-sparse
     /// gradient need not be touched.
@@ -82,7 +89,7 @@ pub fn step<R: Rule<N>, const N: usize>(slots: &mut [Slot<'_, R, N>]) -> Result<
         match of_dtype[0].param.memory() {
             Memory::Cpu(_) => with_float!(dtype, T => cpu::step::<T, R, N>(of_dtype)?,
                 else return Err(unsupported(R::NAME, dtype, "f32, f16, bf16, f64"))),
-            Memory::Cuda(_) => return Err(no_cuda(R::NAME, dtype)),
+            Memory::Cuda(_) => cuda::step(of_dtype, dtype)?,
         }
     }
     Ok(())
@@ -128,14 +135,18 @@ fn check<R: Rule<N>, const N: usize>(slot: &Slot<'_, R, N>) -> Result<()> {
     Ok(())
 }
 
-/// Σ g² over all the gradients, in f64 (f32 inside blocks of 64 elements), in an order that depends on shapes only.
+/// Σ g² over all the gradients, in f64 (f32 inside blocks of 64 elements, or 16 on CUDA devices), in an order that depends on
+/// shapes only. Waits for the device.
 pub fn sum_of_squares(gradients: &[View<'_>]) -> Result<f64> {
     let mut total = 0.0;
+    if let Some(Memory::Cuda(memory)) = gradients.first().map(|g| g.buffer().memory()) {
+        return cuda::sum_of_squares(gradients, memory.device());
+    }
     for g in gradients {
         total += match g.buffer().memory() {
             Memory::Cpu(_) => with_float!(g.dtype(), T => cpu::sum_of_squares::<T>(g)?,
                 else return Err(unsupported("sum_of_squares", g.dtype(), "f32, f16, bf16, f64"))),
-            Memory::Cuda(_) => return Err(no_cuda("sum_of_squares", g.dtype())),
+            Memory::Cuda(_) => return Err(mixed_devices("sum_of_squares")),
         };
     }
     Ok(total)

@@ -1,7 +1,8 @@
 //! The update rules, in the order of operations of PyTorch's reference implementations.
 
-use super::Rule;
+use super::{Rule, RuleConstants};
 use crate::device::cpu::Real;
+use crate::kernels::params;
 
 /// What happens to a gradient before any rule: scaled (clipping by norm) and bounded (clipping by value).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,6 +16,16 @@ pub struct Clip {
 impl Clip {
     /// No change.
     pub const NONE: Clip = Clip { scale: 1.0, bound: f64::INFINITY };
+
+    /// A rule's numbers: these, and others with their places.
+    fn constants<const K: usize>(&self, others: [(u32, f64); K]) -> [f32; 12] {
+        let mut constants = [0.0; 12];
+        let own = [(params::OPTIMIZER_SCALE, self.scale), (params::OPTIMIZER_BOUND, self.bound)];
+        for (place, value) in own.into_iter().chain(others) {
+            constants[place as usize] = value as f32;
+        }
+        constants
+    }
 
     #[inline(always)]
     fn apply<A: Real>(&self, g: A) -> A {
@@ -40,6 +51,11 @@ impl Rule<0> for Sgd {
     fn step<A: Real>(&self, p: A, g: A, _: [A; 0]) -> (A, [A; 0]) {
         let g = self.clip.apply(g) + p * A::of(self.weight_decay);
         (p - A::of(self.lr) * g, [])
+    }
+    fn constants(&self) -> Option<RuleConstants> {
+        let constants =
+            self.clip.constants([(params::OPTIMIZER_DECAY, self.weight_decay), (params::OPTIMIZER_RATE, self.lr)]);
+        Some(RuleConstants { rule: params::OPTIMIZER_SGD, flags: 0, constants })
     }
     fn zero_is_identity(&self) -> bool {
         self.weight_decay == 0.0
@@ -70,6 +86,17 @@ impl Rule<1> for SgdMomentum {
         let velocity = if self.first { g } else { velocity * mu + g * A::of(1.0 - self.dampening) };
         let direction = if self.nesterov { g + velocity * mu } else { velocity };
         (p - A::of(self.sgd.lr) * direction, [velocity])
+    }
+    fn constants(&self) -> Option<RuleConstants> {
+        let constants = self.sgd.clip.constants([
+            (params::OPTIMIZER_DECAY, self.sgd.weight_decay),
+            (params::OPTIMIZER_RATE, self.sgd.lr),
+            (params::OPTIMIZER_MOMENTUM, self.momentum),
+            (params::OPTIMIZER_UNDAMPED, 1.0 - self.dampening),
+        ]);
+        let flag = |on: bool, flag: u32| if on { flag } else { 0 };
+        let flags = flag(self.first, params::OPTIMIZER_FIRST) | flag(self.nesterov, params::OPTIMIZER_NESTEROV);
+        Some(RuleConstants { rule: params::OPTIMIZER_SGD_MOMENTUM, flags, constants })
     }
 }
 
@@ -111,6 +138,20 @@ impl Adam {
         (p, m, v)
     }
 
+    fn constants_of(&self, rule: u32) -> RuleConstants {
+        let decay = if self.decoupled { 1.0 - self.lr * self.weight_decay } else { self.weight_decay };
+        let constants = self.clip.constants([
+            (params::OPTIMIZER_DECAY, decay),
+            (params::OPTIMIZER_RATE, self.lr / self.bias1),
+            (params::OPTIMIZER_NEW_MEAN, 1.0 - self.beta1),
+            (params::OPTIMIZER_OLD_SQUARE, self.beta2),
+            (params::OPTIMIZER_NEW_SQUARE, 1.0 - self.beta2),
+            (params::OPTIMIZER_BIAS, self.bias2_sqrt),
+            (params::OPTIMIZER_EPSILON, self.eps),
+        ]);
+        RuleConstants { rule, flags: if self.decoupled { params::OPTIMIZER_DECOUPLED } else { 0 }, constants }
+    }
+
     #[inline(always)]
     fn moved<A: Real>(&self, p: A, m: A, v: A) -> A {
         let denominator = v.sqrt() / A::of(self.bias2_sqrt) + A::of(self.eps);
@@ -125,6 +166,9 @@ impl Rule<2> for Adam {
         let (p, m, v) = self.means(p, g, m, v);
         (self.moved(p, m, v), [m, v])
     }
+    fn constants(&self) -> Option<RuleConstants> {
+        Some(self.constants_of(params::OPTIMIZER_ADAM))
+    }
 }
 
 /// Adam or AdamW with the largest mean square so far in the denominator (Reddi et al. 2018).
@@ -138,5 +182,8 @@ impl Rule<3> for AmsGrad {
         let (p, m, v) = self.0.means(p, g, m, v);
         let largest = largest.maximum(v);
         (self.0.moved(p, m, largest), [m, v, largest])
+    }
+    fn constants(&self) -> Option<RuleConstants> {
+        Some(self.0.constants_of(params::OPTIMIZER_AMSGRAD))
     }
 }

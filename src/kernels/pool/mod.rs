@@ -3,10 +3,11 @@
 //! Inputs and outputs are contiguous (planes, H, W); a plane is one channel of one image, a 1-D signal has H = 1.
 
 mod cpu;
+mod cuda;
 
 use crate::device::{Buffer, Memory, View};
 use crate::kernels::window::Window;
-use crate::kernels::{mixed_devices, no_cuda, unsupported};
+use crate::kernels::{mixed_devices, unsupported};
 use crate::{DType, Error, Result, with_float};
 
 /// The planes and the window of each output.
@@ -52,7 +53,8 @@ pub fn max(desc: &PoolDesc, input: View<'_>, out: &mut Buffer, positions: &mut B
     if positions.len() != out.len() || !matches!(positions.dtype(), DType::U32 | DType::I64) {
         return Err(Error::dtype("max_pool", "u32 or i64 positions, one per output", &[positions.dtype()]));
     }
-    match (input.buffer().memory(), out.memory_mut(), positions.memory()) {
+    let places = positions.dtype();
+    match (input.buffer().memory(), out.memory_mut(), positions.memory_mut()) {
         (Memory::Cpu(_), Memory::Cpu(_), Memory::Cpu(_)) => with_float!(dtype, T => {
             let out = out.as_mut_slice::<T>()?;
             if positions.dtype() == DType::U32 {
@@ -61,7 +63,9 @@ pub fn max(desc: &PoolDesc, input: View<'_>, out: &mut Buffer, positions: &mut B
                 cpu::max(desc, elements(input)?, out, positions.as_mut_slice::<i64>()?)
             }
         }, else Err(unsupported("max_pool", dtype, FLOATS))),
-        (Memory::Cuda(_), Memory::Cuda(_), Memory::Cuda(_)) => Err(no_cuda("max_pool", dtype)),
+        (Memory::Cuda(_), Memory::Cuda(out), Memory::Cuda(positions)) if out.device() == positions.device() => {
+            cuda::max(desc, input, out, positions, places)
+        }
         _ => Err(mixed_devices("max_pool")),
     }
 }
@@ -74,7 +78,7 @@ pub fn max_backward(desc: &PoolDesc, grad: View<'_>, positions: View<'_>, out: &
         (Memory::Cpu(_), Memory::Cpu(_), Memory::Cpu(_)) => with_float!(dtype, T =>
             cpu::max_backward(desc, elements::<T>(grad)?, elements::<u32>(positions)?, out.as_mut_slice::<T>()?),
             else Err(unsupported("max_pool", dtype, FLOATS))),
-        (Memory::Cuda(_), Memory::Cuda(_), Memory::Cuda(_)) => Err(no_cuda("max_pool", dtype)),
+        (Memory::Cuda(_), Memory::Cuda(out), Memory::Cuda(_)) => cuda::max_backward(desc, grad, positions, out),
         _ => Err(mixed_devices("max_pool")),
     }
 }
@@ -87,7 +91,7 @@ pub fn average(desc: &PoolDesc, divisor: Divisor, input: View<'_>, out: &mut Buf
         (Memory::Cpu(_), Memory::Cpu(_)) => with_float!(dtype, T =>
             cpu::average(desc, divisor, elements::<T>(input)?, out.as_mut_slice::<T>()?),
             else Err(unsupported("avg_pool", dtype, FLOATS))),
-        (Memory::Cuda(_), Memory::Cuda(_)) => Err(no_cuda("avg_pool", dtype)),
+        (Memory::Cuda(_), Memory::Cuda(out)) => cuda::average(desc, divisor, input, out),
         _ => Err(mixed_devices("avg_pool")),
     }
 }
@@ -100,7 +104,7 @@ pub fn average_backward(desc: &PoolDesc, divisor: Divisor, grad: View<'_>, out: 
         (Memory::Cpu(_), Memory::Cpu(_)) => with_float!(dtype, T =>
             cpu::average_backward(desc, divisor, elements::<T>(grad)?, out.as_mut_slice::<T>()?),
             else Err(unsupported("avg_pool", dtype, FLOATS))),
-        (Memory::Cuda(_), Memory::Cuda(_)) => Err(no_cuda("avg_pool", dtype)),
+        (Memory::Cuda(_), Memory::Cuda(out)) => cuda::average_backward(desc, divisor, grad, out),
         _ => Err(mixed_devices("avg_pool")),
     }
 }

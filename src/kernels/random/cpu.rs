@@ -133,7 +133,7 @@ pub(super) fn fill<T: Float<Acc: Variate>>(
 }
 
 /// The words below which an event of probability p happens.
-fn threshold(p: f64) -> u64 {
+pub(super) fn threshold(p: f64) -> u64 {
     (p * 4294967296.0).round() as u64
 }
 

@@ -6,13 +6,14 @@
 //! for gamma, whose rejected attempts count in the third word of the counter.
 
 mod cpu;
+mod cuda;
 mod multinomial;
 mod variates;
 
 pub use multinomial::{multinomial, multinomial_blocks};
 
 use crate::device::{Buffer, Memory, View};
-use crate::kernels::{mixed_devices, no_cuda, unsupported};
+use crate::kernels::{mixed_devices, unsupported};
 use crate::{DType, Error, Layout, Result, Shape, with_float};
 
 /// What a fill draws from.
@@ -84,11 +85,11 @@ impl Distribution {
 /// Fills `out` with draws from the blocks that start at `first`.
 pub fn fill(distribution: Distribution, key: [u32; 2], first: u64, out: &mut Buffer) -> Result<()> {
     distribution.check()?;
-    let dtype = out.dtype();
+    let (dtype, len) = (out.dtype(), out.len());
     match out.memory_mut() {
         Memory::Cpu(_) => with_float!(dtype, T => cpu::fill::<T>(distribution, key, first, out.as_mut_slice::<T>()?),
             else Err(unsupported("random", dtype, "f32, f16, bf16, f64"))),
-        Memory::Cuda(_) => Err(no_cuda("random", dtype)),
+        Memory::Cuda(memory) => cuda::fill(distribution, key, first, dtype, len, memory),
     }
 }
 
@@ -108,7 +109,7 @@ pub fn bernoulli(p: View<'_>, key: [u32; 2], first: u64, out: &mut Buffer) -> Re
             with_float!(dtype, T => cpu::bernoulli::<T>(p, key, first, out.as_mut_slice::<T>()?),
                 else Err(unsupported("bernoulli", dtype, "f32, f16, bf16, f64")))
         }
-        (Memory::Cuda(_), Memory::Cuda(_)) => Err(no_cuda("bernoulli", dtype)),
+        (Memory::Cuda(_), Memory::Cuda(out)) => cuda::bernoulli(p, key, first, out),
         _ => Err(mixed_devices("bernoulli")),
     }
 }
@@ -124,7 +125,7 @@ pub fn dropout(p: f64, key: [u32; 2], first: u64, input: Option<View<'_>>, out: 
     if !(0.0..=1.0).contains(&p) {
         return Err(Error::argument("dropout", format!("needs a probability from 0 to 1, got {p}")));
     }
-    let dtype = out.dtype();
+    let (dtype, len) = (out.dtype(), out.len());
     if let Some(input) = &input
         && (input.layout().numel() != out.len() || input.dtype() != dtype)
     {
@@ -138,7 +139,7 @@ pub fn dropout(p: f64, key: [u32; 2], first: u64, input: Option<View<'_>>, out: 
             with_float!(dtype, T => cpu::dropout::<T>(p, key, first, input, whole, out.as_mut_slice::<T>()?),
                 else Err(unsupported("dropout", dtype, "f32, f16, bf16, f64")))
         }
-        Memory::Cuda(_) if input.is_none() || !host => Err(no_cuda("dropout", dtype)),
+        Memory::Cuda(memory) if input.is_none() || !host => cuda::dropout(p, key, first, input, dtype, len, memory),
         _ => Err(mixed_devices("dropout")),
     }
 }

@@ -5,7 +5,7 @@
 //! takes the first two words of block `first + r · samples + j`.
 
 use crate::device::{Buffer, Memory, View};
-use crate::kernels::{mixed_devices, no_cuda};
+use crate::kernels::mixed_devices;
 use crate::random::philox;
 use crate::{Error, Result};
 
@@ -15,7 +15,8 @@ pub fn multinomial_blocks(rows: usize, samples: usize) -> u64 {
 }
 
 /// Draws `samples` indices from each row of `weights` (R, N) into `out` (R, samples), i64. Without replacement no index
-/// repeats within a row.
+/// repeats within a row. Weights that cannot be sampled from are an error; on a CUDA device one of the next call that waits
+/// for the device.
 pub fn multinomial(
     weights: View<'_>,
     samples: usize,
@@ -44,7 +45,9 @@ pub fn multinomial(
             }
             Ok(())
         }
-        (Memory::Cuda(_), Memory::Cuda(_)) => Err(no_cuda("multinomial", weights.dtype())),
+        (Memory::Cuda(_), Memory::Cuda(out)) => {
+            super::cuda::multinomial(weights, samples, replacement, key, first, out)
+        }
         _ => Err(mixed_devices("multinomial")),
     }
 }

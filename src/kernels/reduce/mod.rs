@@ -4,6 +4,7 @@
 //! threads. Floats accumulate in f32 (f64 for f64), integers in i64 (wrapping).
 
 mod cpu;
+mod cuda;
 mod extreme;
 mod fold;
 mod loops;
@@ -14,7 +15,7 @@ pub(crate) use fold::{Number, Operand, Scratch};
 
 use crate::device::cpu::{GRAIN, Real, for_each_chunk};
 use crate::device::{Buffer, Memory, View};
-use crate::kernels::{mixed_devices, no_cuda, unsupported};
+use crate::kernels::{mixed_devices, unsupported};
 use crate::{DType, Element, Error, Result, with_dtype, with_float};
 pub(crate) use plan::Odometer;
 use plan::Plan;
@@ -118,7 +119,10 @@ pub fn reduce(desc: &ReduceDesc, reduction: Reduction, input: View<'_>, out: &mu
                 cpu::with_source(all, |source| on_cpu::<T>(&plan, reduction, source, out))
             })
         }
-        (Memory::Cuda(_), Memory::Cuda(_)) => Err(no_cuda(op, dtype)),
+        (Memory::Cuda(memory), Memory::Cuda(to)) if memory.device() == to.device() => {
+            let dtype = if wide { DType::F32 } else { expected };
+            cuda::reduce(desc, reduction, input, dtype, to)
+        }
         _ => Err(mixed_devices(op)),
     }
 }
@@ -250,10 +254,12 @@ pub fn extreme_along(
     if shape[axis] == 0 && outputs > 0 {
         return Err(Error::shape(op, "at least one element to choose from", &[shape]));
     }
-    match (input.buffer().memory(), values.memory_mut()) {
-        (Memory::Cpu(_), Memory::Cpu(_)) => with_dtype!(dtype, T => extreme::along::<T>(
+    match (input.buffer().memory(), values.memory_mut(), indices.memory_mut()) {
+        (Memory::Cpu(_), Memory::Cpu(_), Memory::Cpu(_)) => with_dtype!(dtype, T => extreme::along::<T>(
             which, axis, input, values.as_mut_slice::<T>()?, indices.as_mut_slice::<i64>()?)),
-        (Memory::Cuda(_), Memory::Cuda(_)) => Err(no_cuda(op, dtype)),
+        (Memory::Cuda(memory), Memory::Cuda(values), Memory::Cuda(indices)) if memory.device() == values.device() => {
+            cuda::extreme(which, axis, input, values, indices)
+        }
         _ => Err(mixed_devices(op)),
     }
 }
@@ -295,7 +301,7 @@ pub fn scan(kind: Scan, axis: usize, input: View<'_>, out: &mut Buffer) -> Resul
             }
             Ok(())
         }),
-        (Memory::Cuda(_), Memory::Cuda(_)) => Err(no_cuda(kind.name(), dtype)),
+        (Memory::Cuda(_), Memory::Cuda(out)) => cuda::scan(kind, axis, input, out),
         _ => Err(mixed_devices(kind.name())),
     }
 }
@@ -311,7 +317,7 @@ pub fn cumprod_backward(axis: usize, x: View<'_>, g: View<'_>, out: &mut Buffer)
             let (xs, gs) = (x.contiguous::<T>()?.unwrap_or_default(), g.contiguous::<T>()?.unwrap_or_default());
             scan::cumprod_backward(x.dims(), axis, xs, gs, out.as_mut_slice::<T>()?)
         }, else Err(unsupported(op, x.dtype(), "f32, f16, bf16, f64"))),
-        (Memory::Cuda(_), Memory::Cuda(_)) => Err(no_cuda(op, x.dtype())),
+        (Memory::Cuda(_), Memory::Cuda(out)) => cuda::cumprod_backward(axis, x, g, out),
         _ => Err(mixed_devices(op)),
     }
 }

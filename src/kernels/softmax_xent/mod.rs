@@ -5,11 +5,14 @@
 //! which may be written over them.
 
 mod cpu;
+mod cuda;
 mod loss;
 mod nll;
+pub mod plan;
 
+use super::operands::with_cuda_float;
 use super::rowwise::{check_elements, on_host, statistics_dtype};
-use super::{mixed_devices, no_cuda, unsupported};
+use super::{mixed_devices, unsupported};
 use crate::device::{Buffer, View};
 use crate::{Error, Result, with_float};
 
@@ -46,7 +49,7 @@ pub fn softmax(desc: &SoftmaxDesc, x: View<'_>, y: &mut Buffer) -> Result<()> {
     match on_host([x.buffer().memory(), y.memory()]) {
         Some(true) => with_float!(dtype, T => cpu::forward::<T>(desc, x, y.as_mut_slice::<T>()?),
             else Err(unsupported(op, dtype, FLOATS))),
-        Some(false) => Err(no_cuda(op, dtype)),
+        Some(false) => with_cuda_float!(op, dtype, T => cuda::softmax::<T>(desc, x, y)),
         None => Err(mixed_devices(op)),
     }
 }
@@ -60,7 +63,7 @@ pub fn softmax_backward(desc: &SoftmaxDesc, y: View<'_>, dy: View<'_>, dx: &mut 
     match on_host([y.buffer().memory(), dy.buffer().memory(), dx.memory()]) {
         Some(true) => with_float!(dtype, T => cpu::backward::<T>(desc, y, dy, dx.as_mut_slice::<T>()?),
             else Err(unsupported(op, dtype, FLOATS))),
-        Some(false) => Err(no_cuda(op, dtype)),
+        Some(false) => with_cuda_float!(op, dtype, T => cuda::softmax_backward::<T>(desc, y, dy, dx)),
         None => Err(mixed_devices(op)),
     }
 }
@@ -106,7 +109,7 @@ pub fn cross_entropy(
     match on_host([logits.buffer().memory(), losses.memory(), lse.memory()]) {
         Some(true) => with_float!(dtype, T => loss::forward::<T>(desc, logits, targets, losses, lse),
             else Err(unsupported(OP, dtype, FLOATS))),
-        Some(false) => Err(no_cuda(OP, dtype)),
+        Some(false) => with_cuda_float!(OP, dtype, T => cuda::cross_entropy::<T>(desc, logits, targets, losses, lse)),
         None => Err(mixed_devices(OP)),
     }
 }
@@ -136,7 +139,9 @@ pub fn cross_entropy_backward(
         Some(true) => with_float!(dtype, T => {
             loss::backward::<T>(desc, logits, targets, lse, upstream, gradient.as_mut_slice::<T>()?)
         }, else Err(unsupported(OP, dtype, FLOATS))),
-        Some(false) => Err(no_cuda(OP, dtype)),
+        Some(false) => {
+            with_cuda_float!(OP, dtype, T => cuda::cross_entropy_backward::<T>(desc, logits, targets, lse, upstream, gradient))
+        }
         None => Err(mixed_devices(OP)),
     }
 }
@@ -155,7 +160,7 @@ pub fn nll(
     match on_host([log_probabilities.buffer().memory(), losses.memory()]) {
         Some(true) => with_float!(dtype, T => nll::forward::<T>(desc, log_probabilities, classes, losses),
             else Err(unsupported(OP, dtype, FLOATS))),
-        Some(false) => Err(no_cuda(OP, dtype)),
+        Some(false) => with_cuda_float!(OP, dtype, T => cuda::nll::<T>(desc, log_probabilities, classes, losses)),
         None => Err(mixed_devices(OP)),
     }
 }
@@ -178,7 +183,7 @@ pub fn nll_backward(
             nll::backward(desc, classes, upstream, gradient.as_mut_slice::<T>()?);
             Ok(())
         }, else Err(unsupported(OP, dtype, FLOATS))),
-        Some(false) => Err(no_cuda(OP, dtype)),
+        Some(false) => with_cuda_float!(OP, dtype, T => cuda::nll_backward::<T>(desc, classes, upstream, gradient)),
         None => Err(mixed_devices(OP)),
     }
 }

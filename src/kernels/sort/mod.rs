@@ -2,9 +2,10 @@
 //! every number, and −0 equals 0.
 
 mod cpu;
+pub(super) mod cuda;
 
 use crate::device::{Buffer, Memory, View};
-use crate::kernels::{mixed_devices, no_cuda};
+use crate::kernels::mixed_devices;
 use crate::{DType, Error, Result, with_dtype};
 
 /// Which elements of each row are wanted, and in which order.
@@ -35,13 +36,15 @@ pub fn sort(desc: &SortDesc, input: View<'_>, values: &mut Buffer, indices: &mut
     if length > u32::MAX as usize {
         return Err(Error::argument("sort", format!("rows of {length} elements are longer than 2³² − 1")));
     }
-    match (input.buffer().memory(), values.memory_mut()) {
-        (Memory::Cpu(_), Memory::Cpu(_)) => with_dtype!(dtype, T => {
+    match (input.buffer().memory(), values.memory_mut(), indices.memory_mut()) {
+        (Memory::Cpu(_), Memory::Cpu(_), Memory::Cpu(_)) => with_dtype!(dtype, T => {
             let x = input.contiguous::<T>()?.unwrap_or_default();
             cpu::sort(desc, length, x, values.as_mut_slice::<T>()?, indices.as_mut_slice::<i64>()?);
             Ok(())
         }),
-        (Memory::Cuda(_), Memory::Cuda(_)) => Err(no_cuda("sort", dtype)),
+        (Memory::Cuda(_), Memory::Cuda(values), Memory::Cuda(indices)) if values.device() == indices.device() => {
+            cuda::sort(desc, length, input, values, indices)
+        }
         _ => Err(mixed_devices("sort")),
     }
 }

@@ -1,7 +1,8 @@
 //! Clusters: the unit that a worker runs, parks and resumes.
 
-use super::exec::{Arena, Cx, Fragment, QUANTUM, Stop, Wait, Warp, Worker};
+use super::exec::{Arena, Cx, Fragment, QUANTUM, Wait, Warp, Worker};
 use super::fault::{Fault, FaultKind};
+use super::interpreter::Stop;
 use super::launch::Launch;
 use super::lower::Special;
 use super::sync::Barrier;

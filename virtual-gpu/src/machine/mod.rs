@@ -10,6 +10,7 @@ mod counters;
 mod dependents;
 mod exec;
 mod fault;
+mod interpreter;
 mod l2;
 mod lanes;
 mod launch;

@@ -4,11 +4,13 @@
 mod activation;
 mod arithmetic;
 mod loss;
+mod reductions;
 mod transcendental;
 
 pub use activation::*;
 pub use arithmetic::*;
 pub use loss::*;
+pub use reductions::*;
 pub use transcendental::*;
 
 /// Declares unit structs that implement [`Map`](super::Map): doc comment, name, functor name, arguments => value.
@@ -19,6 +21,11 @@ macro_rules! maps {
         pub struct $name;
         impl $crate::kernels::elementwise::Map<{ [$(stringify!($x)),+].len() }> for $name {
             const NAME: &'static str = $kernel;
+            fn kernels() -> &'static $crate::kernels::elementwise::MapKernels {
+                static KERNELS: $crate::kernels::elementwise::MapKernels =
+                    $crate::kernels::elementwise::MapKernels::new($kernel);
+                &KERNELS
+            }
             #[inline(always)]
             fn eval<A: Real>(&self, [$($x),+]: [A; { [$(stringify!($x)),+].len() }]) -> A {
                 $body
@@ -38,6 +45,18 @@ macro_rules! maps_with {
         }
         impl $crate::kernels::elementwise::Map<{ [$(stringify!($x)),+].len() }> for $name {
             const NAME: &'static str = $kernel;
+            fn kernels() -> &'static $crate::kernels::elementwise::MapKernels {
+                static KERNELS: $crate::kernels::elementwise::MapKernels =
+                    $crate::kernels::elementwise::MapKernels::new($kernel);
+                &KERNELS
+            }
+            fn constants(&self) -> [f32; 2] {
+                let mut constants = [0.0; 2];
+                for (constant, value) in constants.iter_mut().zip([$(self.$field),+]) {
+                    *constant = value as f32;
+                }
+                constants
+            }
             #[inline(always)]
             fn eval<A: Real>(&self, [$($x),+]: [A; { [$(stringify!($x)),+].len() }]) -> A {
                 $(let $field = A::of(self.$field);)+

@@ -151,6 +151,90 @@ fn columns_wide<const E: usize>(b: &Widened, out: &mut Columns) {
     }
 }
 
+/// A register of pairs of 16-bit floats in two halves, as the even and the odd elements of each half.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+fn pairs_wide(words: std::arch::x86_64::__m512i, bf16: bool) -> [std::arch::x86_64::__m512; 2] {
+    use std::arch::x86_64::*;
+    if bf16 {
+        let high = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+        let even = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(words));
+        [even, _mm512_castsi512_ps(_mm512_and_si512(words, high))]
+    } else {
+        let even = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(words));
+        [even, _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(words)))]
+    }
+}
+
+/// `columns` of one register of pairs of 16-bit floats, given as its two halves, from entry 0 of `out` on.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+fn columns_of_pairs([low, upper]: [std::arch::x86_64::__m512i; 2], bf16: bool, out: &mut [[[f32; 4]; 2]; 8]) {
+    use std::arch::x86_64::*;
+    let first = _mm512_setr_epi32(0, 8, 16, 24, 4, 12, 20, 28, 1, 9, 17, 25, 5, 13, 21, 29);
+    let second = _mm512_add_epi32(first, _mm512_set1_epi32(2));
+    let to = out.as_mut_ptr().cast::<f32>();
+    for (pair, index) in [first, second].into_iter().enumerate() {
+        let [even, odd] = pairs_wide(_mm512_permutex2var_epi32(low, index, upper), bf16);
+        // SAFETY: four entries of eight floats each for either pair.
+        unsafe {
+            _mm512_storeu_ps(to.add(32 * pair), _mm512_shuffle_f32x4::<0b01_00_01_00>(even, odd));
+            _mm512_storeu_ps(to.add(32 * pair + 16), _mm512_shuffle_f32x4::<0b11_10_11_10>(even, odd));
+        }
+    }
+}
+
+/// The columns of a B of 16-bit floats from the memory of Bᵀ: `rows` are its eight rows' first 16 bytes, then their second.
+/// What `widen` and `columns` make of it, without a round through memory.
+///
+/// # Safety
+/// 16 bytes can be read at each address, and the machine has AVX-512.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+pub unsafe fn columns_of_rows(rows: &[*const u8; 16], bf16: bool, out: &mut Columns) {
+    use std::arch::x86_64::*;
+    for (part, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate().take(2) {
+        let halves = [0, 4].map(|from| {
+            // SAFETY: the caller vouches for the addresses.
+            let row = |k: usize| unsafe { _mm_loadu_si128(rows[8 * part + from + k].cast()) };
+            let low = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(row(0)), row(1));
+            let high = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(row(2)), row(3));
+            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
+        });
+        columns_of_pairs(halves, bf16, out);
+    }
+}
+
+/// What `widen` and `columns` make of the registers of A and B where their elements are 16-bit floats.
+///
+/// # Safety
+/// The machine has AVX-512.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,fma")]
+pub unsafe fn operands_of_pairs<const BLOCKS: usize>(
+    a: [&[u32; 32]; 4],
+    b: [&[u32; 32]; 2],
+    bf16: bool,
+    scratch: &mut Scratch,
+) {
+    use std::arch::x86_64::*;
+    // SAFETY: halves of arrays of 32 values.
+    let half = |raw: &[u32; 32], h: usize| unsafe { _mm512_loadu_si512(raw.as_ptr().add(16 * h).cast()) };
+    for r in 0..2 * BLOCKS {
+        for h in 0..2 {
+            for (e, v) in pairs_wide(half(a[r], h), bf16).into_iter().enumerate() {
+                // SAFETY: as above.
+                unsafe { _mm512_storeu_ps(scratch.a[2 * r + e].as_mut_ptr().add(16 * h), v) };
+            }
+        }
+    }
+    for (r, out) in scratch.columns.as_chunks_mut::<8>().0.iter_mut().enumerate().take(BLOCKS) {
+        columns_of_pairs([half(b[r], 0), half(b[r], 1)], bf16, out);
+    }
+}
+
 /// `acc += A·B`, the products of an element added in the order of k, each sum rounded once.
 #[inline(always)]
 pub fn product<const E: usize>(a: &Widened, b: &Columns, acc: &mut Sums) {
@@ -324,6 +408,30 @@ mod tests {
             let (got, want) = (multiply_add(a, b, c), a.mul_add(b, c));
             let same = got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan());
             assert!(same, "{a:e} × {b:e} + {c:e}: {got:e}, not {want:e}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn columns_are_those_of_widened_registers() {
+        if !wide_vectors() {
+            return;
+        }
+        let mut state = 3;
+        for ty in [Ty::BF16, Ty::F16] {
+            let raw: [[u32; 32]; 2] = std::array::from_fn(|_| std::array::from_fn(|_| draw(&mut state)));
+            let mut wide = [[0f32; 32]; 4];
+            for (raw, wide) in raw.iter().zip(wide.chunks_exact_mut(2)) {
+                widen_portable::<2>(raw, ty, wide);
+            }
+            let (mut want, mut got) = (Scratch::default().columns, Scratch::default().columns);
+            columns::<2>(&wide, &mut want);
+            let rows = std::array::from_fn(|r| raw[r / 8][4 * (r % 8)..].as_ptr().cast());
+            // SAFETY: each row is four words of `raw`.
+            unsafe { columns_of_rows(&rows, ty == Ty::BF16, &mut got) };
+            let same = |(x, y): (&f32, &f32)| x.to_bits() == y.to_bits() || (x.is_nan() && y.is_nan());
+            let flat = |c: &Columns| c.as_flattened().as_flattened()[..128].to_vec();
+            assert!(flat(&want).iter().zip(&flat(&got)).all(same), "{ty:?}");
         }
     }
 

@@ -14,6 +14,7 @@ pub(super) mod freedom;
 pub(super) mod grid;
 pub(super) mod half;
 pub(super) mod int;
+pub(super) mod ldmatrix;
 pub(super) mod legal;
 pub(super) mod logic;
 pub(super) mod mbarrier;
@@ -104,7 +105,8 @@ const FAMILIES: &[(&[&str], Decoder)] = &[
         ],
         video::decode,
     ),
-    (&["mma", "ldmatrix", "stmatrix", "movmatrix"], mma::decode),
+    (&["mma"], mma::decode),
+    (&["ldmatrix", "stmatrix", "movmatrix"], ldmatrix::decode),
 ];
 
 /// Decodes one instruction.

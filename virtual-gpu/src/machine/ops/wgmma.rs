@@ -13,6 +13,8 @@ use super::sparse::Layout;
 use crate::machine::accumulators;
 use crate::machine::exec::{Cx, Flow, Instr, Wait};
 use crate::machine::fault::FaultKind;
+#[cfg(target_arch = "x86_64")]
+use crate::machine::lanes::wide_vectors;
 use crate::machine::lanes::{OpPair, op_versions};
 use crate::machine::lower::{Decoded, Form, Lower, MInst, Opnd, TaintRule, Width};
 use crate::machine::{races, taint};
@@ -37,40 +39,36 @@ struct Descriptor {
     start: u32,
     leading: u32,
     stride: u32,
-    /// Bytes of the swizzle's span: 16 (none), 32, 64 or 128.
-    span: u32,
+    /// Bytes of the swizzle's span, as a power of two: 4 (none) to 7.
+    log_span: u32,
 }
 
 impl Descriptor {
     fn new(bits: u64) -> Descriptor {
         let field = |at: u32| ((bits >> at & 0x3fff) as u32) << 4;
-        let span = [16, 128, 64, 32][(bits >> 62) as usize];
-        Descriptor { start: field(0), leading: field(16), stride: field(32), span }
+        let log_span = [4, 7, 6, 5][(bits >> 62) as usize];
+        Descriptor { start: field(0), leading: field(16), stride: field(32), log_span }
     }
 
     fn swizzle(&self, at: u32) -> u32 {
-        match self.span {
-            32 => at ^ (at >> 3 & 0x10),
-            64 => at ^ (at >> 3 & 0x30),
-            128 => at ^ (at >> 3 & 0x70),
-            _ => at,
-        }
+        // 0x10, 0x30 and 0x70 for spans of 32, 64 and 128 bytes.
+        at ^ (at >> 3 & ((1 << self.log_span) - 16))
     }
 
     /// Address of the 16-byte chunk `chunk` along K of row `row`, K contiguous.
     fn k_major(&self, row: u32, chunk: u32) -> u32 {
-        let at = self.start + row % 8 * self.span + row / 8 * self.stride;
+        let at = self.start + (row % 8 << self.log_span) + row / 8 * self.stride;
         // Past the swizzle's span (the deep operand of a sparse product) the next block begins.
-        let (block, inside) = (chunk * 16 / self.span, chunk * 16 % self.span);
+        let (block, inside) = (chunk << 4 >> self.log_span, chunk << 4 & ((1 << self.log_span) - 1));
         self.swizzle(at + block * self.leading + inside)
     }
 
     /// Address of the 16-byte chunk of eight rows from `row` on at depth `k`, rows contiguous.
     fn row_major(&self, row: u32, k: u32) -> u32 {
-        let chunks = self.span / 16;
-        let (chunk, block) = (row / 8 % chunks, row / 8 / chunks);
-        let (across, along) = if self.span == 16 { (self.stride, self.leading) } else { (self.leading, self.stride) };
-        self.swizzle(self.start + chunk * 16 + block * across + k % 8 * self.span + k / 8 * along)
+        let log_chunks = self.log_span - 4;
+        let (chunk, block) = (row / 8 & ((1 << log_chunks) - 1), row / 8 >> log_chunks);
+        let (across, along) = if log_chunks == 0 { (self.stride, self.leading) } else { (self.leading, self.stride) };
+        self.swizzle(self.start + chunk * 16 + block * across + (k % 8 << self.log_span) + k / 8 * along)
     }
 }
 
@@ -214,31 +212,47 @@ pub fn read_b<const K: usize>(cx: &mut Cx<'_>, i: &Instr, tb: Ty, n: usize) -> R
     Ok(b)
 }
 
-/// Part `part` of eight rows from `row` on as a register: lane 4·row + j has bytes 4j to 4j + 3 of the row's chunk of 16
-/// bytes. Rows that are contiguous in memory (`transposed`, 16-bit elements) are turned.
+/// Where part `part` of eight rows from `row` on lies: 16 bytes of each row, or (`transposed`) of each of eight columns.
 #[inline(always)]
-fn eight_rows(cx: &mut Cx<'_>, d: &Descriptor, row: u32, part: u32, transposed: bool) -> Result<[u32; 32], Flow> {
-    let mut at = [0u32; 8];
+fn places(d: &Descriptor, row: u32, part: u32, transposed: bool) -> [u32; 8] {
+    // A loop: the closures of `from_fn` lose the vector extensions of their caller.
+    let mut at = [0; 8];
     for (k, at) in at.iter_mut().enumerate() {
         let k = k as u32;
         *at = if transposed { d.row_major(row, 8 * part + k) } else { d.k_major(row + k, part) };
     }
-    let mut out = [[0u32; 4]; 8];
+    at
+}
+
+/// The start of the block's shared memory, where 16 bytes at each of these places are in bounds and no check watches them.
+#[inline(always)]
+fn plain(cx: &mut Cx<'_>, at: &[u32]) -> Option<*const u8> {
     let cta = &mut cx.ctas[cx.warp.cta];
     let last = at.iter().fold(0, |m, a| m.max(*a));
-    if last + 16 > cta.shared_len
-        || cta.objects.in_flight != 0 && at.iter().any(|a| cta.objects.flying(*a, 16))
+    let watched = last + 16 > cta.shared_len
         || cx.launch.checks.uninitialised
         || races::follows(cx.launch)
-    {
-        for (words, at) in out.iter_mut().zip(at) {
-            *words = chunk(cx, at)?;
+        || cta.objects.in_flight != 0 && at.iter().any(|a| cta.objects.flying(*a, 16));
+    (!watched).then(|| cta.shared.base().cast_const())
+}
+
+/// Part `part` of eight rows from `row` on as a register: lane 4·row + j has bytes 4j to 4j + 3 of the row's chunk of 16
+/// bytes. Rows that are contiguous in memory (`transposed`, 16-bit elements) are turned.
+#[inline(always)]
+fn eight_rows(cx: &mut Cx<'_>, d: &Descriptor, row: u32, part: u32, transposed: bool) -> Result<[u32; 32], Flow> {
+    let at = places(d, row, part, transposed);
+    let mut out = [[0u32; 4]; 8];
+    match plain(cx, &at) {
+        None => {
+            for (words, at) in out.iter_mut().zip(at) {
+                *words = chunk(cx, at)?;
+            }
         }
-    } else {
-        let base = cta.shared.base();
-        for (words, at) in out.iter_mut().zip(at) {
-            // SAFETY: within the block's shared memory.
-            *words = unsafe { base.wrapping_add(at as usize).cast::<[u32; 4]>().read_unaligned() };
+        Some(base) => {
+            for (words, at) in out.iter_mut().zip(at) {
+                // SAFETY: within the block's shared memory.
+                *words = unsafe { base.wrapping_add(at as usize).cast::<[u32; 4]>().read_unaligned() };
+            }
         }
     }
     if transposed {
@@ -279,6 +293,42 @@ fn load_a(cx: &mut Cx<'_>, i: &Instr, ta: Ty, registers: usize) -> Result<[[u32;
     Ok(a)
 }
 
+/// Eight columns of B, widened and by k, for which the descriptor describes Bᵀ.
+#[inline(always)]
+fn columns<const E: usize>(
+    cx: &mut Cx<'_>,
+    d: &Descriptor,
+    row: u32,
+    ty: Ty,
+    transposed: bool,
+    scratch: &mut fragment::Scratch,
+) -> Result<(), Flow> {
+    #[cfg(target_arch = "x86_64")]
+    if E == 2 && !transposed && wide_vectors() {
+        let mut at = [0; 16];
+        at[..8].copy_from_slice(&places(d, row, 0, false));
+        at[8..].copy_from_slice(&places(d, row, 1, false));
+        if let Some(base) = plain(cx, &at) {
+            let mut rows = [base; 16];
+            for (row, at) in rows.iter_mut().zip(at) {
+                *row = base.wrapping_add(at as usize);
+            }
+            // SAFETY: 16 bytes at each place lie in the block's shared memory, and the machine has AVX-512.
+            unsafe { fragment::columns_of_rows(&rows, ty == Ty::BF16, &mut scratch.columns) };
+            return Ok(());
+        }
+    }
+    for (part, b) in scratch.b.chunks_exact_mut(E).take(2).enumerate() {
+        let raw = eight_rows(cx, d, row, part as u32, transposed)?;
+        if ty == Ty::TF32 {
+            check_tf32(cx, &raw, |_| None)?;
+        }
+        fragment::widen::<E>(&raw, ty, b);
+    }
+    fragment::columns::<E>(&scratch.b[..2 * E], &mut scratch.columns);
+    Ok(())
+}
+
 /// Floats, E to a word. `list`: D (also read), then A's registers; `a` and `b` descriptors, `c` the scale-d predicate.
 #[inline(always)]
 unsafe fn floats<const E: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
@@ -306,18 +356,10 @@ unsafe fn floats<const E: usize>(cx: &mut Cx<'_>, i: &Instr, m: u32) -> Flow {
     let truncate = cx.launch.seed & 1 != 0;
     let list = cx.list(i);
     for block in 0..n / 8 {
-        for (part, b) in scratch.b.chunks_exact_mut(E).take(2).enumerate() {
-            let raw = eight_rows(cx, &d, 8 * block as u32, part as u32, i.x & TRANS_B != 0);
-            let raw = match raw {
-                Ok(raw) if tb == Ty::TF32 => check_tf32(cx, &raw, |_| None).map(|()| raw),
-                other => other,
-            };
-            match raw {
-                Ok(raw) => fragment::widen::<E>(&raw, tb, b),
-                Err(flow) => return flow,
-            }
+        let flow = columns::<E>(cx, &d, 8 * block as u32, tb, i.x & TRANS_B != 0, &mut scratch);
+        if let Err(flow) = flow {
+            return flow;
         }
-        fragment::columns::<E>(&scratch.b[..2 * E], &mut scratch.columns);
         let sums = &list[if half { 2 * block } else { 4 * block }..];
         if !keep {
             let count = if half { 2 } else { 4 };
