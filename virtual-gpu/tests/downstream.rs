@@ -12,7 +12,7 @@ version = "0.1.0"
 edition = "2024"
 
 [dependencies]
-cudarc = { version = "0.19.10", default-features = false, features = ["std", "driver", "fallback-dynamic-loading", "cuda-12090"] }
+cudarc = { version = "0.19.10", default-features = false, features = ["std", "driver", "nvrtc", "fallback-dynamic-loading", "cuda-12090"] }
 
 [dev-dependencies]
 virtual-gpu = { version = "VERSION", registry = "packed" }
