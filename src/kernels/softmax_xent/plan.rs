@@ -127,7 +127,7 @@ mod tests {
                 let most = if plan.held == Held::Nowhere { 1024 } else { HOLDING / operands };
                 assert!(fits && plan.threads as usize <= most, "{width}: {plan}");
                 let shared = plan.lanes <= 32 && plan.lanes.is_power_of_two() && plan.threads == THREADS;
-                assert!(shared || plan.lanes == plan.threads && plan.threads % 32 == 0, "{width}: {plan}");
+                assert!(shared || plan.lanes == plan.threads && plan.threads.is_multiple_of(32), "{width}: {plan}");
             }
         }
     }
@@ -139,7 +139,7 @@ mod tests {
                 for rows in [1, 4096] {
                     let plan = LossPlan::new(rows, classes, accessed);
                     let shared = plan.lanes <= 32 && plan.lanes.is_power_of_two() && plan.threads == THREADS;
-                    let whole = plan.lanes == plan.threads && plan.threads % 32 == 0 && plan.threads > 32;
+                    let whole = plan.lanes == plan.threads && plan.threads.is_multiple_of(32) && plan.threads > 32;
                     assert!(shared && plan.parts == 1 || whole && plan.threads <= 1024, "{classes}: {plan}");
                 }
             }
