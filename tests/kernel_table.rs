@@ -76,7 +76,7 @@ fn every_elementwise_function_has_its_kernel_for_every_float_type() {
             let kernel = kernel.unwrap_or_else(|| panic!("kernels/elementwise.cu has no functor {name} for {dtype}"));
             let pointer = format!("*const {dtype}");
             let signature = format!(
-                "map<f::{name}, {dtype}>([16 bytes aligned to 8], *mut {dtype}, {pointer}, {pointer}, {pointer}, {pointer})"
+                "map<f::{name}, {dtype}>([32 bytes aligned to 8], *mut {dtype}, {pointer}, {pointer}, {pointer}, {pointer})"
             );
             assert_eq!(kernel.signature(), signature);
         }

@@ -131,8 +131,11 @@ fn a_package_elsewhere_uses_the_packed_crate() {
     let unpacked = Command::new("tar").arg("xzf").arg(&archive).arg("-C").arg(&registry).status();
     assert!(unpacked.is_ok_and(|status| status.success()), "{}", archive.display());
     let packed = registry.join(format!("virtual-gpu-{version}"));
-    for folder in ["src", "tests", "examples", "benches", ".cargo"] {
-        fs::create_dir_all(package.join(folder)).expect("folders can be made");
+    for folder in ["src", "tests", "examples", "benches", ".cargo"].map(|folder| package.join(folder)) {
+        if folder.exists() {
+            fs::remove_dir_all(&folder).expect("an earlier package can be removed");
+        }
+        fs::create_dir_all(folder).expect("folders can be made");
     }
     let manifest = MANIFEST.replace("VERSION", version);
     let config = CONFIG.replace("FOLDER", &registry.display().to_string());

@@ -121,7 +121,9 @@ fn half_by<T: Half>(tanh: bool, ftz: bool, a: u16, v: u16, r: f64) -> u16 {
     let out = T::down(off as f32);
     let number = f64::from(T::up(out));
     let lost = !number.is_finite() || (ftz && number.abs() < f64::powi(2.0, T::LOWEST));
-    if lost { v } else { out }
+    // Past the next power of two the units are twice as large, and so is what their rounding takes.
+    let beyond = (number - exact).abs() > exact.abs() * T::BOUNDS[usize::from(tanh)].exp2();
+    if lost || beyond { v } else { out }
 }
 
 /// The product is `a`, not `b`.
@@ -252,7 +254,7 @@ mod tests {
                 all += 1;
             }
         }
-        assert!(most <= 1.0 && most > 0.8 && wrong > all / 100, "{most} of the bound, {wrong} of {all} wrong");
+        assert!(most <= 1.0 && most > 0.8 && wrong > all / 200, "{most} of the bound, {wrong} of {all} wrong");
     }
 
     #[test]
