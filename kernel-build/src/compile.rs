@@ -2,7 +2,7 @@
 
 use crate::arch::Arch;
 use crate::cubin::{self, CubinEntry};
-use crate::image::{Format, Image, KernelInfo, Param, ParamType, Resources, Scalar, deflate};
+use crate::image::{Compression, Format, Image, KernelInfo, Param, ParamType, Resources, Scalar, deflate};
 use crate::log::{self, Assembled};
 use crate::nvrtc::Nvrtc;
 use crate::ptx::{self, PtxEntry, PtxParam};
@@ -11,7 +11,7 @@ use crate::{Error, Result, mangle};
 use std::borrow::Cow;
 
 /// Counts up when the options, the rules or the file form of this crate change, so that older results are not taken.
-pub(crate) const RECIPE: u32 = 1;
+pub(crate) const RECIPE: u32 = 2;
 
 /// A parameter block may have as many bytes; drivers before 12.1 take no more (CUDA 12.1 release notes).
 const MAX_PARAM_BYTES: u32 = 4096;
@@ -38,9 +38,22 @@ pub struct Compiled {
 /// more than 4,096 bytes of parameters, or where the assembler serialised its tensor-core pipeline (C75xx);
 /// [`Error::Format`] where PTX, machine code and log do not agree.
 pub fn compile(nvrtc: &Nvrtc, source: &Source, arch: Arch) -> Result<Compiled> {
-    let mut options: Vec<String> = [&format!("--gpu-architecture={arch}"), "--std=c++17", "-lineinfo", "-Xptxas", "-v"]
-        .map(str::to_owned)
-        .to_vec();
+    compile_with(nvrtc, source, arch, Lines::Kept)
+}
+
+/// Whether images have tables of source lines, for profilers and reports: about half of their size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lines {
+    Kept,
+    Left,
+}
+
+pub(crate) fn compile_with(nvrtc: &Nvrtc, source: &Source, arch: Arch, lines: Lines) -> Result<Compiled> {
+    let mut options: Vec<String> =
+        [&format!("--gpu-architecture={arch}"), "--std=c++17", "-Xptxas", "-v"].map(str::to_owned).to_vec();
+    if lines == Lines::Kept {
+        options.push("-lineinfo".to_owned());
+    }
     options.extend(source.options.iter().cloned());
     let mut output = nvrtc.compile(source, &options)?;
     let context = |error: Error| match error {
@@ -76,8 +89,13 @@ pub fn compile(nvrtc: &Nvrtc, source: &Source, arch: Arch) -> Result<Compiled> {
     }
     cubin::blank_ptx_text(&mut output.cubin).map_err(context)?;
     let ptx = relative_files(&output.ptx);
-    let image =
-        |format, bytes: &[u8]| Image { arch, format, len: bytes.len() as u32, bytes: Cow::Owned(deflate(bytes)) };
+    let image = |format, bytes: &[u8]| Image {
+        arch,
+        format,
+        len: bytes.len() as u32,
+        compression: Compression::Deflate,
+        bytes: Cow::Owned(deflate(bytes)),
+    };
     let images = vec![image(Format::Cubin, &output.cubin), image(Format::Ptx, ptx.as_bytes())];
     Ok(Compiled { arch, nvrtc: nvrtc.version(), kernels, images, warnings: report.warnings })
 }

@@ -1,7 +1,7 @@
 //! The Rust text that a build script generates: the table of kernels, with images beside it.
 
 use crate::arch::Arch;
-use crate::image::{Contents, Format, Image, KernelInfo, Module, Param, ParamType, Resources};
+use crate::image::{Compression, Contents, Format, Image, KernelInfo, Module, Param, ParamType, Resources};
 use crate::{Error, Result};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -74,7 +74,11 @@ fn image_file(module: &str, image: &Image) -> String {
         Format::Cubin => "cubin",
         Format::Ptx => "ptx",
     };
-    format!("{module}.{}.{extension}.deflate", image.arch)
+    let compression = match image.compression {
+        Compression::Deflate => "deflate",
+        Compression::Lzma => "lzma",
+    };
+    format!("{module}.{}.{extension}.{compression}", image.arch)
 }
 
 fn included(file: &str) -> String {
@@ -83,10 +87,12 @@ fn included(file: &str) -> String {
 
 fn image_text(image: &Image, file: &str) -> String {
     format!(
-        "kernel_table::Image {{ arch: {}, format: kernel_table::Format::{:?}, len: {}, bytes: {} }},\n",
+        "kernel_table::Image {{ arch: {}, format: kernel_table::Format::{:?}, len: {}, \
+         compression: kernel_table::Compression::{:?}, bytes: {} }},\n",
         arch(image.arch),
         image.format,
         image.len,
+        image.compression,
         included(file)
     )
 }

@@ -4,7 +4,9 @@
 //! the program runs (everything owned).
 
 use crate::arch::Arch;
+use lzma_rust2::{LzmaOptions, LzmaReader, LzmaWriter};
 use std::borrow::Cow;
+use std::io::{Read, Write};
 
 /// A number type of a kernel parameter or of what a pointer points to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -205,6 +207,15 @@ pub enum Format {
     Ptx,
 }
 
+/// How an image's bytes are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// DEFLATE (RFC 1951): quick to write, for what a build makes for itself.
+    Deflate,
+    /// LZMA with its 13-byte header: half the size, for images that a published crate carries.
+    Lzma,
+}
+
 /// One compressed image of a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
@@ -214,14 +225,19 @@ pub struct Image {
     pub format: Format,
     /// Size when decompressed, in bytes.
     pub len: u32,
-    /// The bytes, compressed with DEFLATE (RFC 1951).
+    /// How the bytes are compressed.
+    pub compression: Compression,
+    /// The bytes, compressed.
     pub bytes: Cow<'static, [u8]>,
 }
 
 impl Image {
     /// The decompressed image.
     pub fn decompress(&self) -> crate::Result<Vec<u8>> {
-        inflate(&self.bytes, self.len as usize)
+        match self.compression {
+            Compression::Deflate => inflate(&self.bytes, self.len as usize),
+            Compression::Lzma => unpack(&self.bytes, self.len as usize),
+        }
     }
 }
 
@@ -340,9 +356,45 @@ pub(crate) fn inflate(bytes: &[u8], len: usize) -> crate::Result<Vec<u8>> {
     Ok(out)
 }
 
+/// The bytes in LZMA.
+pub(crate) fn pack(bytes: &[u8]) -> crate::Result<Vec<u8>> {
+    let failed = |error: std::io::Error| crate::Error::Format(format!("an image does not compress: {error}"));
+    let options = LzmaOptions::with_preset(6);
+    let mut writer = LzmaWriter::new_use_header(Vec::new(), &options, Some(bytes.len() as u64)).map_err(failed)?;
+    writer.write_all(bytes).map_err(failed)?;
+    writer.finish().map_err(failed)
+}
+
+fn unpack(bytes: &[u8], len: usize) -> crate::Result<Vec<u8>> {
+    let wrong = |what: String| crate::Error::Format(format!("an embedded image does not decompress: {what}"));
+    // The dictionary of the writer's preset and some more: a lie in the header cannot take all memory.
+    const MEMORY_KIB: u32 = 32 << 10;
+    let reader = LzmaReader::new_mem_limit(bytes, MEMORY_KIB, None).map_err(|error| wrong(error.to_string()))?;
+    let mut out = Vec::with_capacity(len);
+    reader.take(len as u64 + 1).read_to_end(&mut out).map_err(|error| wrong(error.to_string()))?;
+    if out.len() != len {
+        return Err(wrong(format!("it has {} bytes or more instead of {len}", out.len())));
+    }
+    Ok(out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packed_images_come_back_and_lies_are_errors() {
+        let text = b"mov.u32 %r1, %tid.x;\n".repeat(1000);
+        let bytes = pack(&text).unwrap();
+        assert!(bytes.len() < text.len() / 10);
+        assert_eq!(unpack(&bytes, text.len()).unwrap(), text);
+        assert!(unpack(&bytes, text.len() - 1).is_err());
+        assert!(unpack(&bytes, text.len() + 1).is_err());
+        assert!(unpack(&bytes[..bytes.len() / 2], text.len()).is_err());
+        let mut huge = bytes;
+        huge[1..5].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(unpack(&huge, text.len()).is_err(), "a dictionary of 4 GiB");
+    }
 
     const fn param(ty: ParamType, size: u32) -> Param {
         Param { ty, offset: 0, size, align: size }
@@ -400,6 +452,7 @@ mod tests {
             arch: Arch::new(8, 0, false),
             format: Format::Ptx,
             len: text.len() as u32,
+            compression: Compression::Deflate,
             bytes: Cow::Owned(deflate(&text)),
         };
         assert!(image.bytes.len() < text.len() / 10);

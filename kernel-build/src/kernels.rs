@@ -3,7 +3,8 @@
 use crate::arch::Arch;
 use crate::bytes::Writer;
 use crate::compile::{Compiled, merge};
-use crate::image::{Contents, Format, Image, Module, deflate};
+use crate::compile::{Lines, compile_with};
+use crate::image::{Compression, Contents, Format, Image, Module, deflate, pack};
 use crate::nvrtc::Nvrtc;
 use crate::source::Source;
 use crate::{Error, Result, embed, find, store};
@@ -131,7 +132,7 @@ impl Kernels {
             Some(nvrtc) => {
                 let missing: Vec<&Source> =
                     sources.iter().zip(&carried).filter(|(_, carried)| carried.is_none()).map(|(s, _)| s).collect();
-                compile_all(nvrtc, &missing, &archs, &cache)?.into_iter()
+                compile_all(nvrtc, &missing, &archs, &cache, Lines::Kept)?.into_iter()
             }
             None => Vec::new().into_iter(),
         };
@@ -163,16 +164,22 @@ impl Kernels {
         let archs = self.archs()?;
         let nvrtc = find::find(&archs, Some(target))?;
         let sources: Vec<&Source> = sources.iter().collect();
-        let compiled = compile_all(&nvrtc, &sources, &archs, &target.join("warpsmith-kernels"))?;
+        let cache = target.join("warpsmith-kernels/published");
+        let compiled = compile_all(&nvrtc, &sources, &archs, &cache, Lines::Left)?;
         let old = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
         for path in old.filter(|path| path.extension().is_some_and(|extension| extension == "image")) {
             fs::remove_file(&path).map_err(Error::io(&path))?;
         }
         let mut packaged = Packaged { files: Vec::new(), bytes: 0 };
         for (source, results) in sources.iter().zip(compiled) {
-            let kept = kept_ptx(&archs);
+            // PTX once: what runs on a device with PTX of its own runs on it with the oldest, too.
+            let kept = archs.iter().filter(|arch| !arch.specific).min();
             for mut result in results {
-                result.images.retain(|image| image.format == Format::Cubin || kept.contains(&image.arch));
+                result.images.retain(|image| image.format == Format::Cubin || Some(&image.arch) == kept);
+                for image in &mut result.images {
+                    image.bytes = Cow::Owned(pack(&image.decompress()?)?);
+                    image.compression = Compression::Lzma;
+                }
                 let path = store::path(&folder, source, result.arch, None);
                 store::save(&path, &result)?;
                 packaged.bytes += fs::metadata(&path).map_err(Error::io(&path))?.len();
@@ -228,17 +235,27 @@ impl Kernels {
 /// # Errors
 /// As [`compile`](crate::compile()); a cache that cannot be written is an error too.
 pub fn load_or_compile(nvrtc: &Nvrtc, source: &Source, arch: Arch, folder: &Path) -> Result<Compiled> {
+    known_or_compiled(nvrtc, source, arch, folder, Lines::Kept)
+}
+
+fn known_or_compiled(nvrtc: &Nvrtc, source: &Source, arch: Arch, folder: &Path, lines: Lines) -> Result<Compiled> {
     let path = store::path(folder, source, arch, Some(nvrtc.version()));
     if let Some(known) = store::load(&path) {
         return Ok(known);
     }
-    let compiled = crate::compile(nvrtc, source, arch)?;
+    let compiled = compile_with(nvrtc, source, arch, lines)?;
     store::save(&path, &compiled)?;
     Ok(compiled)
 }
 
 /// Compiles every source for every architecture, several at once; the results lie by source, then architecture.
-fn compile_all(nvrtc: &Nvrtc, sources: &[&Source], archs: &[Arch], cache: &Path) -> Result<Vec<Vec<Compiled>>> {
+fn compile_all(
+    nvrtc: &Nvrtc,
+    sources: &[&Source],
+    archs: &[Arch],
+    cache: &Path,
+    lines: Lines,
+) -> Result<Vec<Vec<Compiled>>> {
     let jobs: Vec<(&Source, Arch)> =
         sources.iter().flat_map(|&source| archs.iter().map(move |&arch| (source, arch))).collect();
     let next = AtomicUsize::new(0);
@@ -251,7 +268,7 @@ fn compile_all(nvrtc: &Nvrtc, sources: &[&Source], archs: &[Arch], cache: &Path)
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(&(source, arch)) = jobs.get(index) else { break };
-                    let result = load_or_compile(nvrtc, source, arch, cache);
+                    let result = known_or_compiled(nvrtc, source, arch, cache, lines);
                     results.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(result);
                 }
             });

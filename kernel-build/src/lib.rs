@@ -51,7 +51,9 @@ pub use arch::Arch;
 pub use compile::{Compiled, compile};
 pub use error::{Error, Result};
 pub use find::find;
-pub use image::{Contents, Format, Image, KernelInfo, Module, Param, ParamType, Resources, Scalar, accepts_all};
+pub use image::{
+    Compression, Contents, Format, Image, KernelInfo, Module, Param, ParamType, Resources, Scalar, accepts_all,
+};
 pub use kernels::{DEFAULT_ARCHS, Kernels, Packaged, load_or_compile};
 pub use nvrtc::Nvrtc;
 pub use source::Source;

@@ -3,7 +3,7 @@
 use crate::arch::Arch;
 use crate::bytes::{Reader, Writer, fnv1a};
 use crate::compile::{Compiled, RECIPE};
-use crate::image::{Format, Image, KernelInfo, Param, ParamType, Resources, Scalar};
+use crate::image::{Compression, Format, Image, KernelInfo, Param, ParamType, Resources, Scalar};
 use crate::source::Source;
 use crate::{Error, Result};
 use std::borrow::Cow;
@@ -82,6 +82,10 @@ fn serialise(compiled: &Compiled) -> Vec<u8> {
             Format::Ptx => 1,
         });
         writer.u32(image.len);
+        writer.u32(match image.compression {
+            Compression::Deflate => 0,
+            Compression::Lzma => 1,
+        });
         writer.blob(&image.bytes);
     }
     writer.finish()
@@ -138,7 +142,13 @@ fn deserialise(bytes: &[u8]) -> Result<Compiled> {
             1 => Format::Ptx,
             _ => return Err(wrong()),
         };
-        images.push(Image { arch, format, len: reader.u32()?, bytes: Cow::Owned(reader.blob()?.to_vec()) });
+        let len = reader.u32()?;
+        let compression = match reader.u32()? {
+            0 => Compression::Deflate,
+            1 => Compression::Lzma,
+            _ => return Err(wrong()),
+        };
+        images.push(Image { arch, format, len, compression, bytes: Cow::Owned(reader.blob()?.to_vec()) });
     }
     reader.end()?;
     Ok(Compiled { arch, nvrtc, kernels, images, warnings })
@@ -184,7 +194,13 @@ mod tests {
                 params: Cow::Owned(params.to_vec()),
                 resources: Cow::Owned(vec![resources]),
             }],
-            images: vec![Image { arch, format: Format::Ptx, len: 9, bytes: Cow::Borrowed(b"123") }],
+            images: vec![Image {
+                arch,
+                format: Format::Ptx,
+                len: 9,
+                compression: Compression::Lzma,
+                bytes: Cow::Borrowed(b"123"),
+            }],
             warnings: "w\n".to_owned(),
         }
     }

@@ -15,7 +15,9 @@ mod staging;
 
 /// The types of generated tables of kernels.
 pub mod kernel_table {
-    pub use warpsmith_build::{Arch, Contents, Format, Image, KernelInfo, Module, Param, ParamType, Resources, Scalar};
+    pub use warpsmith_build::{
+        Arch, Compression, Contents, Format, Image, KernelInfo, Module, Param, ParamType, Resources, Scalar,
+    };
 }
 
 pub use argument::{Argument, Arguments, DevicePtr, DevicePtrMut};

@@ -334,9 +334,10 @@ fn cache_folder() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::cuda::kernel_table::Compression;
 
     fn image(arch: Arch, format: Format) -> Image {
-        Image { arch, format, len: 0, bytes: Cow::Borrowed(&[]) }
+        Image { arch, format, len: 0, compression: Compression::Deflate, bytes: Cow::Borrowed(&[]) }
     }
 
     fn order(capability: (u8, u8)) -> Vec<String> {
