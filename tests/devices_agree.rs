@@ -84,6 +84,39 @@ fn layouts(x: &Tensor) -> Vec<Tensor> {
     vec![x.clone(), turned, shifted]
 }
 
+/// Memory of another device is no operand, though it is device memory too.
+#[test]
+fn operands_on_two_gpus_are_refused() {
+    let here = devices::gpus(0)[0].device.clone();
+    let other = (0..2).filter_map(|ordinal| Device::cuda(ordinal).ok()).find(|device| *device != here);
+    // A machine with one real device has no other.
+    let Some(other) = other else { return };
+    let ones = |dims: &[usize], device: &Device| Tensor::ones(dims, DType::F32, device).unwrap();
+    let (x, grid, image) = (ones(&[3, 4], &here), ones(&[4, 4], &other), ones(&[1, 2, 4, 4], &here));
+    let (row, plane) = (ones(&[4], &other), ones(&[2], &other));
+    let index = Tensor::from_slice(&[0i64, 1], [2], &other).unwrap();
+    let heads = |device: &Device| ones(&[1, 1, 4, 8], device);
+    let results: Vec<(&str, Result<Tensor>)> = vec![
+        ("add", &x + &ones(&[3, 4], &other)),
+        ("matmul", x.matmul(&grid)),
+        ("layer_norm", x.layer_norm(1, Some(&row), None, 1e-5)),
+        ("rms_norm", x.rms_norm(Some(&row), 1e-5)),
+        ("group_norm", image.group_norm(1, Some(&plane), None, 1e-5)),
+        ("batch_norm", image.batch_norm_train(Some(&plane), None, 1e-5).map(|out| out.y)),
+        ("batch_norm_infer", image.batch_norm_infer(&plane, &plane, None, None, 1e-5)),
+        ("attention", heads(&here).scaled_dot_product_attention(&heads(&other), &heads(&here), &Default::default())),
+        ("cross_entropy", x.cross_entropy(&ones(&[3, 4], &other), &Default::default())),
+        ("conv2d", image.conv2d(&ones(&[1, 2, 2, 2], &other), None, Default::default())),
+        ("index_select", x.index_select(0, &index)),
+        ("embedding", x.embedding(&index)),
+        ("cat", Tensor::cat(&[x.clone(), ones(&[3, 4], &other)], 0)),
+    ];
+    for (name, result) in results {
+        let error = result.err().unwrap_or_else(|| panic!("{name} took operands of two devices")).to_string();
+        assert!(error.contains("different devices"), "{name}: {error}");
+    }
+}
+
 #[test]
 fn casts() {
     let inf = f64::INFINITY;

@@ -21,7 +21,7 @@ macro_rules! with_cuda_float {
                 type $t = $crate::half::bf16;
                 $body
             }
-            other => Err($crate::kernels::operands::no_kernel($op, other)),
+            other => Err($crate::kernels::unsupported_on_cuda($op, other, "f32, f16, bf16")),
         }
     };
 }
@@ -46,11 +46,6 @@ macro_rules! launch_one {
     }};
 }
 pub(crate) use launch_one;
-
-/// The error of a float family that has no kernel for `dtype` on CUDA.
-pub(crate) fn no_kernel(op: &'static str, dtype: DType) -> Error {
-    Error::Unsupported { op, dtype, device: "cuda".into(), available: "f32, f16, bf16".into() }
-}
 
 fn memory(buffer: &Buffer) -> Result<&CudaMemory> {
     match buffer.memory() {

@@ -109,11 +109,16 @@ pub(crate) fn split<T>(out: Option<&mut [T]>, chunk: usize, count: usize) -> Vec
     }
 }
 
-/// Whether all memories are the host's; `None` where they are mixed.
+/// Whether all memories are the host's, or (`false`) all one CUDA device's; `None` where they are mixed.
 pub(crate) fn on_host<'a>(memories: impl IntoIterator<Item = &'a Memory>) -> Option<bool> {
-    let mut hosts = memories.into_iter().map(|m| matches!(m, Memory::Cpu(_)));
-    let first = hosts.next()?;
-    hosts.all(|h| h == first).then_some(first)
+    let mut memories = memories.into_iter();
+    let first = memories.next()?;
+    let alike = |other: &Memory| match (first, other) {
+        (Memory::Cpu(_), Memory::Cpu(_)) => true,
+        (Memory::Cuda(first), Memory::Cuda(other)) => first.device() == other.device(),
+        _ => false,
+    };
+    memories.all(alike).then_some(matches!(first, Memory::Cpu(_)))
 }
 
 /// Checks a parameter: `n` elements along one axis, of the input's dtype or f32.

@@ -77,6 +77,16 @@ pub enum Targets<'a> {
     Probabilities(View<'a>),
 }
 
+impl<'a> Targets<'a> {
+    /// The targets that lie in a device's memory.
+    fn view(&self) -> Option<View<'a>> {
+        match self {
+            Targets::Classes(_) => None,
+            Targets::Probabilities(view) => Some(*view),
+        }
+    }
+}
+
 /// A cross-entropy of `rows` rows of `classes` logits, row by row:
 /// Σ over classes of weight · q · (lse − x), with q = (1 − smoothing) · target + smoothing / classes, and for class
 /// targets the target's own weight in place of each class' on the first term.
@@ -106,7 +116,9 @@ pub fn cross_entropy(
     for out in [&*losses, &*lse] {
         check_elements(OP, desc.rows, statistics_dtype(dtype), (out.len(), out.dtype()))?;
     }
-    match on_host([logits.buffer().memory(), losses.memory(), lse.memory()]) {
+    let read = [Some(logits), targets.view()];
+    let read = read.iter().flatten().map(|v| v.buffer().memory());
+    match on_host(read.chain([losses.memory(), lse.memory()])) {
         Some(true) => with_float!(dtype, T => loss::forward::<T>(desc, logits, targets, losses, lse),
             else Err(unsupported(OP, dtype, FLOATS))),
         Some(false) => with_cuda_float!(OP, dtype, T => cuda::cross_entropy::<T>(desc, logits, targets, losses, lse)),
@@ -134,7 +146,8 @@ pub fn cross_entropy_backward(
     if upstream.len() != desc.rows {
         return Err(Error::argument(OP, format!("{} upstream gradients for {} rows", upstream.len(), desc.rows)));
     }
-    let read = logits.iter().map(|v| v.buffer().memory()).chain([lse.buffer().memory()]);
+    let read = [logits, targets.view(), Some(lse)];
+    let read = read.iter().flatten().map(|v| v.buffer().memory());
     match on_host(read.chain([gradient.memory()])) {
         Some(true) => with_float!(dtype, T => {
             loss::backward::<T>(desc, logits, targets, lse, upstream, gradient.as_mut_slice::<T>()?)
