@@ -176,15 +176,12 @@ fn measured(device: &CudaDevice, info: &KernelInfo, function: sys::CUfunction) -
     };
     let (major, minor) = device.spec().compute_capability;
     let declared = info.resources.first();
-    let max_threads = attribute(Attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK)?;
-    // The driver has taken registers into account for the threads that it allows ("beyond which a launch would fail").
-    let most = (device.spec().registers_per_block / max_threads.next_multiple_of(32).max(32)) & !7;
     Ok(Resources {
         arch: Arch::new(major, minor, false),
-        registers: attribute(Attribute::CU_FUNC_ATTRIBUTE_NUM_REGS)?.min(most),
+        registers: attribute(Attribute::CU_FUNC_ATTRIBUTE_NUM_REGS)?,
         static_shared: attribute(Attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)?,
         local: attribute(Attribute::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES)?,
-        max_threads,
+        max_threads: attribute(Attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK)?,
         required_block: declared.map_or([0; 3], |resources| resources.required_block),
         required_cluster: declared.map_or([0; 3], |resources| resources.required_cluster),
     })

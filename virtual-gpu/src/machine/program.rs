@@ -77,7 +77,8 @@ pub struct Entry {
     pub static_shared_bytes: u32,
     /// Local memory per thread in bytes.
     pub local_bytes: u32,
-    /// 32-bit registers per thread: an estimate from the live ranges, bounded by `.maxnreg`.
+    /// 32-bit registers per thread: an estimate from the live ranges, bounded by `.maxnreg` and by what a block of
+    /// `.maxntid` or `.reqntid` threads leaves each, as ptxas keeps to both.
     pub registers: u32,
     /// `.maxntid`.
     pub max_ntid: Option<[u32; 3]>,
@@ -330,6 +331,14 @@ fn check_target(ast: &Ast<'_>, model: &DeviceModel) -> Result<(), String> {
     Ok(())
 }
 
+/// Registers that each thread of a declared block can have of the 65,536 of a multiprocessor (sm_70 to sm_90); they come
+/// in eights.
+fn registers_left(block: Option<[u32; 3]>) -> u32 {
+    let threads = block.map_or(1, |block| block.iter().fold(1u32, |n, side| n.saturating_mul(*side)));
+    // No block of more than 1,024 threads can be launched.
+    (65_536 / threads.clamp(1, 1024).next_multiple_of(32)) & !7
+}
+
 fn describe_entry(f: &Function<'_>, e: &EntryCode, local_bytes: u32) -> Entry {
     let mut offset = 0u32;
     let params = f
@@ -350,7 +359,7 @@ fn describe_entry(f: &Function<'_>, e: &EntryCode, local_bytes: u32) -> Entry {
         param_bytes: offset,
         static_shared_bytes: e.static_shared,
         local_bytes,
-        registers: d.maxnreg.map_or(estimate, |m| estimate.min(m)),
+        registers: estimate.min(d.maxnreg.unwrap_or(255)).min(registers_left(d.reqntid.or(d.maxntid))),
         max_ntid: d.maxntid,
         req_ntid: d.reqntid,
         min_nctapersm: d.minnctapersm,
