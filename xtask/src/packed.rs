@@ -33,6 +33,9 @@ pub fn check() -> Result<()> {
     package::write_images()?;
     let folder = target().join("packed");
     let crates = pack(&folder)?;
+    // Left there, later builds would carry them, without source lines, instead of what is compiled here.
+    let images = root().join("images");
+    fs::remove_dir_all(&images).with_context(|| format!("removing {}", images.display()))?;
     let program = write_program(&folder, &crates)?;
     let without = build(&program, &folder, "off", &[])?;
     println!("{without}");

@@ -49,7 +49,7 @@ fn run(arguments: &ArgMatches) -> Result<()> {
         command.env("WARPSMITH_SIMD", level).env("WARPSMITH_TEST_DEVICE", "cpu");
         steps.command(name, command);
     }
-    // Inputs and calls in thousands, as many as take about a minute on two cores.
+    // Inputs and calls in thousands, as many as take one to four minutes on two cores.
     for (name, test, count) in [("random PTX", "fuzz", FUZZ_INPUTS), ("random driver calls", "sequences", FUZZ_CALLS)] {
         let seed = (fresh_seed() >> 32).to_string();
         println!("VIRTUAL_GPU_FUZZ={count} VIRTUAL_GPU_FUZZ_SEED={seed}");
@@ -75,7 +75,7 @@ fn run(arguments: &ArgMatches) -> Result<()> {
 }
 
 /// Thousands of inputs for the PTX loader, and of driver calls.
-const FUZZ_INPUTS: &str = "300";
+const FUZZ_INPUTS: &str = "1000";
 /// See `FUZZ_INPUTS`.
 const FUZZ_CALLS: &str = "2000";
 
