@@ -3,11 +3,11 @@
 #[cfg(test)]
 mod support;
 
-use std::collections::BTreeSet;
 use crate::support::check::{round, strided, tensor, tensor_on};
 use crate::support::devices::{CUDA_FLOATS, devices};
 use crate::support::large::{Large, compare};
 use crate::support::{Array, OpCheck, Random};
+use std::collections::BTreeSet;
 use warpsmith::kernels::attention::plan::AttentionPlan;
 use warpsmith::{AttentionParams, DType, Device, Tensor, no_grad};
 

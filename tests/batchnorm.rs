@@ -3,11 +3,11 @@
 #[cfg(test)]
 mod support;
 
-use approx::assert_abs_diff_eq;
 use crate::support::check::{round, tensor_on};
 use crate::support::devices::devices;
 use crate::support::large::{Large, compare};
 use crate::support::{Array, OpCheck, Random};
+use approx::assert_abs_diff_eq;
 use warpsmith::{DType, Device, Tensor, no_grad};
 
 const EPS: f64 = 1e-5;

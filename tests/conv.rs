@@ -357,8 +357,4 @@ fn errors_and_empty_batches() {
     assert!(g.expect(&w).unwrap().to_vec::<f32>().unwrap().iter().all(|&v| v == 0.0));
 }
 
-crate::support::device_checks!(
-    conv2d,
-    conv1d_is_conv2d_with_a_height_of_one,
-    conv_transpose2d,
-);
+crate::support::device_checks!(conv2d, conv1d_is_conv2d_with_a_height_of_one, conv_transpose2d,);

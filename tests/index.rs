@@ -3,9 +3,9 @@
 #[cfg(test)]
 mod support;
 
-use proptest::prelude::*;
 use crate::support::check::{strided, tensor};
 use crate::support::{Array, OpCheck, Random};
+use proptest::prelude::*;
 use warpsmith::autograd::{Gradient, RowSparse};
 use warpsmith::{DType, Device, Shape, Slice, Tensor, Var, s};
 

@@ -3,12 +3,12 @@
 #[cfg(test)]
 mod support;
 
-use approx::assert_abs_diff_eq;
-use std::collections::BTreeSet;
 use crate::support::check::{round, tensor_on};
 use crate::support::devices::{CUDA_FLOATS, devices};
 use crate::support::large::{Large, compare};
 use crate::support::{Array, Domain, OpCheck, Random};
+use approx::assert_abs_diff_eq;
+use std::collections::BTreeSet;
 use warpsmith::kernels::layernorm::plan::{ChannelPlan, RowPlan};
 use warpsmith::{DType, Device, Tensor};
 

@@ -228,9 +228,4 @@ fn misuse_is_explained() -> Result<()> {
     Ok(())
 }
 
-crate::support::device_checks!(
-    squared_and_absolute_error,
-    hubers_loss,
-    binary_cross_entropy,
-    divergence,
-);
+crate::support::device_checks!(squared_and_absolute_error, hubers_loss, binary_cross_entropy, divergence,);

@@ -204,9 +204,4 @@ fn errors_say_what_does_not_fit() {
     assert_eq!(x(&[0, 3, 4, 4]).max_pool2d(Pool2dParams::new([2, 2])).unwrap().dims(), [0, 3, 2, 2]);
 }
 
-crate::support::device_checks!(
-    maximum,
-    averages,
-    adaptive_averages,
-    one_dimension_is_two_with_a_height_of_one,
-);
+crate::support::device_checks!(maximum, averages, adaptive_averages, one_dimension_is_two_with_a_height_of_one,);

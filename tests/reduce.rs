@@ -3,9 +3,9 @@
 #[cfg(test)]
 mod support;
 
-use proptest::prelude::*;
 use crate::support::check::{round, strided, tensor};
 use crate::support::{Array, Domain, OpCheck, Random};
+use proptest::prelude::*;
 use warpsmith::{DType, Device, Element, Tensor, with_dtype};
 
 const FLOATS: [DType; 4] = [DType::F64, DType::F32, DType::F16, DType::BF16];

@@ -3,12 +3,12 @@
 #[cfg(test)]
 mod support;
 
-use approx::assert_abs_diff_eq;
-use std::collections::BTreeSet;
 use crate::support::check::{round, tensor, tensor_on};
 use crate::support::devices::{CUDA_FLOATS, devices};
 use crate::support::large::{Large, compare};
 use crate::support::{Array, OpCheck, Random};
+use approx::assert_abs_diff_eq;
+use std::collections::BTreeSet;
 use warpsmith::autograd::Backward;
 use warpsmith::kernels::softmax_xent::SoftmaxDesc;
 use warpsmith::kernels::softmax_xent::plan::{LossPlan, SoftmaxPlan};
@@ -260,7 +260,8 @@ fn cross_entropy_in_every_variant() {
                     move |x| reference(&again, x).0,
                 );
                 let check = check.magnitude(move |x| reference(&for_magnitude, x).1).input(&[4, 5]);
-                let check = if by_label { check } else { check.constant_in(&[4, 5], crate::support::Domain::Range(0.0, 0.5)) };
+                let check =
+                    if by_label { check } else { check.constant_in(&[4, 5], crate::support::Domain::Range(0.0, 0.5)) };
                 // softmax to a dozen units, lse and the sums to a few; half dtypes round once.
                 let check = check.dtypes(&WIDE).ulps(10.0, 28.0);
                 check.run();

@@ -84,11 +84,6 @@ pub const FAMILIES: &[Family] = &[
     },
     Family { name: "gemm", modules: &[&images::GEMM], files: &[gemm::CHECKS, gemm::device::CHECKS], exact: &[] },
     Family { name: "conv", modules: &[&images::CONV], files: &[conv::CHECKS, conv::device::CHECKS], exact: &[] },
-    Family {
-        name: "random",
-        modules: &[&images::RANDOM],
-        files: &[],
-        exact: &["random_bits", "sampling_by_weight"],
-    },
+    Family { name: "random", modules: &[&images::RANDOM], files: &[], exact: &["random_bits", "sampling_by_weight"] },
     Family { name: "optimizer", modules: &[&images::OPTIMIZER], files: &[], exact: &["optimizers"] },
 ];

@@ -32,10 +32,9 @@ fn command() -> Command {
     Command::new("selftest")
         .about("Runs every kernel of this build on the device that is found, against f64 references")
         .arg(
-            Arg::new("device")
-                .long("device")
-                .default_value("auto")
-                .help("auto (the first CUDA device, else the virtual GPU), cuda, cuda:N, or virtual (a GPU in software)"),
+            Arg::new("device").long("device").default_value("auto").help(
+                "auto (the first CUDA device, else the virtual GPU), cuda, cuda:N, or virtual (a GPU in software)",
+            ),
         )
         .arg(only.help("Only these families (see --list)"))
         .arg(Arg::new("seed").long("seed").value_parser(clap::value_parser!(u64)).help("The seed of all random inputs"))

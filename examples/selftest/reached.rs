@@ -26,8 +26,7 @@ impl Reached {
     pub fn of(device: &CudaDevice, only: &[&String]) -> Self {
         let chosen = |module: &Module| {
             let of = |name: &str| only.iter().any(|only| *only == name);
-            only.is_empty()
-                || FAMILIES.iter().any(|f| of(f.name) && f.modules.iter().any(|m| m.name == module.name))
+            only.is_empty() || FAMILIES.iter().any(|f| of(f.name) && f.modules.iter().any(|m| m.name == module.name))
         };
         let mut reached = Reached { launched: 0, missing: vec![], elsewhere: vec![], all: only.is_empty() };
         for module in images::MODULES.iter().copied().filter(|module| chosen(module)) {
@@ -92,7 +91,8 @@ fn chosen(tile: &'static GpuTile, spec: &GpuSpec) -> bool {
         Unit::Mma(dtype) => (dtype, Precision::Ieee),
     };
     let sizes = [16, 64, 72, 128, 200, 512, 4096];
-    let products = sizes.iter().flat_map(|&m| sizes.iter().flat_map(move |&n| [1, 16, 1000].map(|batch| (batch, m, n))));
+    let products =
+        sizes.iter().flat_map(|&m| sizes.iter().flat_map(move |&n| [1, 16, 1000].map(|batch| (batch, m, n))));
     products.into_iter().any(|(batch, m, n)| {
         let desc = GemmDesc { batch, m, n, k: 64, alpha: 1.0, beta: 0.0, activation: Activation::None, precision };
         plan(&desc, dtype, [false, false], true, spec).is_ok_and(|plan| std::ptr::eq(plan.tile, tile))

@@ -1,7 +1,7 @@
 //! The kernels of `conv.cu` on the CUDA devices under test, through the family's calls: every route, tile and direction.
 
-use crate::support::{Array, Random, check::round, devices as tested, record};
 use super::{conv as convolve, input, mul, params, size, weight, y_dims};
+use crate::support::{Array, Random, check::round, devices as tested, record};
 use std::collections::BTreeSet;
 use warpsmith::device::{Buffer, View};
 use warpsmith::kernels::conv::plan::gpu::TILES;

@@ -1,7 +1,7 @@
 //! Comparison of results too large for central differences with plain f64 loops.
 
-use super::record::{self, ratio};
 use super::Array;
+use super::record::{self, ratio};
 use warpsmith::Tensor;
 
 /// What is expected, and the sum of the magnitudes of the terms that it is the sum of.

@@ -167,7 +167,13 @@ impl LoadedModule {
             Some(known) => *known,
             None => measured(device, info, function).map_err(|error| driver_error("kernel", error))?,
         };
-        let loaded = Loaded { function, info: info.clone(), resources, dynamic_shared: AtomicU32::new(0), launches: AtomicU64::new(0) };
+        let loaded = Loaded {
+            function,
+            info: info.clone(),
+            resources,
+            dynamic_shared: AtomicU32::new(0),
+            launches: AtomicU64::new(0),
+        };
         Ok(self.found.lock().entry(name.to_owned()).or_insert_with(|| Arc::new(loaded)).clone())
     }
 }
