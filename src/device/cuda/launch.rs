@@ -94,6 +94,7 @@ pub(super) struct Recent {
 
 impl Recent {
     fn push(&mut self, launched: &Arc<Loaded>) {
+        launched.launches.fetch_add(1, Ordering::Relaxed);
         self.last[self.count % self.last.len()] = Some(launched.clone());
         self.count += 1;
     }
