@@ -160,8 +160,8 @@ fn launch<T: Element>(
         None => DevicePtrMut::from_address(0),
     };
     let (again_out, again_before, sums) = (at_out.address(), at_before.address(), at_partial.alias());
-    let config =
-        LaunchConfig { grid: plan.grid, block: [plan.tile.threads, 1, 1], dynamic_shared: plan.tile.dynamic_shared };
+    let (grid, dynamic_shared) = (plan.grid, plan.tile.dynamic_shared);
+    let config = LaunchConfig { grid, dynamic_shared, ..LaunchConfig::linear(1, plan.tile.threads) };
     let kernel = plan.kernel().on(&device, &images::GEMM)?;
     // SAFETY: A and B are read at the indices of their layouts, bias and residual likewise, where their pointers were
     // checked to lie in their buffers up to the layouts' spans; the output and the values before have batch·m·n elements
