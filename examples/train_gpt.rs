@@ -37,7 +37,7 @@ fn command() -> Command {
                 "setting",
                 "small",
                 "what the other options begin from: small (4 layers of 128, 64 characters, batch 12, \
-                2000 iterations) or large (6 of 384, 256, 64, 5000, dropout 0.2)",
+                2000 iterations, rate 0.002) or large (6 of 384, 256, 64, 5000, rate 0.001, dropout 0.2)",
             )
             .value_parser(["small", "large"]),
         )
