@@ -489,7 +489,7 @@ fn optimizers() {
                         let g = Tensor::from_slice(v, v.len(), device)?.affine(1.0 / (1.0 + step as f64), 0.25)?;
                         gradients.set(p, g.to_dtype(dtype)?)?;
                     }
-                    norm = grad_norm(&gradients, &params)?;
+                    norm = f64::from(grad_norm(&gradients, &params)?.item::<f32>()?);
                     optimizer.step_clipped(&gradients, Clip::Norm(3.0))?;
                 }
                 Ok((params.iter().map(|(_, p)| p.to_f64_vec()).collect::<Result<_>>()?, norm))

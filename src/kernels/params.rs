@@ -465,36 +465,56 @@ pub const OPTIMIZER_SGD_MOMENTUM: u32 = 1;
 pub const OPTIMIZER_ADAM: u32 = 2;
 #[doc = " AMSGrad."]
 pub const OPTIMIZER_AMSGRAD: u32 = 3;
-#[doc = " Switch: the velocity begins as the gradient."]
-pub const OPTIMIZER_FIRST: u32 = 1;
+#[doc = " AdaGrad."]
+pub const OPTIMIZER_ADAGRAD: u32 = 4;
+#[doc = " RMSprop."]
+pub const OPTIMIZER_RMSPROP: u32 = 5;
+#[doc = " FTRL-proximal."]
+pub const OPTIMIZER_FTRL: u32 = 6;
 #[doc = " Switch: look ahead."]
-pub const OPTIMIZER_NESTEROV: u32 = 2;
+pub const OPTIMIZER_NESTEROV: u32 = 1;
 #[doc = " Switch: the decay is a factor of the parameter."]
-pub const OPTIMIZER_DECOUPLED: u32 = 4;
+pub const OPTIMIZER_DECOUPLED: u32 = 2;
+#[doc = " Switch: the mean of the gradients is subtracted from that of their squares."]
+pub const OPTIMIZER_CENTERED: u32 = 4;
+#[doc = " Switch: there is a velocity."]
+pub const OPTIMIZER_VELOCITY: u32 = 8;
 #[doc = " Switch: only a row-sparse gradient's own rows change."]
-pub const OPTIMIZER_TOUCH: u32 = 8;
-#[doc = " Place of the factor of gradients."]
-pub const OPTIMIZER_SCALE: u32 = 0;
-#[doc = " Place of the largest magnitude of a scaled gradient."]
-pub const OPTIMIZER_BOUND: u32 = 1;
-#[doc = " Place of the decay: a factor of the parameter in the gradient, or of itself."]
-pub const OPTIMIZER_DECAY: u32 = 2;
-#[doc = " Place of the step size."]
-pub const OPTIMIZER_RATE: u32 = 3;
-#[doc = " Place of the share of the velocity that stays."]
-pub const OPTIMIZER_MOMENTUM: u32 = 4;
-#[doc = " Place of the share of a gradient that enters the velocity."]
-pub const OPTIMIZER_UNDAMPED: u32 = 5;
-#[doc = " Place of 1 - beta1."]
-pub const OPTIMIZER_NEW_MEAN: u32 = 4;
-#[doc = " Place of beta2."]
-pub const OPTIMIZER_OLD_SQUARE: u32 = 5;
-#[doc = " Place of 1 - beta2."]
-pub const OPTIMIZER_NEW_SQUARE: u32 = 6;
-#[doc = " Place of the root of 1 - beta2^t."]
-pub const OPTIMIZER_BIAS: u32 = 7;
+pub const OPTIMIZER_TOUCH: u32 = 16;
+#[doc = " Parameters and gradients of f32."]
+pub const OPTIMIZER_F32: u32 = 0;
+#[doc = " Parameters and gradients of f16."]
+pub const OPTIMIZER_F16: u32 = 1;
+#[doc = " Parameters and gradients of bf16."]
+pub const OPTIMIZER_BF16: u32 = 2;
+#[doc = " Place of the decay among a rule's options."]
+pub const OPTIMIZER_DECAY: u32 = 0;
 #[doc = " Place of what is added to the denominator."]
-pub const OPTIMIZER_EPSILON: u32 = 8;
+pub const OPTIMIZER_EPSILON: u32 = 1;
+#[doc = " Place of the share of the velocity that stays, or of the mean of gradients."]
+pub const OPTIMIZER_MOMENTUM: u32 = 2;
+#[doc = " Place of the share of the mean of squares that stays."]
+pub const OPTIMIZER_SQUARE: u32 = 3;
+#[doc = " Place of the share of a gradient that does not enter the velocity."]
+pub const OPTIMIZER_DAMPENING: u32 = 4;
+#[doc = " Place of how fast the rate falls with the count of updates."]
+pub const OPTIMIZER_RATE_DECAY: u32 = 4;
+#[doc = " Place of the penalty of magnitudes."]
+pub const OPTIMIZER_L1: u32 = 2;
+#[doc = " Place of the penalty of squares."]
+pub const OPTIMIZER_L2: u32 = 3;
+#[doc = " Place of what is added to the root of the sum of squares."]
+pub const OPTIMIZER_BETA: u32 = 4;
+#[doc = " Place of the largest norm of all gradients in the block of a step."]
+pub const OPTIMIZER_MAX_NORM: u32 = 0;
+#[doc = " Place of the largest magnitude of a number of a gradient."]
+pub const OPTIMIZER_BOUND: u32 = 1;
+#[doc = " Place of the first group's rate; the others follow."]
+pub const OPTIMIZER_RATES: u32 = 2;
+#[doc = " Place of the factor of gradients in what was found of them."]
+pub const OPTIMIZER_SCALE: u32 = 0;
+#[doc = " Place of whether nothing is to change: not 0."]
+pub const OPTIMIZER_SKIP: u32 = 1;
 #[doc = " One parameter of an optimizer's step, in a table in device memory; addresses as numbers."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq)]
@@ -503,10 +523,14 @@ pub struct OptimizerSlot {
     pub param: u64,
     #[doc = " Its gradient, or the rows of a row-sparse one."]
     pub grad: u64,
+    #[doc = " The parameter in f32; 0 for none."]
+    pub master: u64,
     #[doc = " Its state, as many as the rule has."]
     pub state: [u64; 3usize],
     #[doc = " The row numbers of a row-sparse gradient, i64 and ascending; 0 for a dense one."]
     pub indices: u64,
+    #[doc = " The count of updates, i64, once for each block."]
+    pub counts: u64,
     #[doc = " Elements that are visited."]
     pub count: u64,
     #[doc = " Rows of a row-sparse gradient."]
@@ -519,24 +543,51 @@ pub struct OptimizerSlot {
     pub rule: u32,
     #[doc = " Bits of OPTIMIZER_* that name switches."]
     pub flags: u32,
-    #[doc = " The rule's numbers, in the places that OPTIMIZER_* name."]
-    pub constants: [f32; 12usize],
+    #[doc = " One of OPTIMIZER_* that name types."]
+    pub dtype: u32,
+    #[doc = " Which of the step's rates."]
+    pub group: u32,
+    #[doc = " The rule's options, in the places that OPTIMIZER_* name."]
+    pub options: [f64; 5usize],
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of OptimizerSlot"][::core::mem::size_of::<OptimizerSlot>() - 136usize];
+    ["Size of OptimizerSlot"][::core::mem::size_of::<OptimizerSlot>() - 152usize];
     ["Alignment of OptimizerSlot"][::core::mem::align_of::<OptimizerSlot>() - 8usize];
     ["Offset of field: OptimizerSlot::param"][::core::mem::offset_of!(OptimizerSlot, param) - 0usize];
     ["Offset of field: OptimizerSlot::grad"][::core::mem::offset_of!(OptimizerSlot, grad) - 8usize];
-    ["Offset of field: OptimizerSlot::state"][::core::mem::offset_of!(OptimizerSlot, state) - 16usize];
-    ["Offset of field: OptimizerSlot::indices"][::core::mem::offset_of!(OptimizerSlot, indices) - 40usize];
-    ["Offset of field: OptimizerSlot::count"][::core::mem::offset_of!(OptimizerSlot, count) - 48usize];
-    ["Offset of field: OptimizerSlot::rows"][::core::mem::offset_of!(OptimizerSlot, rows) - 56usize];
-    ["Offset of field: OptimizerSlot::row"][::core::mem::offset_of!(OptimizerSlot, row) - 64usize];
-    ["Offset of field: OptimizerSlot::first"][::core::mem::offset_of!(OptimizerSlot, first) - 72usize];
-    ["Offset of field: OptimizerSlot::rule"][::core::mem::offset_of!(OptimizerSlot, rule) - 80usize];
-    ["Offset of field: OptimizerSlot::flags"][::core::mem::offset_of!(OptimizerSlot, flags) - 84usize];
-    ["Offset of field: OptimizerSlot::constants"][::core::mem::offset_of!(OptimizerSlot, constants) - 88usize];
+    ["Offset of field: OptimizerSlot::master"][::core::mem::offset_of!(OptimizerSlot, master) - 16usize];
+    ["Offset of field: OptimizerSlot::state"][::core::mem::offset_of!(OptimizerSlot, state) - 24usize];
+    ["Offset of field: OptimizerSlot::indices"][::core::mem::offset_of!(OptimizerSlot, indices) - 48usize];
+    ["Offset of field: OptimizerSlot::counts"][::core::mem::offset_of!(OptimizerSlot, counts) - 56usize];
+    ["Offset of field: OptimizerSlot::count"][::core::mem::offset_of!(OptimizerSlot, count) - 64usize];
+    ["Offset of field: OptimizerSlot::rows"][::core::mem::offset_of!(OptimizerSlot, rows) - 72usize];
+    ["Offset of field: OptimizerSlot::row"][::core::mem::offset_of!(OptimizerSlot, row) - 80usize];
+    ["Offset of field: OptimizerSlot::first"][::core::mem::offset_of!(OptimizerSlot, first) - 88usize];
+    ["Offset of field: OptimizerSlot::rule"][::core::mem::offset_of!(OptimizerSlot, rule) - 96usize];
+    ["Offset of field: OptimizerSlot::flags"][::core::mem::offset_of!(OptimizerSlot, flags) - 100usize];
+    ["Offset of field: OptimizerSlot::dtype"][::core::mem::offset_of!(OptimizerSlot, dtype) - 104usize];
+    ["Offset of field: OptimizerSlot::group"][::core::mem::offset_of!(OptimizerSlot, group) - 108usize];
+    ["Offset of field: OptimizerSlot::options"][::core::mem::offset_of!(OptimizerSlot, options) - 112usize];
+};
+#[doc = " How the factor of a loss follows what is found of the gradients."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct LossScaling {
+    #[doc = " The factor grows by this."]
+    pub growth: f64,
+    #[doc = " The factor shrinks by this."]
+    pub backoff: f64,
+    #[doc = " Steps without an overflow after which it grows."]
+    pub interval: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of LossScaling"][::core::mem::size_of::<LossScaling>() - 24usize];
+    ["Alignment of LossScaling"][::core::mem::align_of::<LossScaling>() - 8usize];
+    ["Offset of field: LossScaling::growth"][::core::mem::offset_of!(LossScaling, growth) - 0usize];
+    ["Offset of field: LossScaling::backoff"][::core::mem::offset_of!(LossScaling, backoff) - 8usize];
+    ["Offset of field: LossScaling::interval"][::core::mem::offset_of!(LossScaling, interval) - 16usize];
 };
 #[doc = " No activation after a matrix product."]
 pub const ACTIVATION_NONE: u32 = 0;
