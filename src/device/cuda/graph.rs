@@ -32,6 +32,7 @@ pub(super) struct Capture {
     /// Where kernels find what is added to their counters.
     offset: u64,
     draws: Mutex<Vec<Draw>>,
+    constants: Mutex<Vec<CudaMemory>>,
 }
 
 /// The stream of a capture.
@@ -151,7 +152,21 @@ impl CudaDevice {
             .map_err(|error| self.failed(OP, error))?;
         let draws = capture.draws.lock().clone();
         let launch = Mutex::new(Launch { exec, offset });
-        Ok((Graph { device: self.clone(), launch, draws, _arena: capture.arena.clone(), _kept: kept }, out))
+        let (_arena, _constants) = (capture.arena.clone(), std::mem::take(&mut *capture.constants.lock()));
+        Ok((Graph { device: self.clone(), launch, draws, _arena, _constants, _kept: kept }, out))
+    }
+
+    /// Puts words into memory of the graph that the calling thread captures, at once, for kernels that read them at every
+    /// launch: tables of addresses. `None` where nothing is captured.
+    pub fn graph_constant(&self, words: &[i64]) -> Result<Option<u64>> {
+        let Some(capture) = capturing().filter(|capture| capture.ordinal == self.ordinal()) else {
+            return Ok(None);
+        };
+        let memory = CudaMemory::of_driver(self, size_of_val(words))?;
+        let address = memory.address();
+        memory.place(words)?;
+        capture.constants.lock().push(memory);
+        Ok(Some(address))
     }
 
     /// Where a kernel that draws from these counters finds a number to add to the first one; 0 for nowhere: only work
@@ -191,6 +206,7 @@ impl Running {
             arena: Arc::default(),
             offset,
             draws: Mutex::default(),
+            constants: Mutex::default(),
         });
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
         // SAFETY: the stream is the device's own, and only captures use it, one at a time.
@@ -249,6 +265,7 @@ pub struct Graph {
     draws: Vec<Draw>,
     // After the executable graph, which `drop` takes down first.
     _arena: Arc<Arena>,
+    _constants: Vec<CudaMemory>,
     _kept: Arc<Kept>,
 }
 

@@ -100,6 +100,12 @@ impl CudaMemory {
             return Ok(());
         }
         self.device.not_captured("copy from host", FROM_HOST)?;
+        self.place(values)
+    }
+
+    /// The same also on a thread that captures, where it is done at once and not recorded.
+    pub(super) fn place<T: Element>(&self, values: &[T]) -> Result<()> {
+        self.fits::<T>("copy from host", 0, values.len())?;
         self.device.bind("copy from host")?;
         // SAFETY: elements are plain numbers without padding, so their bytes are initialised.
         let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) };

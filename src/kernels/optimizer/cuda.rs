@@ -34,6 +34,8 @@ struct Table {
     slots: u32,
     blocks: usize,
     memory: Option<CudaMemory>,
+    /// The address of the table that a graph being captured has for itself: its gradients stay where they are.
+    of_graph: Option<u64>,
 }
 
 impl Table {
@@ -46,6 +48,10 @@ impl Table {
             first += blocks;
         }
         (self.slots, self.blocks) = (slots.len() as u32, first);
+        self.of_graph = device.graph_constant(&words)?;
+        if self.of_graph.is_some() {
+            return Ok(());
+        }
         if self.memory.is_some() && words == self.words {
             return Ok(());
         }
@@ -67,9 +73,10 @@ impl Table {
     }
 
     fn pointer(&self) -> Result<DevicePtr<'_, u8>> {
-        match &self.memory {
-            Some(memory) => memory.read::<u8>(0, memory.len()),
-            None => unreachable!("a table is set before it is used"),
+        match (&self.memory, self.of_graph) {
+            (_, Some(address)) => Ok(DevicePtr::from_address(address)),
+            (Some(memory), None) => memory.read::<u8>(0, memory.len()),
+            (None, None) => unreachable!("a table is set before it is used"),
         }
     }
 }
@@ -190,7 +197,18 @@ fn measure(
     // SAFETY: the kernel reads the sums, and reads and writes what `OPTIMIZER_*` name; pointers that are not null are of a
     // factor and its two counts.
     unsafe {
-        total(device, &LaunchConfig::linear(1, THREADS), found, out, parts, table.blocks as u64, block, scale, steps, by)?;
+        total(
+            device,
+            &LaunchConfig::linear(1, THREADS),
+            found,
+            out,
+            parts,
+            table.blocks as u64,
+            block,
+            scale,
+            steps,
+            by,
+        )?;
     }
     Ok(norm)
 }
