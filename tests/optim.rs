@@ -2,12 +2,14 @@
 
 mod support;
 
-use support::Random;
 use support::check::round;
+use support::{Random, devices};
 use warpsmith::autograd::{Gradient, RowSparse};
 use warpsmith::nn::{Init, Param, Params};
 use warpsmith::optim::{Adam, AdamConfig, Clip, Optimizer, Sgd, SgdConfig, clip_grad_norm, clip_grad_value, grad_norm};
 use warpsmith::{DType, Device, Element, Gradients, Result, Tensor, with_dtype};
+
+type Make = dyn Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>>;
 
 const DTYPES: [DType; 4] = [DType::F64, DType::F32, DType::F16, DType::BF16];
 const STEPS: usize = 6;
@@ -42,9 +44,14 @@ impl Problem {
     }
 
     fn params(&self) -> Vec<(String, Param)> {
-        let params = Params::new(&Device::Cpu, self.dtype, 0);
+        self.params_on(&Device::Cpu)
+    }
+
+    fn params_on(&self, device: &Device) -> Vec<(String, Param)> {
+        let params = Params::new(device, self.dtype, 0);
         let make = |(i, v): (usize, &Vec<f64>)| {
-            params.param_from(&format!("p{i}"), &tensor(v, &[v.len()], self.dtype)).unwrap();
+            let value = tensor(v, &[v.len()], self.dtype).to_device(device).unwrap();
+            params.param_from(&format!("p{i}"), &value).unwrap();
         };
         self.start.iter().enumerate().for_each(make);
         params.trainable()
@@ -53,13 +60,29 @@ impl Problem {
     fn gradients(&self, step: usize, params: &[(String, Param)]) -> Gradients {
         let mut out = Gradients::default();
         for ((_, p), g) in params.iter().zip(&self.gradients[step]) {
-            out.set(p, tensor(g, &[g.len()], self.dtype)).unwrap();
+            out.set(p, tensor(g, &[g.len()], self.dtype).to_device(p.device()).unwrap()).unwrap();
         }
         out
     }
 
-    fn run(&self, make: &dyn Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>>, clip: Clip) -> Vec<Vec<f64>> {
-        let params = self.params();
+    /// On the CPU and, where it has the dtype, on a CUDA device, which must give the same bits.
+    fn run(&self, make: &Make, clip: Clip) -> Vec<Vec<f64>> {
+        let found = self.run_on(&Device::Cpu, make, clip);
+        if self.dtype != DType::F64 {
+            for gpu in devices::gpus(self.start.iter().map(|v| v.len() as u64).sum()) {
+                let other = self.run_on(&gpu.device, make, clip);
+                // Sums of squares have an order of their own on each device, and may turn over the factor's last bit.
+                let slack = if matches!(clip, Clip::Norm(_)) { 4.0 * self.dtype.unit_roundoff() } else { 0.0 };
+                for (a, b) in found.iter().flatten().zip(other.iter().flatten()) {
+                    assert!((a - b).abs() <= slack * STEPS as f64 * a.abs().max(1.0), "{}: {b}, not {a}", gpu.name);
+                }
+            }
+        }
+        found
+    }
+
+    fn run_on(&self, device: &Device, make: &Make, clip: Clip) -> Vec<Vec<f64>> {
+        let params = self.params_on(device);
         let mut optimizer = make(params.clone()).unwrap();
         for step in 0..STEPS {
             optimizer.step_clipped(&self.gradients(step, &params), clip).unwrap();
@@ -270,12 +293,12 @@ fn clipping_on_the_way_and_beforehand_agree_with_the_definition() {
                 let mut gradients = problem.gradients(step, &params);
                 match clip {
                     Clip::Norm(max) => {
-                        let norm = clip_grad_norm(&mut gradients, &params, max).unwrap();
+                        let norm = clip_grad_norm(&mut gradients, &params, max).unwrap().item::<f64>().unwrap();
                         let squares = problem.gradients[step].iter().flatten().map(|g| g * g);
                         let exact = squares.sum::<f64>().sqrt();
                         // Lanes of at most 64 f32 squares: their relative error is far below 64 roundoffs.
                         assert!((norm / exact - 1.0).abs() < 64.0 * f32::EPSILON as f64);
-                        let after = grad_norm(&gradients, &params).unwrap();
+                        let after = grad_norm(&gradients, &params).unwrap().item::<f64>().unwrap();
                         assert!(after <= max.min(norm) * (1.0 + 2.0 * dtype.unit_roundoff() + 1e-5));
                     }
                     Clip::Value(max) => clip_grad_value(&mut gradients, &params, max).unwrap(),
@@ -309,7 +332,7 @@ fn absent_rows_of_a_sparse_gradient_count_as_zero() {
             let c = SgdConfig::new(0.1);
             let momentum = SgdConfig { momentum: 0.9, weight_decay: 0.1, ..c };
             let a = AdamConfig::adamw(0.01);
-            let makes: [Box<dyn Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>>>; 3] =
+            let makes: [Box<Make>; 3] =
                 [Box::new(sgd(c)), Box::new(sgd(momentum)), Box::new(adam(a))];
             for (k, make) in makes.iter().enumerate() {
                 let params = Params::new(&Device::Cpu, dtype, 0);
@@ -429,7 +452,7 @@ fn a_resumed_run_continues_bit_for_bit() {
         let problem = Problem::new(dtype, &[100, 2000], &mut random);
         let amsgrad = AdamConfig { amsgrad: true, ..AdamConfig::adamw(0.01) };
         let momentum = SgdConfig { momentum: 0.9, ..SgdConfig::new(0.1) };
-        let makes: [Box<dyn Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>>>; 4] = [
+        let makes: [Box<Make>; 4] = [
             Box::new(sgd(SgdConfig::new(0.1))),
             Box::new(sgd(momentum)),
             Box::new(adam(AdamConfig::adam(0.01))),
