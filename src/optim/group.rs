@@ -90,11 +90,7 @@ impl Groups {
     }
 
     /// The device's half.
-    pub(super) fn launch(
-        &mut self,
-        gradients: &Gradients,
-        scaler: Option<&mut LossScaler>,
-    ) -> Result<Option<Tensor>> {
+    pub(super) fn launch(&mut self, gradients: &Gradients, scaler: Option<&mut LossScaler>) -> Result<Option<Tensor>> {
         let Groups { options, items, stepper, .. } = self;
         let mut due: Vec<(&mut Item, Gradient)> = vec![];
         for item in items {
