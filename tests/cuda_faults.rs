@@ -164,7 +164,7 @@ fn every_allocation_of_a_step_may_fail_and_training_resumes() {
 }
 
 /// Runs the test `child` in a process of its own.
-fn child(part: &str, fault: &str, file: &PathBuf) -> Output {
+fn other_process(part: &str, fault: &str, file: &PathBuf) -> Output {
     let program = std::env::current_exe().unwrap();
     let mut command = Command::new(program);
     command.args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"]);
@@ -179,9 +179,9 @@ fn a_lost_device_is_an_error_and_a_new_process_resumes() {
     // Launches of a plain step, of the graph of a captured one, and the loss of the device under both.
     for (at, fault) in [(1, "launch 1"), (1, "launch 40"), (4, "launch 7"), (1, "lost 23"), (4, "lost 55")] {
         let file = std::env::temp_dir().join(format!("warpsmith-fault-{}.safetensors", std::process::id()));
-        let first = child(&at.to_string(), fault, &file);
+        let first = other_process(&at.to_string(), fault, &file);
         assert!(first.status.success(), "{fault}: {}", String::from_utf8_lossy(&first.stderr));
-        let second = child("resume", "", &file);
+        let second = other_process("resume", "", &file);
         std::fs::remove_file(&file).unwrap();
         let text = String::from_utf8_lossy(&second.stdout);
         let line = text
