@@ -3,8 +3,8 @@
 
 use super::params::{
     AttentionParams, BatchNormParams, ConvParams, CrossEntropyParams, ElementwiseParams, GemmParams, IndexParams,
-    LayerNormParams, LossScaling, MultinomialParams, PartialSumsParams, PoolParams, RandomParams, ReduceParams, RotaryParams,
-    ScanParams, SegmentParams, SoftmaxParams, SortParams, StridedParams, TriangleParams, WindowParams,
+    LayerNormParams, LossScaling, MultinomialParams, PartialSumsParams, PoolParams, RandomParams, ReduceParams,
+    RotaryParams, ScanParams, SegmentParams, SoftmaxParams, SortParams, StridedParams, TriangleParams, WindowParams,
 };
 
 crate::include_kernels!();

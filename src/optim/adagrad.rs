@@ -18,7 +18,8 @@ pub struct AdaGradConfig {
     pub initial_accumulator: f64,
     /// Added to the denominator.
     pub eps: f64,
-    /// Whether parameters of f16 and bf16 are kept and updated in f32 too, so that small updates are not lost to rounding.
+    /// Whether parameters of f16 and bf16 are kept and updated in f32 too, so that small updates are not lost to
+    /// rounding.
     pub master_weights: bool,
 }
 
@@ -36,11 +37,11 @@ impl AdaGradConfig {
     }
 }
 
-/// AdaGrad (Duchi, Hazan and Singer 2011), as PyTorch's `Adagrad`: every number goes by a rate of its own, which falls with
-/// the sum of its squared gradients.
+/// AdaGrad (Duchi, Hazan and Singer 2011), as PyTorch's `Adagrad`: every number goes by a rate of its own, which falls
+/// with the sum of its squared gradients.
 ///
-/// The sums of parameters of half precision are kept in f32. A row-sparse gradient counts as zero in absent rows; without
-/// decays they are not touched.
+/// The sums of parameters of half precision are kept in f32. A row-sparse gradient counts as zero in absent rows;
+/// without decays they are not touched.
 pub struct AdaGrad {
     groups: Groups,
 }

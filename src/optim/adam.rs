@@ -20,7 +20,8 @@ pub struct AdamConfig {
     pub decoupled: bool,
     /// Whether the denominator takes the largest mean square so far.
     pub amsgrad: bool,
-    /// Whether parameters of f16 and bf16 are kept and updated in f32 too, so that small updates are not lost to rounding.
+    /// Whether parameters of f16 and bf16 are kept and updated in f32 too, so that small updates are not lost to
+    /// rounding.
     pub master_weights: bool,
 }
 
@@ -73,8 +74,7 @@ fn options(c: &AdamConfig) -> Result<Options> {
         return Err(Error::argument("adam", message));
     }
     let AdamConfig { lr, betas: (beta1, beta2), eps, weight_decay, decoupled, amsgrad, master_weights } = *c;
-    let states: &[_] =
-        if amsgrad { &["exp_avg", "exp_avg_sq", "max_exp_avg_sq"] } else { &["exp_avg", "exp_avg_sq"] };
+    let states: &[_] = if amsgrad { &["exp_avg", "exp_avg_sq", "max_exp_avg_sq"] } else { &["exp_avg", "exp_avg_sq"] };
     let rule = Rule::Adam { beta1, beta2, eps, weight_decay, decoupled, amsgrad };
     Ok(Options { rule, lr, states, initial: 0.0, master_weights })
 }

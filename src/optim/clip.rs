@@ -35,8 +35,8 @@ fn of<'a>(gradients: &'a Gradients, params: &'a [(String, Param)]) -> impl Itera
     params.iter().filter_map(|(_, p)| Some((p, gradients.get_sparse(p)?)))
 }
 
-/// The 2-norm of the gradients of these parameters together: one number on their device, f32 (f64 beside f64 gradients). Reading
-/// it with [`item`](Tensor::item) waits for the device.
+/// The 2-norm of the gradients of these parameters together: one number on their device, f32 (f64 beside f64
+/// gradients). Reading it with [`item`](Tensor::item) waits for the device.
 pub fn grad_norm(gradients: &Gradients, params: &[(String, Param)]) -> Result<Tensor> {
     let values = of(gradients, params).map(|(_, g)| match g {
         Gradient::Dense(g) => g,
@@ -47,8 +47,8 @@ pub fn grad_norm(gradients: &Gradients, params: &[(String, Param)]) -> Result<Te
     Tensor::from_buffer(optimizer::norm(&views)?, Shape::scalar())
 }
 
-/// Scales the gradients of these parameters so that their norm is at most `max`, by PyTorch's factor min(1, max/(norm + 1e-6));
-/// returns the norm they had, without waiting for the device. Where an optimizer's step follows,
+/// Scales the gradients of these parameters so that their norm is at most `max`, by PyTorch's factor min(1, max/(norm +
+/// 1e-6)); returns the norm they had, without waiting for the device. Where an optimizer's step follows,
 /// [`step_clipped`](super::Optimizer::step_clipped) does the same without rewriting them.
 pub fn clip_grad_norm(gradients: &mut Gradients, params: &[(String, Param)], max: f64) -> Result<Tensor> {
     positive(max)?;

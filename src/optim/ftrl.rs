@@ -18,7 +18,8 @@ pub struct FtrlConfig {
     pub beta: f64,
     /// What the sums of squares begin as.
     pub initial_accumulator: f64,
-    /// Whether parameters of f16 and bf16 are kept and updated in f32 too, so that small updates are not lost to rounding.
+    /// Whether parameters of f16 and bf16 are kept and updated in f32 too, so that small updates are not lost to
+    /// rounding.
     pub master_weights: bool,
 }
 
@@ -36,11 +37,11 @@ impl FtrlConfig {
     }
 }
 
-/// FTRL-proximal (McMahan et al. 2013, "Ad Click Prediction: a View from the Trenches"), as Keras's `Ftrl` with its learning
-/// rate power of −0.5: with `l1`, weights of features that matter little are exactly 0.
+/// FTRL-proximal (McMahan et al. 2013, "Ad Click Prediction: a View from the Trenches"), as Keras's `Ftrl` with its
+/// learning rate power of −0.5: with `l1`, weights of features that matter little are exactly 0.
 ///
-/// A parameter follows from the sums of its gradients alone: where these are 0, it becomes 0 at the first step, whatever it began
-/// as. With a rate of 0 nothing moves. The sums of parameters of half precision are kept in f32.
+/// A parameter follows from the sums of its gradients alone: where these are 0, it becomes 0 at the first step,
+/// whatever it began as. With a rate of 0 nothing moves. The sums of parameters of half precision are kept in f32.
 pub struct Ftrl {
     groups: Groups,
 }
@@ -61,9 +62,8 @@ impl Ftrl {
 fn options(c: &FtrlConfig) -> Result<Options> {
     let FtrlConfig { lr, l1, l2, beta, initial_accumulator: initial, master_weights } = *c;
     if ![lr, l1, l2, beta, initial].iter().all(|&option| option >= 0.0) || beta == 0.0 && l2 == 0.0 && initial == 0.0 {
-        let message = format!(
-            "{c:?}: nothing may be negative, and without beta and l2 the sums begin above 0, or the first step divides by 0"
-        );
+        let why = "nothing may be negative, and without beta and l2 the sums begin above 0 (a step divides by them)";
+        let message = format!("{c:?}: {why}");
         return Err(Error::argument("ftrl", message));
     }
     Ok(Options { rule: Rule::Ftrl { l1, l2, beta }, lr, states: &["accumulator", "linear"], initial, master_weights })

@@ -20,7 +20,8 @@ pub struct RmsPropConfig {
     pub momentum: f64,
     /// Whether to divide by the standard deviation instead of the root of the mean square.
     pub centered: bool,
-    /// Whether parameters of f16 and bf16 are kept and updated in f32 too, so that small updates are not lost to rounding.
+    /// Whether parameters of f16 and bf16 are kept and updated in f32 too, so that small updates are not lost to
+    /// rounding.
     pub master_weights: bool,
 }
 
@@ -38,7 +39,8 @@ impl RmsPropConfig {
     }
 }
 
-/// RMSprop (Hinton, lecture 6e of Neural Networks for Machine Learning, 2012; centered: Graves 2013), as PyTorch's `RMSprop`.
+/// RMSprop (Hinton, lecture 6e of Neural Networks for Machine Learning, 2012; centered: Graves 2013), as PyTorch's
+/// `RMSprop`.
 ///
 /// The means of parameters of half precision are kept in f32. A row-sparse gradient counts as zero in absent rows.
 pub struct RmsProp {

@@ -25,7 +25,8 @@ impl Default for LossScalerConfig {
 }
 
 /// Scales the loss, so that gradients of f16 do not underflow, by a factor that follows their overflows, as PyTorch's
-/// `GradScaler`. The scale lives on the device and is adapted there: nothing waits for it. One scaler serves one optimizer.
+/// `GradScaler`. The scale lives on the device and is adapted there: nothing waits for it. One scaler serves one
+/// optimizer.
 ///
 /// ```
 /// use warpsmith::optim::{LossScaler, Optimizer, Sgd, SgdConfig};
@@ -61,7 +62,8 @@ impl LossScaler {
     pub fn with_config(device: &Device, config: LossScalerConfig) -> Result<Self> {
         let LossScalerConfig { initial, growth, backoff, interval } = config;
         let range = f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX);
-        if !range.contains(&initial) || !(growth >= 1.0) || !(backoff > 0.0 && backoff <= 1.0) || interval == 0 {
+        let sound = range.contains(&initial) && growth >= 1.0 && backoff > 0.0 && backoff <= 1.0 && interval > 0;
+        if !sound {
             let message = format!("{config:?}: a positive f32, growth of 1 or more, backoff in (0, 1], 1 step or more");
             return Err(Error::argument("loss scaler", message));
         }
@@ -79,14 +81,14 @@ impl LossScaler {
         }
     }
 
-    /// One step from the gradients of the scaled loss: they are divided by the scale; if one of them is not finite the step is
-    /// skipped and the scale shrinks, and after enough steps without it grows.
+    /// One step from the gradients of the scaled loss: they are divided by the scale; if one of them is not finite the
+    /// step is skipped and the scale shrinks, and after enough steps without it grows.
     pub fn step(&mut self, optimizer: &mut dyn Optimizer, gradients: &Gradients) -> Result<()> {
         self.step_clipped(optimizer, gradients, Clip::None).map(drop)
     }
 
-    /// As [`step`](LossScaler::step), with the gradients clipped after they were divided; returns their norm then, if it was
-    /// measured.
+    /// As [`step`](LossScaler::step), with the gradients clipped after they were divided; returns their norm then, if
+    /// it was measured.
     pub fn step_clipped(
         &mut self,
         optimizer: &mut dyn Optimizer,
@@ -115,8 +117,8 @@ impl LossScaler {
         Ok(out)
     }
 
-    /// Takes back what [`state_dict`](LossScaler::state_dict) gave. An error lists what does not fit, and then nothing was
-    /// changed.
+    /// Takes back what [`state_dict`](LossScaler::state_dict) gave. An error lists what does not fit, and then nothing
+    /// was changed.
     pub fn load_state_dict(&mut self, state: &StateDict, what: &str) -> Result<()> {
         let mut misfit = Misfit::default();
         let shapes = [("scale", Shape::scalar(), DType::F32), ("steps", *self.steps.shape(), DType::I64)];

@@ -18,7 +18,8 @@ pub struct SgdConfig {
     pub weight_decay: f64,
     /// Whether to look ahead; needs momentum and no dampening.
     pub nesterov: bool,
-    /// Whether parameters of f16 and bf16 are kept and updated in f32 too, so that small updates are not lost to rounding.
+    /// Whether parameters of f16 and bf16 are kept and updated in f32 too, so that small updates are not lost to
+    /// rounding.
     pub master_weights: bool,
 }
 

@@ -19,7 +19,8 @@ crate::launches! {
     unsafe fn step(slots: DevicePtr<'_, u8>, count: u32, block: DevicePtr<'_, f64>, found: DevicePtr<'_, f64>);
     unsafe fn squares(slots: DevicePtr<'_, u8>, count: u32, sums: DevicePtrMut<'_, f64>);
     unsafe fn total(found: DevicePtrMut<'_, f64>, norm: DevicePtrMut<'_, f32>, sums: DevicePtr<'_, f64>, count: u64,
-        block: DevicePtr<'_, f64>, loss_scale: DevicePtrMut<'_, f32>, steps: DevicePtrMut<'_, i64>, scaling: LossScaling);
+        block: DevicePtr<'_, f64>, loss_scale: DevicePtrMut<'_, f32>, steps: DevicePtrMut<'_, i64>,
+        scaling: LossScaling);
 }
 
 /// The blocks of a parameter of `len` elements: at least one, which counts its updates.
@@ -41,7 +42,7 @@ struct Table {
 impl Table {
     /// The same slots as before keep the table where it is.
     fn set(&mut self, device: &CudaDevice, slots: &[OptimizerSlot]) -> Result<()> {
-        let (mut words, mut first) = (Vec::with_capacity(slots.len() * size_of::<OptimizerSlot>() / 8), 0);
+        let (mut words, mut first) = (Vec::with_capacity(size_of_val(slots) / 8), 0);
         for slot in slots {
             let blocks = blocks(slot.count as usize);
             push_words(&OptimizerSlot { first: first as u64, ..*slot }, &mut words);
@@ -55,13 +56,9 @@ impl Table {
         if self.memory.is_some() && words == self.words {
             return Ok(());
         }
-        let bytes = words.len() * size_of::<i64>();
-        let mut memory = match self.memory.take() {
-            Some(memory) if memory.len() >= bytes => memory,
-            _ => CudaMemory::uninit(device, bytes)?,
-        };
-        memory.copy_from_host(&words)?;
-        (self.words, self.memory) = (words, Some(memory));
+        // Never into the old table: a captured graph may have its address.
+        self.memory = Some(CudaMemory::lasting(device, &words)?);
+        self.words = words;
         Ok(())
     }
 
@@ -153,8 +150,8 @@ impl Fixed {
         }
         let found = if measured { self.found.read(0, 2)? } else { DevicePtr::null() };
         let block = self.block.read(0, self.told.len())?;
-        // SAFETY: each slot's addresses are of as many elements as its count says, which only its own blocks touch; the row
-        // numbers of a row-sparse gradient are rows of the parameter, and the block has a rate for every group.
+        // SAFETY: each slot's addresses are of as many elements as its count says, which only its own blocks touch; the
+        // row numbers of a row-sparse gradient are rows of the parameter, and the block has a rate for every group.
         unsafe {
             step(&self.device, &self.table.config()?, self.table.pointer()?, self.table.slots, block, found)?;
         }
@@ -165,7 +162,7 @@ impl Fixed {
     fn measure(&mut self, scaling: Option<Scaling<'_>>) -> Result<Buffer> {
         let (device, blocks) = (&self.device, self.table.blocks);
         if self.sums.len() < blocks * size_of::<f64>() {
-            self.sums = CudaMemory::uninit(device, blocks * size_of::<f64>())?;
+            self.sums = CudaMemory::lasting(device, &vec![0f64; blocks])?;
         }
         let block = self.block.read(0, self.told.len())?;
         measure(device, &self.table, block, &mut self.found, &mut self.sums, scaling)
@@ -194,8 +191,8 @@ fn measure(
     }
     let out = memory(&mut norm, device, "norm")?.write::<f32>(0, 1)?;
     let found = found.write(0, 2)?;
-    // SAFETY: the kernel reads the sums, and reads and writes what `OPTIMIZER_*` name; pointers that are not null are of a
-    // factor and its two counts.
+    // SAFETY: the kernel reads the sums, and reads and writes what `OPTIMIZER_*` name; pointers that are not null are
+    // of a factor and its two counts.
     unsafe {
         total(
             device,

@@ -1,10 +1,10 @@
 //! Optimizer steps over many tensors at once, in place: every parameter, gradient and state is read and written once.
 //!
-//! A [`Stepper`] does a step in two halves. [`prepare`](Stepper::prepare) takes what the host says ([`Settings`]: rates and
-//! bounds); [`launch`](Stepper::launch) updates every [`Slot`], each with a [`Rule`] and a group of its own, in one pass over
-//! all tensors whatever their dtypes. Whatever the step finds out by itself (the norm of the gradients, whether they are finite,
-//! the counts of updates) stays on the device. State lives in the accumulator's dtype (f32 for half-precision parameters),
-//! and each new parameter is rounded once.
+//! A [`Stepper`] does a step in two halves. [`prepare`](Stepper::prepare) takes what the host says ([`Settings`]: rates
+//! and bounds); [`launch`](Stepper::launch) updates every [`Slot`], each with a [`Rule`] and a group of its own, in one
+//! pass over all tensors whatever their dtypes. Whatever the step finds out by itself (the norm of the gradients,
+//! whether they are finite, the counts of updates) stays on the device. State lives in the accumulator's dtype (f32 for
+//! half-precision parameters), and each new parameter is rounded once.
 
 mod cpu;
 mod cuda;
@@ -62,7 +62,8 @@ pub struct Slot<'a> {
 /// What a step takes from the host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// The largest norm of all gradients together, to which they are scaled: PyTorch's factor, min(1, max/(norm + 1e-6)).
+    /// The largest norm of all gradients together, to which they are scaled: PyTorch's factor, min(1, max/(norm +
+    /// 1e-6)).
     pub max_norm: Option<f64>,
     /// The largest magnitude of a number of a (scaled) gradient; infinite for none.
     pub bound: f64,
@@ -70,7 +71,8 @@ pub struct Settings {
     pub rates: Vec<f64>,
 }
 
-/// A factor of the loss against underflow of f16, which follows what is found of the gradients (PyTorch's `GradScaler`).
+/// A factor of the loss against underflow of f16, which follows what is found of the gradients (PyTorch's
+/// `GradScaler`).
 pub struct Scaling<'a> {
     /// The factor, one f32: what the gradients are too large by. The step divides by it, then adapts it.
     pub scale: &'a mut Buffer,
@@ -116,7 +118,8 @@ impl Stepper {
         Stepper { device: device.clone(), settings: None, cuda: None }
     }
 
-    /// What the next launches go by. On a CUDA device: at most one small copy, to the same address every time; never waits.
+    /// What the next launches go by. On a CUDA device: at most one small copy, to the same address every time; never
+    /// waits.
     pub fn prepare(&mut self, settings: Settings) -> Result<()> {
         if let Device::Cuda(device) = &self.device {
             let fixed = match &mut self.cuda {
@@ -129,12 +132,13 @@ impl Stepper {
         Ok(())
     }
 
-    /// Updates every slot in place; gives the norm that all gradients together had before they were scaled, one f32 (f64 beside
-    /// f64 gradients), if the settings have a bound of it. With `scaling`, the gradients are divided by its factor first, and
-    /// where one of them is not finite, nothing changes but the factor and its counts.
+    /// Updates every slot in place; gives the norm that all gradients together had before they were scaled, one f32
+    /// (f64 beside f64 gradients), if the settings have a bound of it. With `scaling`, the gradients are divided by its
+    /// factor first, and where one of them is not finite, nothing changes but the factor and its counts.
     ///
-    /// On a CUDA device: launches only, one or (where the gradients are measured) three. What they are given stays the same as
-    /// long as the slots' addresses and options do; only where these change a table of them is copied to the device anew.
+    /// On a CUDA device: launches only, one or (where the gradients are measured) three. What they are given stays the
+    /// same as long as the slots' addresses and options do; only where these change a table of them is copied to the
+    /// device anew.
     pub fn launch(&mut self, slots: &mut [Slot<'_>], scaling: Option<Scaling<'_>>) -> Result<Option<Buffer>> {
         let Some(settings) = &self.settings else {
             return Err(Error::argument("optimizer", "a step is prepared before it is launched"));
@@ -155,11 +159,7 @@ impl Stepper {
     }
 }
 
-fn launch_on_cpu(
-    slots: &mut [Slot<'_>],
-    settings: &Settings,
-    scaling: Option<Scaling<'_>>,
-) -> Result<Option<Buffer>> {
+fn launch_on_cpu(slots: &mut [Slot<'_>], settings: &Settings, scaling: Option<Scaling<'_>>) -> Result<Option<Buffer>> {
     let (mut scale, mut norm) = (1.0, None);
     if settings.max_norm.is_some() || scaling.is_some() {
         let gradients: Vec<View<'_>> = slots.iter().map(|s| *s.grad.values()).collect();
@@ -272,7 +272,8 @@ fn check_scaling(scaling: &Scaling<'_>, device: &Device) -> Result<()> {
         return Err(Error::argument("loss scale", "the factor is one f32, and its counts are two of i64"));
     }
     if !(*growth >= 1.0 && *backoff > 0.0 && *backoff <= 1.0 && *interval > 0) {
-        let message = format!("growth {growth} (1 or more), backoff {backoff} (up to 1), interval {interval} (1 or more)");
+        let message =
+            format!("growth {growth} (1 or more), backoff {backoff} (up to 1), interval {interval} (1 or more)");
         return Err(Error::argument("loss scale", message));
     }
     if scale.device() != *device || steps.device() != *device {
@@ -285,8 +286,8 @@ fn counter_len(device: &Device, len: usize) -> usize {
     if device.is_cpu() { 1 } else { cuda::blocks(len) }
 }
 
-/// The 2-norm of all the gradients together, one f32 (f64 beside f64 gradients): squares are summed in f64 (in f32 inside runs
-/// of 64 elements, or 16 on CUDA devices), in an order that depends on shapes only.
+/// The 2-norm of all the gradients together, one f32 (f64 beside f64 gradients): squares are summed in f64 (in f32
+/// inside runs of 64 elements, or 16 on CUDA devices), in an order that depends on shapes only.
 pub fn norm(gradients: &[View<'_>]) -> Result<Buffer> {
     match gradients.first().map(|g| g.buffer().memory()) {
         Some(Memory::Cuda(memory)) => cuda::norm(gradients, memory.device()),

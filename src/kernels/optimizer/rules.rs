@@ -23,8 +23,8 @@ pub enum Rule {
         /// Whether to look ahead.
         nesterov: bool,
     },
-    /// Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019) and AMSGrad (Reddi et al. 2018). State: the means of g
-    /// and of g², and for AMSGrad the largest mean of g² so far.
+    /// Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019) and AMSGrad (Reddi et al. 2018). State: the means
+    /// of g and of g², and for AMSGrad the largest mean of g² so far.
     Adam {
         /// β₁: how much of the mean gradient is kept.
         beta1: f64,
@@ -48,8 +48,8 @@ pub enum Rule {
         /// λ of the penalty λ/2 |p|².
         weight_decay: f64,
     },
-    /// RMSprop (Hinton, lecture 6e of Neural Networks for Machine Learning, 2012; centered: Graves 2013). State: the mean of
-    /// g², then the mean of g if centered, then the velocity if there is momentum.
+    /// RMSprop (Hinton, lecture 6e of Neural Networks for Machine Learning, 2012; centered: Graves 2013). State: the
+    /// mean of g², then the mean of g if centered, then the velocity if there is momentum.
     RmsProp {
         /// α: how much of the means is kept.
         alpha: f64,
@@ -62,8 +62,8 @@ pub enum Rule {
         /// Whether to divide by the standard deviation instead of the root of the mean square.
         centered: bool,
     },
-    /// FTRL-proximal (McMahan et al. 2013) with rates that fall with the root of the sum of squares. State: the sum of g²,
-    /// and the sum of gradients less what the moves so far account for.
+    /// FTRL-proximal (McMahan et al. 2013) with rates that fall with the root of the sum of squares. State: the sum of
+    /// g², and the sum of gradients less what the moves so far account for.
     Ftrl {
         /// λ₁: parameters that are pulled by less stay 0.
         l1: f64,
@@ -108,8 +108,8 @@ impl Rule {
         }
     }
 
-    /// Whether a gradient of zero leaves parameter and state as they are, so that absent rows of a row-sparse gradient need
-    /// not be touched.
+    /// Whether a gradient of zero leaves parameter and state as they are, so that absent rows of a row-sparse gradient
+    /// need not be touched.
     pub fn zero_is_identity(&self) -> bool {
         match *self {
             Rule::Sgd { weight_decay } => weight_decay == 0.0,
@@ -145,11 +145,7 @@ impl Rule {
             Rule::AdaGrad { lr_decay, eps, weight_decay } => (
                 p::OPTIMIZER_ADAGRAD,
                 0,
-                &[
-                    (p::OPTIMIZER_DECAY, weight_decay),
-                    (p::OPTIMIZER_EPSILON, eps),
-                    (p::OPTIMIZER_RATE_DECAY, lr_decay),
-                ],
+                &[(p::OPTIMIZER_DECAY, weight_decay), (p::OPTIMIZER_EPSILON, eps), (p::OPTIMIZER_RATE_DECAY, lr_decay)],
             ),
             Rule::RmsProp { alpha, eps, weight_decay, momentum, centered } => (
                 p::OPTIMIZER_RMSPROP,
@@ -161,11 +157,9 @@ impl Rule {
                     (p::OPTIMIZER_SQUARE, alpha),
                 ],
             ),
-            Rule::Ftrl { l1, l2, beta } => (
-                p::OPTIMIZER_FTRL,
-                0,
-                &[(p::OPTIMIZER_L1, l1), (p::OPTIMIZER_L2, l2), (p::OPTIMIZER_BETA, beta)],
-            ),
+            Rule::Ftrl { l1, l2, beta } => {
+                (p::OPTIMIZER_FTRL, 0, &[(p::OPTIMIZER_L1, l1), (p::OPTIMIZER_L2, l2), (p::OPTIMIZER_BETA, beta)])
+            }
         };
         let mut options = [0.0; 5];
         for &(place, value) in places {
@@ -398,7 +392,7 @@ impl Update<2> for Ftrl {
     #[inline(always)]
     fn update<A: Real>(self, n: &Numbers<A>, p: A, g: A, [sum, z]: [A; 2]) -> (A, [A; 2]) {
         // At a rate of 0 nothing moves; the inverse rate is infinite.
-        if n.rate - n.rate != A::ZERO {
+        if n.rate == A::INFINITY {
             return (p, [sum, z]);
         }
         let squares = sum + g * g;
