@@ -156,7 +156,7 @@ fn every_allocation_of_a_step_may_fail_and_training_resumes() {
             assert_eq!(cuda(&device).held_bytes(), nothing, "step {before}, allocation {nth}");
             count += 1;
         }
-        assert!(count >= [10, 40, 5, 2][before], "step {before} has {count} allocations");
+        assert!(count >= [8, 40, 5, 2][before], "step {before} has {count} allocations");
     }
     cuda(&device).synchronize().unwrap();
     assert_eq!(gpu.live_allocations().len(), alive, "{:?}", gpu.live_allocations());
@@ -177,13 +177,15 @@ fn a_lost_device_is_an_error_and_a_new_process_resumes() {
     let (_alone, _) = alone();
     let expected = undisturbed(&Device::cuda(0).unwrap());
     // Launches of a plain step, of the graph of a captured one, and the loss of the device under both.
-    for (at, fault) in [(1, "launch 1"), (1, "launch 40"), (4, "launch 7"), (1, "lost 23"), (4, "lost 55")] {
+    for (at, fault) in [(1, "launch 1"), (1, "launch 40"), (4, "launch 7"), (1, "lost 23"), (4, "lost 31")] {
         let file = std::env::temp_dir().join(format!("warpsmith-fault-{}.safetensors", std::process::id()));
         let first = other_process(&at.to_string(), fault, &file);
         assert!(first.status.success(), "{fault}: {}", String::from_utf8_lossy(&first.stderr));
         let second = other_process("resume", "", &file);
         std::fs::remove_file(&file).unwrap();
         let text = String::from_utf8_lossy(&second.stdout);
+        let said = String::from_utf8_lossy(&second.stderr);
+        assert!(!said.contains("never freed"), "left behind at the end of the process: {said}");
         let line = text
             .lines()
             .find_map(|line| line.split("bits ").nth(1))

@@ -314,9 +314,8 @@ fn a_captured_resnet_trains_to_the_bits_of_plain_steps() {
     setup.agree("ResNet-8");
 }
 
-#[test]
-fn a_captured_transformer_with_dropout_trains_to_the_bits_of_plain_steps() {
-    let setup = Setup {
+fn gpt() -> Setup<Gpt, Adam> {
+    Setup {
         make: |params| {
             let config = GptConfig { vocabulary: 17, context: 8, layers: 1, heads: 2, width: 16, dropout: 0.1 };
             Gpt::new(params, &config)
@@ -329,8 +328,30 @@ fn a_captured_transformer_with_dropout_trains_to_the_bits_of_plain_steps() {
             vec![x, Tensor::from_slice(&ids(1), n * 8, &Device::Cpu).unwrap()]
         },
         clip: Clip::Norm(0.7),
-    };
-    setup.agree("GPT");
+    }
+}
+
+#[test]
+fn a_captured_transformer_with_dropout_trains_to_the_bits_of_plain_steps() {
+    gpt().agree("GPT");
+}
+
+#[test]
+fn two_threads_train_on_one_device_at_once() {
+    let _alone = alone();
+    let setup = gpt();
+    for gpu in devices::gpus(7) {
+        let expected = setup.plain(&gpu.device).unwrap();
+        std::thread::scope(|scope| {
+            let plain = scope.spawn(|| setup.plain(&gpu.device));
+            let captured = [0; 2].map(|_| scope.spawn(|| setup.captured(&gpu.device)));
+            assert!(plain.join().expect("no panic").unwrap() == expected, "plain steps on {}", gpu.name);
+            for thread in captured {
+                assert!(thread.join().expect("no panic").unwrap() == expected, "captured steps on {}", gpu.name);
+            }
+        });
+        assert_eq!(devices::reports(), "", "on {}", gpu.name);
+    }
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! The same calls on the CPU device and on CUDA devices: what is exact must agree to the bit, in every dtype, for the
 //! layouts and sizes on both sides of the kernels' switches. (What is rounded is held to f64 by each family's own tests.)
 
+#[cfg(test)]
 mod support;
 
-use support::{Random, devices};
+use crate::support::{Random, devices};
 use warpsmith::autograd::RowSparse;
 use warpsmith::nn::{Param, Params};
 use warpsmith::optim::{Adam, AdamConfig, Clip, Optimizer, Sgd, SgdConfig, grad_norm};
@@ -117,7 +118,6 @@ fn operands_on_two_gpus_are_refused() {
     }
 }
 
-#[test]
 fn casts() {
     let inf = f64::INFINITY;
     let values = [
@@ -171,7 +171,6 @@ fn casts() {
     }
 }
 
-#[test]
 fn relations_selection_and_integers() {
     let mut random = Random::fresh("relations");
     for dtype in EVERY {
@@ -218,7 +217,6 @@ fn relations_selection_and_integers() {
     });
 }
 
-#[test]
 fn copies_between_layouts() {
     let mut random = Random::fresh("copies");
     for dtype in EVERY {
@@ -255,7 +253,6 @@ fn copies_between_layouts() {
     }
 }
 
-#[test]
 fn random_bits() {
     for n in [0, 1, 3, 4, 5, 1023, 4099] {
         for dtype in FLOATS {
@@ -294,7 +291,6 @@ fn random_bits() {
     }
 }
 
-#[test]
 fn sampling_by_weight() {
     let mut random = Random::fresh("multinomial");
     for (rows, n) in [(1, 1), (3, 5), (2, 255), (2, 257), (1, 1500)] {
@@ -314,7 +310,6 @@ fn sampling_by_weight() {
     }
 }
 
-#[test]
 fn indexing() {
     let mut random = Random::fresh("indexing");
     for dtype in EVERY {
@@ -351,7 +346,6 @@ fn indexing() {
     }
 }
 
-#[test]
 fn row_sparse_gradients() {
     let mut random = Random::fresh("row-sparse");
     for (rows, n) in [(7, 1), (7, 5), (100, 130), (3, 700)] {
@@ -368,7 +362,6 @@ fn row_sparse_gradients() {
     }
 }
 
-#[test]
 fn reductions_of_whole_numbers() {
     let mut random = Random::fresh("reductions");
     let shapes: [(&[usize], &[&[isize]]); 8] = [
@@ -421,7 +414,6 @@ fn reductions_of_whole_numbers() {
     });
 }
 
-#[test]
 fn sorting() {
     let mut random = Random::fresh("sorting");
     for dtype in EVERY {
@@ -459,7 +451,6 @@ fn sorting() {
 
 type Make = Box<dyn Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>>>;
 
-#[test]
 fn optimizers() {
     let adam = AdamConfig::adamw(0.01);
     let momentum = SgdConfig { momentum: 0.9, nesterov: true, weight_decay: 0.1, ..SgdConfig::new(0.1) };
@@ -514,3 +505,16 @@ fn optimizers() {
         }
     }
 }
+
+crate::support::device_checks!(
+    casts,
+    relations_selection_and_integers,
+    copies_between_layouts,
+    random_bits,
+    sampling_by_weight,
+    indexing,
+    row_sparse_gradients,
+    reductions_of_whole_numbers,
+    sorting,
+    optimizers,
+);

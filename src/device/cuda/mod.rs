@@ -15,6 +15,7 @@ mod memory;
 mod module;
 mod report;
 mod staging;
+mod tensor_map;
 
 /// The types of generated tables of kernels.
 pub mod kernel_table {
@@ -31,6 +32,7 @@ pub use launch::LaunchConfig;
 pub use memory::CudaMemory;
 pub use module::{Kernel, KernelSlot};
 pub use report::Explain;
+pub use tensor_map::{Boxes, Swizzle, TensorMap};
 
 use crate::Error;
 use cudarc::driver::result::DriverError;

@@ -27,9 +27,11 @@ pub(super) struct Compared<'a, T> {
     report: u64,
 }
 
-/// The gradient of the rows' losses on the device; no divisor is null.
+/// What gradients take of the rows, on the device; what there is not is null.
 #[derive(Clone, Copy)]
 pub(super) struct OfRows<'a, T> {
+    lse: DevicePtr<'a, f32>,
+    /// The gradient of the losses.
     grad: DevicePtr<'a, T>,
     divisor: DevicePtr<'a, f32>,
 }
@@ -73,8 +75,7 @@ pub(super) trait Kernels: Element {
         gradient: DevicePtrMut<'_, Self>,
         logits: DevicePtr<'_, Self>,
         compared: Compared<'_, Self>,
-        lse: DevicePtr<'_, f32>,
-        upstream: OfRows<'_, Self>,
+        of_rows: OfRows<'_, Self>,
     ) -> Result<()>;
 
     unsafe fn nll(
@@ -92,7 +93,7 @@ pub(super) trait Kernels: Element {
         p: CrossEntropyParams,
         gradient: DevicePtrMut<'_, Self>,
         compared: Compared<'_, Self>,
-        upstream: OfRows<'_, Self>,
+        of_rows: OfRows<'_, Self>,
     ) -> Result<()>;
 
     unsafe fn reduce_losses(
@@ -187,8 +188,7 @@ macro_rules! kernels {
                 gradient: DevicePtrMut<'_, $ty>,
                 logits: DevicePtr<'_, $ty>,
                 Compared { probabilities, labels, weight, .. }: Compared<'_, $ty>,
-                lse: DevicePtr<'_, f32>,
-                OfRows { grad, divisor }: OfRows<'_, $ty>,
+                OfRows { lse, grad, divisor }: OfRows<'_, $ty>,
             ) -> Result<()> {
                 let grid = [blocks("cross_entropy_backward", plan.blocks)?, plan.parts, 1];
                 let config = LaunchConfig { grid, ..LaunchConfig::linear(1, plan.threads) };
@@ -227,7 +227,7 @@ macro_rules! kernels {
                 p: CrossEntropyParams,
                 gradient: DevicePtrMut<'_, $ty>,
                 Compared { labels, weight, .. }: Compared<'_, $ty>,
-                OfRows { grad, divisor }: OfRows<'_, $ty>,
+                OfRows { grad, divisor, .. }: OfRows<'_, $ty>,
             ) -> Result<()> {
                 launch_one!(
                     images::SOFTMAX_XENT, device, config,
@@ -407,9 +407,11 @@ impl<'a> Gradient<'a> {
         Ok(Gradient { grad: contiguous(upstream.grad)?, divisor: upstream.divisor, flags })
     }
 
-    fn of_rows<T: Element>(&self) -> Result<OfRows<'_, T>> {
+    fn of_rows<T: Element>(&self, lse: Option<&View<'_>>) -> Result<OfRows<'_, T>> {
         let grad = DevicePtr::from_address(elements::<T>(&self.grad.view())?.address());
-        Ok(OfRows { grad, divisor: self.divisor.as_ref().map_or(Ok(DevicePtr::null()), elements)? })
+        let lse: DevicePtr<'_, f32> = lse.map_or(Ok(DevicePtr::null()), elements)?;
+        let lse = DevicePtr::from_address(lse.address());
+        Ok(OfRows { lse, grad, divisor: self.divisor.as_ref().map_or(Ok(DevicePtr::null()), elements)? })
     }
 }
 
@@ -470,10 +472,10 @@ pub(super) fn cross_entropy_backward<T: Kernels>(
     let plan = LossPlan::new(desc.rows, desc.classes, accessed::<T>(desc.classes, &addresses));
     let mut p = operands.params(OP, desc, plan.lanes)?;
     p.flags |= upstream.flags;
-    let (lse, upstream) = (elements(&lse)?, upstream.of_rows()?);
+    let of_rows = upstream.of_rows(Some(&lse))?;
     // SAFETY: as above, and upstream gradients one for each row or one for all; where the gradient takes the logits'
     // place, each element is read before it is written, by the thread that writes it.
-    unsafe { T::cross_entropy_gradient(&plan, &device, p, gradient, logits, compared, lse, upstream) }
+    unsafe { T::cross_entropy_gradient(&plan, &device, p, gradient, logits, compared, of_rows) }
 }
 
 pub(super) fn reduce_losses<T: Kernels>(
@@ -533,5 +535,5 @@ pub(super) fn nll_backward<T: Kernels>(
     p.flags |= upstream.flags;
     let config = LaunchConfig::covering(gradient.len(), 256, 1 << 20);
     // SAFETY: as above.
-    unsafe { T::nll_gradient(&device, &config, p, output(gradient)?, operands.compared()?, upstream.of_rows()?) }
+    unsafe { T::nll_gradient(&device, &config, p, output(gradient)?, operands.compared()?, upstream.of_rows(None)?) }
 }
