@@ -24,11 +24,11 @@ thread_local! {
     static SCOPE: RefCell<Scope> = RefCell::new(Scope::default());
 }
 
-/// Runs `f` with mixed precision, as PyTorch's `autocast`: on this thread, operations cast their f32 operands to `dtype` (bf16 or
-/// f16) or their halves to f32, each as the table in [`ops::autocast`](crate::ops::autocast::TABLE) says. Matrix products,
-/// convolutions and attention run in `dtype`; norms, softmax, losses and reductions in f32; elementwise operations on mixed
-/// dtypes in the wider. Parameters stay f32, and so do their gradients. A backward runs in the dtypes of its forward, inside
-/// or outside of `f`.
+/// Runs `f` with mixed precision, as PyTorch's `autocast`: on this thread, operations cast their f32 operands to
+/// `dtype` (bf16 or f16) or their halves to f32, each as the table in [`ops::autocast`](crate::ops::autocast::TABLE)
+/// says. Matrix products, convolutions and attention run in `dtype`; norms, softmax, losses and reductions in f32;
+/// elementwise operations on mixed dtypes in the wider. Parameters stay f32, and so do their gradients. A backward runs
+/// in the dtypes of its forward, inside or outside of `f`.
 ///
 /// A leaf is cast once per scope. Any other `dtype` ends mixed precision inside `f`: of an outer scope, too.
 ///

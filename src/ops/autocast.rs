@@ -1,7 +1,7 @@
 //! Which operations run in which dtype inside [`autocast`](crate::autocast): the one table of it.
 //!
-//! An operation asks [`cast`] first, with its name and inputs, and where these change starts again with the new ones; so their
-//! casts are recorded, and gradients come back in the inputs' own dtypes.
+//! An operation asks [`cast`] first, with its name and inputs, and where these change starts again with the new ones;
+//! so their casts are recorded, and gradients come back in the inputs' own dtypes.
 
 use crate::autograd::{autocast_dtype, cast_leaf};
 use crate::{DType, Result, Tensor};
@@ -17,9 +17,10 @@ pub enum Policy {
     Promote,
 }
 
-/// The operations that choose, as PyTorch's `autocast` has them for CUDA. What is not named here takes its inputs as they are:
-/// activations, views, dropout, pools. Batch norm does, too, as in PyTorch: it computes in f32 whatever its input is, takes
-/// weights and statistics of f32 beside it, and its result is an activation that would only take more memory in f32.
+/// The operations that choose, as PyTorch's `autocast` has them for CUDA. What is not named here takes its inputs as
+/// they are: activations, views, dropout, pools. Batch norm does, too, as in PyTorch: it computes in f32 whatever its
+/// input is, takes weights and statistics of f32 beside it, and its result is an activation that would only take more
+/// memory in f32.
 pub const TABLE: &[(&str, Policy)] = &[
     ("matmul", Policy::Low),
     ("linear", Policy::Low),
@@ -80,8 +81,8 @@ pub const TABLE: &[(&str, Policy)] = &[
     ("batch_norm", Policy::Promote),
 ];
 
-/// An operation's inputs as the table wants them: those that are always there and those that may be. `None` where nothing
-/// changes.
+/// An operation's inputs as the table wants them: those that are always there and those that may be. `None` where
+/// nothing changes.
 #[expect(clippy::type_complexity, reason = "the inputs' own arrangement")]
 pub(super) fn cast<const N: usize, const M: usize>(
     op: &str,
