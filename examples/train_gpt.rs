@@ -37,7 +37,7 @@ fn command() -> Command {
                 "setting",
                 "small",
                 "what the other options begin from: small (4 layers of 128, 64 characters, batch 12, \
-                2000 iterations) or large (6 of 384, 256, 64, 5000, dropout 0.2)",
+                2000 iterations, rate 0.002) or large (6 of 384, 256, 64, 5000, rate 0.001, dropout 0.2)",
             )
             .value_parser(["small", "large"]),
         )
@@ -49,7 +49,7 @@ fn command() -> Command {
         .arg(maybe("iterations", "steps of the whole run").value_parser(number()))
         .arg(maybe("dropout", "probability").value_parser(value_parser!(f64)))
         .arg(maybe("steps", "stop early").value_parser(value_parser!(u64)))
-        .arg(arg("lr", "0.001", "peak learning rate").value_parser(value_parser!(f64)))
+        .arg(maybe("lr", "peak learning rate").value_parser(value_parser!(f64)))
         .arg(arg("seed", "1", "of weights, windows, dropout and samples").value_parser(value_parser!(u64)))
         .arg(arg("every", "250", "steps between two samples").value_parser(number()))
         .arg(arg("prompt", "ROMEO", "what samples begin with"))
@@ -86,7 +86,7 @@ fn options(args: &ArgMatches, text: &Text) -> Result<Options> {
         iterations: size("iterations", 2000, 5000) as u64,
         steps: number("steps"),
         batch: size("batch", 12, 64),
-        lr: real("lr").unwrap_or_default(),
+        lr: real("lr").unwrap_or(if large { 0.001 } else { 0.002 }),
         seed: number("seed").unwrap_or_default(),
         every: number("every").unwrap_or_default(),
         prompt: word("prompt").into(),

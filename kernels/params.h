@@ -105,6 +105,10 @@ static const u32 REPORT_INDEX = 1;
 static const u32 REPORT_WEIGHTS = 2;
 /** More samples (value) than positive weights (bound). */
 static const u32 REPORT_SAMPLES = 3;
+/** A label (value) that is no class; the bound's low half is the number of classes, its high half the row. */
+static const u32 REPORT_LABEL = 4;
+/** A mean over rows (value) of which none counts. */
+static const u32 REPORT_NOTHING = 5;
 
 /** A walk over axes: an index in row-major order lies at the sum of coordinate times stride, in elements. */
 typedef struct Axes {
@@ -168,6 +172,8 @@ typedef struct RandomParams {
     u64 count;
     /** The first block of counters. */
     u64 first;
+    /** Address of a number that is added to it; 0 for none. */
+    u64 offset;
     /** Words below this make an event; up to 2^32. */
     u64 threshold;
     /** The key. */
@@ -188,6 +194,8 @@ typedef struct MultinomialParams {
     u64 samples;
     /** The first block of counters. */
     u64 first;
+    /** Address of a number that is added to it; 0 for none. */
+    u64 offset;
     /** The key. */
     u32 key0;
     /** The key's second word. */
@@ -658,6 +666,12 @@ static const u32 TARGETS_PROBABILITIES = 1;
 static const u32 TARGETS_WEIGHTED = 2;
 /** A part of each target is spread over all classes. */
 static const u32 TARGETS_SMOOTHED = 4;
+/** One label counts for nothing. */
+static const u32 TARGETS_IGNORED = 8;
+/** The loss is a mean: gradients are divided as it was. */
+static const u32 LOSS_MEAN = 16;
+/** The losses were added up: all rows have one gradient. */
+static const u32 LOSS_REDUCED = 32;
 
 /** A cross-entropy of rows of logits. */
 typedef struct CrossEntropyParams {
@@ -673,8 +687,14 @@ typedef struct CrossEntropyParams {
     f32 uniform;
     /** What it leaves to the target: 1 - smoothing. */
     f32 sharp;
-    /** What smoothing gives a row in all, weighted. */
+    /** What smoothing gives a row in all, where classes have no weights. */
     f32 smoothed;
+    /** The label of rows that count for nothing, under TARGETS_IGNORED. */
+    i64 ignored;
+    /** The host's number of the operation, for reports. */
+    u32 operation;
+    /** Zero. */
+    u32 reserved;
 } CrossEntropyParams;
 
 /** A batch norm over (samples, channels, length). */

@@ -1,12 +1,13 @@
 //! Attention and rotary embedding against their definitions.
 
+#[cfg(test)]
 mod support;
 
+use crate::support::check::{round, strided, tensor, tensor_on};
+use crate::support::devices::{CUDA_FLOATS, devices};
+use crate::support::large::{Large, compare};
+use crate::support::{Array, OpCheck, Random};
 use std::collections::BTreeSet;
-use support::check::{round, strided, tensor, tensor_on};
-use support::devices::{CUDA_FLOATS, devices};
-use support::large::{Large, compare};
-use support::{Array, OpCheck, Random};
 use warpsmith::kernels::attention::plan::AttentionPlan;
 use warpsmith::{AttentionParams, DType, Device, Tensor, no_grad};
 
@@ -79,7 +80,6 @@ fn causal(i: [usize; 4]) -> f64 {
     if i[3] > i[2] { f64::NEG_INFINITY } else { 0.0 }
 }
 
-#[test]
 fn attention_in_every_variant() {
     // (heads, kv heads, queries, keys, dim, value dim)
     for (h, kv, tq, tk, d, dv) in [(1, 1, 1, 1, 1, 1), (2, 1, 3, 4, 2, 3), (2, 2, 5, 3, 3, 2), (1, 1, 2, 9, 1, 2)] {
@@ -138,7 +138,6 @@ fn attention_in_every_variant() {
     }
 }
 
-#[test]
 fn ragged_sizes_agree_with_plain_loops() {
     let mut random = Random::fresh("attention of ragged sizes");
     // Around panels of 32 queries, register tiles of 8 and tiles of 64 keys; heads that share keys; one that is cut
@@ -198,7 +197,6 @@ fn projected(x: &Array, shift: usize, dtype: DType, device: &Device) -> Tensor {
     stored.permute(&[0, 2, 1, 3]).unwrap()
 }
 
-#[test]
 fn every_tile_of_the_cuda_kernels_agrees_with_plain_loops() {
     let mut random = Random::fresh("attention by every tile");
     let devices = devices(random.seed());
@@ -300,7 +298,6 @@ fn every_tile_of_the_cuda_kernels_agrees_with_plain_loops() {
     }
 }
 
-#[test]
 fn rotary_embedding_of_strided_rows_turns_back() {
     let mut random = Random::fresh("rotary embedding");
     for [b, h, t, d] in [[2, 3, 5, 2], [1, 2, 33, 62], [1, 1, 7, 128], [1, 2, 3, 600]] {
@@ -397,7 +394,6 @@ fn bad_operands_are_refused_with_the_shapes() {
     assert_eq!(nobody.scaled_dot_product_attention(&k, &k, &params()).unwrap().dims(), [2, 4, 0, 8]);
 }
 
-#[test]
 fn rotary_embedding() {
     for [b, h, t, d] in [[1, 1, 1, 2], [2, 1, 3, 4], [1, 2, 2, 6]] {
         let angle = |t: usize, i: usize| 0.3 + t as f64 * 0.9 / (1.0 + i as f64);
@@ -437,3 +433,11 @@ fn rotary_embedding() {
     let x = Tensor::zeros([1, 1, 2, 2], DType::F32, &Device::Cpu).unwrap();
     assert!(x.rotary_embedding(&table.track(), &table).unwrap_err().to_string().contains("no backward"));
 }
+
+crate::support::device_checks!(
+    attention_in_every_variant,
+    ragged_sizes_agree_with_plain_loops,
+    every_tile_of_the_cuda_kernels_agrees_with_plain_loops,
+    rotary_embedding_of_strided_rows_turns_back,
+    rotary_embedding,
+);

@@ -1,11 +1,12 @@
 //! Convolutions against loops over their definition.
 
 #[path = "conv/device.rs"]
-mod device;
+pub mod device;
+#[cfg(test)]
 mod support;
 
-use support::check::{round, strided, tensor};
-use support::{Array, OpCheck, Random};
+use crate::support::check::{round, strided, tensor};
+use crate::support::{Array, OpCheck, Random};
 use warpsmith::ops::{Conv1dParams, Conv2dParams, ConvTranspose2dParams};
 use warpsmith::{DType, Result, Tensor};
 
@@ -81,7 +82,6 @@ fn params(stride: [usize; 2], padding: [usize; 2], dilation: [usize; 2], groups:
     Conv2dParams { stride, padding, dilation, groups }
 }
 
-#[test]
 fn conv2d() {
     for (x, w, p) in [
         ([1, 2, 4, 5], [3, 2, 3, 3], params([1, 1], [1, 1], [1, 1], 1)),
@@ -109,7 +109,6 @@ fn conv2d() {
     }
 }
 
-#[test]
 fn conv1d_is_conv2d_with_a_height_of_one() {
     let p = Conv1dParams { stride: 2, padding: 1, dilation: 2, groups: 1 };
     let flat = params([1, 2], [0, 1], [1, 2], 1);
@@ -127,7 +126,6 @@ fn conv1d_is_conv2d_with_a_height_of_one() {
     .run();
 }
 
-#[test]
 fn conv_transpose2d() {
     for (x, w, p, extra) in [
         ([1, 2, 3, 4], [2, 3, 3, 3], params([1, 1], [0, 0], [1, 1], 1), [0, 0]),
@@ -358,3 +356,5 @@ fn errors_and_empty_batches() {
     let g = y.backward_with(&y.detach()).unwrap();
     assert!(g.expect(&w).unwrap().to_vec::<f32>().unwrap().iter().all(|&v| v == 0.0));
 }
+
+crate::support::device_checks!(conv2d, conv1d_is_conv2d_with_a_height_of_one, conv_transpose2d,);

@@ -1,9 +1,10 @@
 //! Pooling against loops over its definition.
 
+#[cfg(test)]
 mod support;
 
-use support::check::{round, strided, tensor};
-use support::{Array, Domain, OpCheck, Random};
+use crate::support::check::{round, strided, tensor};
+use crate::support::{Array, Domain, OpCheck, Random};
 use warpsmith::ops::{Pool1dParams, Pool2dParams};
 use warpsmith::{DType, Tensor};
 
@@ -69,7 +70,6 @@ fn windows() -> Vec<Pool2dParams> {
     ]
 }
 
-#[test]
 fn maximum() {
     let dilated = Pool2dParams { stride: [1, 2], padding: [1, 2], dilation: [2, 3], ..Pool2dParams::new([2, 2]) };
     for p in windows().into_iter().chain([dilated]) {
@@ -82,7 +82,6 @@ fn maximum() {
     }
 }
 
-#[test]
 fn averages() {
     let more = [
         Pool2dParams { stride: [2, 2], padding: [1, 1], count_include_pad: false, ..Pool2dParams::new([3, 3]) },
@@ -106,7 +105,6 @@ fn averages() {
     }
 }
 
-#[test]
 fn adaptive_averages() {
     for (dims, out) in [([1, 2, 5, 7], [1, 1]), ([2, 1, 5, 7], [2, 3]), ([1, 1, 2, 3], [4, 5]), ([1, 2, 4, 6], [2, 3])]
     {
@@ -126,7 +124,6 @@ fn adaptive_averages() {
     }
 }
 
-#[test]
 fn one_dimension_is_two_with_a_height_of_one() {
     let p = Pool1dParams { stride: 2, padding: 1, ..Pool1dParams::new(3) };
     let flat = Pool2dParams { stride: [1, 2], padding: [0, 1], ..Pool2dParams::new([1, 3]) };
@@ -206,3 +203,5 @@ fn errors_say_what_does_not_fit() {
     assert!(message(x(&[1, 4, 4]).adaptive_avg_pool2d([0, 1])).contains("empty"));
     assert_eq!(x(&[0, 3, 4, 4]).max_pool2d(Pool2dParams::new([2, 2])).unwrap().dims(), [0, 3, 2, 2]);
 }
+
+crate::support::device_checks!(maximum, averages, adaptive_averages, one_dimension_is_two_with_a_height_of_one,);

@@ -1,10 +1,11 @@
 //! Reductions, extremes, scans and sorting against their definitions.
 
+#[cfg(test)]
 mod support;
 
+use crate::support::check::{round, strided, tensor};
+use crate::support::{Array, Domain, OpCheck, Random};
 use proptest::prelude::*;
-use support::check::{round, strided, tensor};
-use support::{Array, Domain, OpCheck, Random};
 use warpsmith::{DType, Device, Element, Tensor, with_dtype};
 
 const FLOATS: [DType; 4] = [DType::F64, DType::F32, DType::F16, DType::BF16];
@@ -86,7 +87,6 @@ fn sum_abs(g: &[f64]) -> f64 {
     g.iter().map(|x| x.abs()).sum()
 }
 
-#[test]
 fn sum() {
     Case {
         name: "sum",
@@ -99,7 +99,6 @@ fn sum() {
     .run();
 }
 
-#[test]
 fn mean_of_axes() {
     Case {
         name: "mean",
@@ -112,7 +111,6 @@ fn mean_of_axes() {
     .run();
 }
 
-#[test]
 fn prod() {
     Case {
         name: "prod",
@@ -137,7 +135,6 @@ fn the_gradient_of_a_product_is_exact_where_factors_are_zero() {
     }
 }
 
-#[test]
 fn extremes_over_axes() {
     let distinct = Domain::Distinct(-2.0, 2.0);
     Case {
@@ -160,7 +157,6 @@ fn extremes_over_axes() {
     .run();
 }
 
-#[test]
 fn variance_and_deviation() {
     // The mean's error enters squared; each term has 3 roundings, their sum at most 35, and the division one.
     // Backwards round the mean, the deviation and the products with numbers of up to 3 times a deviation.
@@ -204,7 +200,6 @@ fn a_large_mean_costs_the_variance_no_precision() {
     assert!((found - exact).abs() < 0.24f64.powi(2) + 100.0 * 6e-8 * exact, "{found} instead of {exact}");
 }
 
-#[test]
 fn norms() {
     let away = Domain::Avoid { range: (-2.0, 2.0), points: vec![0.0], margin: 0.05 };
     Case {
@@ -233,7 +228,6 @@ fn norms() {
     }
 }
 
-#[test]
 fn logsumexp() {
     Case {
         name: "logsumexp",
@@ -492,7 +486,6 @@ fn extremes_along_an_axis() {
     }
 }
 
-#[test]
 fn gradients_of_extremes() {
     let distinct = Domain::Distinct(-2.0, 2.0);
     for (dims, axis) in [(vec![7], 0usize), (vec![3, 4], 1), (vec![3, 4], 0), (vec![2, 3, 4], 1)] {
@@ -515,7 +508,6 @@ fn gradients_of_extremes() {
     assert_eq!(gradient(tied.max_all().unwrap()), [0.0, 0.5, 0.5, 0.0]);
 }
 
-#[test]
 fn running_sums_and_products() {
     for (dims, axis) in [(vec![9], 0usize), (vec![3, 4], 0), (vec![3, 4], 1), (vec![2, 5, 3], 1), (vec![2, 0], 1)] {
         let at = axis as isize;
@@ -595,7 +587,6 @@ fn sorting() {
     assert!(x.topk(4, 0, true).unwrap_err().to_string().starts_with("topk: k = 4 of the 3 elements"));
 }
 
-#[test]
 fn gradients_of_sorting() {
     for (dims, axis) in [(vec![9], 0usize), (vec![4, 3], 0), (vec![2, 5], 1)] {
         let at = axis as isize;
@@ -663,3 +654,16 @@ proptest! {
         prop_assert_eq!(t.any(&list).unwrap().to_f64_vec().unwrap(), any.data);
     }
 }
+
+crate::support::device_checks!(
+    sum,
+    mean_of_axes,
+    prod,
+    extremes_over_axes,
+    variance_and_deviation,
+    norms,
+    logsumexp,
+    gradients_of_extremes,
+    running_sums_and_products,
+    gradients_of_sorting,
+);

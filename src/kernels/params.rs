@@ -136,6 +136,10 @@ pub const REPORT_INDEX: u32 = 1;
 pub const REPORT_WEIGHTS: u32 = 2;
 #[doc = " More samples (value) than positive weights (bound)."]
 pub const REPORT_SAMPLES: u32 = 3;
+#[doc = " A label (value) that is no class; the bound's low half is the number of classes, its high half the row."]
+pub const REPORT_LABEL: u32 = 4;
+#[doc = " A mean over rows (value) of which none counts."]
+pub const REPORT_NOTHING: u32 = 5;
 #[doc = " A walk over axes: an index in row-major order lies at the sum of coordinate times stride, in elements."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq)]
@@ -240,6 +244,8 @@ pub struct RandomParams {
     pub count: u64,
     #[doc = " The first block of counters."]
     pub first: u64,
+    #[doc = " Address of a number that is added to it; 0 for none."]
+    pub offset: u64,
     #[doc = " Words below this make an event; up to 2^32."]
     pub threshold: u64,
     #[doc = " The key."]
@@ -253,15 +259,16 @@ pub struct RandomParams {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of RandomParams"][::core::mem::size_of::<RandomParams>() - 40usize];
+    ["Size of RandomParams"][::core::mem::size_of::<RandomParams>() - 48usize];
     ["Alignment of RandomParams"][::core::mem::align_of::<RandomParams>() - 8usize];
     ["Offset of field: RandomParams::count"][::core::mem::offset_of!(RandomParams, count) - 0usize];
     ["Offset of field: RandomParams::first"][::core::mem::offset_of!(RandomParams, first) - 8usize];
-    ["Offset of field: RandomParams::threshold"][::core::mem::offset_of!(RandomParams, threshold) - 16usize];
-    ["Offset of field: RandomParams::key0"][::core::mem::offset_of!(RandomParams, key0) - 24usize];
-    ["Offset of field: RandomParams::key1"][::core::mem::offset_of!(RandomParams, key1) - 28usize];
-    ["Offset of field: RandomParams::a"][::core::mem::offset_of!(RandomParams, a) - 32usize];
-    ["Offset of field: RandomParams::b"][::core::mem::offset_of!(RandomParams, b) - 36usize];
+    ["Offset of field: RandomParams::offset"][::core::mem::offset_of!(RandomParams, offset) - 16usize];
+    ["Offset of field: RandomParams::threshold"][::core::mem::offset_of!(RandomParams, threshold) - 24usize];
+    ["Offset of field: RandomParams::key0"][::core::mem::offset_of!(RandomParams, key0) - 32usize];
+    ["Offset of field: RandomParams::key1"][::core::mem::offset_of!(RandomParams, key1) - 36usize];
+    ["Offset of field: RandomParams::a"][::core::mem::offset_of!(RandomParams, a) - 40usize];
+    ["Offset of field: RandomParams::b"][::core::mem::offset_of!(RandomParams, b) - 44usize];
 };
 #[doc = " Sampling from rows of weights."]
 #[repr(C)]
@@ -273,6 +280,8 @@ pub struct MultinomialParams {
     pub samples: u64,
     #[doc = " The first block of counters."]
     pub first: u64,
+    #[doc = " Address of a number that is added to it; 0 for none."]
+    pub offset: u64,
     #[doc = " The key."]
     pub key0: u32,
     #[doc = " The key's second word."]
@@ -288,18 +297,19 @@ pub struct MultinomialParams {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of MultinomialParams"][::core::mem::size_of::<MultinomialParams>() - 48usize];
+    ["Size of MultinomialParams"][::core::mem::size_of::<MultinomialParams>() - 56usize];
     ["Alignment of MultinomialParams"][::core::mem::align_of::<MultinomialParams>() - 8usize];
     ["Offset of field: MultinomialParams::n"][::core::mem::offset_of!(MultinomialParams, n) - 0usize];
     ["Offset of field: MultinomialParams::samples"][::core::mem::offset_of!(MultinomialParams, samples) - 8usize];
     ["Offset of field: MultinomialParams::first"][::core::mem::offset_of!(MultinomialParams, first) - 16usize];
-    ["Offset of field: MultinomialParams::key0"][::core::mem::offset_of!(MultinomialParams, key0) - 24usize];
-    ["Offset of field: MultinomialParams::key1"][::core::mem::offset_of!(MultinomialParams, key1) - 28usize];
-    ["Offset of field: MultinomialParams::bits"][::core::mem::offset_of!(MultinomialParams, bits) - 32usize];
+    ["Offset of field: MultinomialParams::offset"][::core::mem::offset_of!(MultinomialParams, offset) - 24usize];
+    ["Offset of field: MultinomialParams::key0"][::core::mem::offset_of!(MultinomialParams, key0) - 32usize];
+    ["Offset of field: MultinomialParams::key1"][::core::mem::offset_of!(MultinomialParams, key1) - 36usize];
+    ["Offset of field: MultinomialParams::bits"][::core::mem::offset_of!(MultinomialParams, bits) - 40usize];
     ["Offset of field: MultinomialParams::replacement"]
-        [::core::mem::offset_of!(MultinomialParams, replacement) - 36usize];
-    ["Offset of field: MultinomialParams::operation"][::core::mem::offset_of!(MultinomialParams, operation) - 40usize];
-    ["Offset of field: MultinomialParams::reserved"][::core::mem::offset_of!(MultinomialParams, reserved) - 44usize];
+        [::core::mem::offset_of!(MultinomialParams, replacement) - 44usize];
+    ["Offset of field: MultinomialParams::operation"][::core::mem::offset_of!(MultinomialParams, operation) - 48usize];
+    ["Offset of field: MultinomialParams::reserved"][::core::mem::offset_of!(MultinomialParams, reserved) - 52usize];
 };
 #[doc = " Sorting of rows by radix."]
 #[repr(C)]
@@ -985,6 +995,12 @@ pub const TARGETS_PROBABILITIES: u32 = 1;
 pub const TARGETS_WEIGHTED: u32 = 2;
 #[doc = " A part of each target is spread over all classes."]
 pub const TARGETS_SMOOTHED: u32 = 4;
+#[doc = " One label counts for nothing."]
+pub const TARGETS_IGNORED: u32 = 8;
+#[doc = " The loss is a mean: gradients are divided as it was."]
+pub const LOSS_MEAN: u32 = 16;
+#[doc = " The losses were added up: all rows have one gradient."]
+pub const LOSS_REDUCED: u32 = 32;
 #[doc = " A cross-entropy of rows of logits."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq)]
@@ -1001,12 +1017,18 @@ pub struct CrossEntropyParams {
     pub uniform: f32,
     #[doc = " What it leaves to the target: 1 - smoothing."]
     pub sharp: f32,
-    #[doc = " What smoothing gives a row in all, weighted."]
+    #[doc = " What smoothing gives a row in all, where classes have no weights."]
     pub smoothed: f32,
+    #[doc = " The label of rows that count for nothing, under TARGETS_IGNORED."]
+    pub ignored: i64,
+    #[doc = " The host's number of the operation, for reports."]
+    pub operation: u32,
+    #[doc = " Zero."]
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of CrossEntropyParams"][::core::mem::size_of::<CrossEntropyParams>() - 32usize];
+    ["Size of CrossEntropyParams"][::core::mem::size_of::<CrossEntropyParams>() - 48usize];
     ["Alignment of CrossEntropyParams"][::core::mem::align_of::<CrossEntropyParams>() - 8usize];
     ["Offset of field: CrossEntropyParams::rows"][::core::mem::offset_of!(CrossEntropyParams, rows) - 0usize];
     ["Offset of field: CrossEntropyParams::classes"][::core::mem::offset_of!(CrossEntropyParams, classes) - 8usize];
@@ -1015,6 +1037,10 @@ const _: () = {
     ["Offset of field: CrossEntropyParams::uniform"][::core::mem::offset_of!(CrossEntropyParams, uniform) - 20usize];
     ["Offset of field: CrossEntropyParams::sharp"][::core::mem::offset_of!(CrossEntropyParams, sharp) - 24usize];
     ["Offset of field: CrossEntropyParams::smoothed"][::core::mem::offset_of!(CrossEntropyParams, smoothed) - 28usize];
+    ["Offset of field: CrossEntropyParams::ignored"][::core::mem::offset_of!(CrossEntropyParams, ignored) - 32usize];
+    ["Offset of field: CrossEntropyParams::operation"]
+        [::core::mem::offset_of!(CrossEntropyParams, operation) - 40usize];
+    ["Offset of field: CrossEntropyParams::reserved"][::core::mem::offset_of!(CrossEntropyParams, reserved) - 44usize];
 };
 #[doc = " A batch norm over (samples, channels, length)."]
 #[repr(C)]

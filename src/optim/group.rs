@@ -2,7 +2,7 @@
 
 use super::{Clip, LossScaler};
 use crate::autograd::{Gradient, Gradients};
-use crate::device::Buffer;
+use crate::device::{Buffer, replay};
 use crate::kernels::elementwise;
 use crate::kernels::optimizer::{self, Grad, Rule, Settings, Slot, Stepper, state_dtype};
 use crate::nn::{Misfit, Param, StateDict};
@@ -53,6 +53,8 @@ pub(super) struct Groups {
     ratios: Vec<f64>,
     items: Vec<Item>,
     stepper: Stepper,
+    /// How often the state was replaced.
+    pub(super) generation: u64,
 }
 
 impl Groups {
@@ -79,7 +81,7 @@ impl Groups {
             return Err(Error::Device { op: "optimizer", message });
         }
         let stepper = Stepper::new(first.param.device());
-        Ok(Groups { options: all, lr, ratios, items, stepper })
+        Ok(Groups { options: all, lr, ratios, items, stepper, generation: 0 })
     }
 
     /// The host's half of an update.
@@ -204,6 +206,7 @@ impl Groups {
         for (item, state) in self.items.iter_mut().zip(states) {
             item.begun = state;
         }
+        self.generation += 1;
         Ok(())
     }
 }
@@ -224,6 +227,14 @@ impl Item {
     fn begin(&mut self, options: &Options) -> Result<()> {
         if self.begun.is_some() {
             return Ok(());
+        }
+        if replay::noting() {
+            let message = format!(
+                "the first update of {} is inside a captured step, which would begin it anew at every \
+                launch: run the step plainly once with all that it updates",
+                self.name
+            );
+            return Err(Error::argument("optimizer", message));
         }
         let (device, n, dtype) = (self.param.device(), self.param.numel(), self.param.dtype());
         let mut values = vec![];
@@ -281,6 +292,10 @@ macro_rules! grouped {
                 scaler: Option<&mut crate::optim::LossScaler>,
             ) -> crate::Result<Option<crate::Tensor>> {
                 self.groups.launch(gradients, scaler)
+            }
+
+            fn generation(&self) -> u64 {
+                self.groups.generation
             }
 
             fn lr(&self) -> f64 {

@@ -55,6 +55,12 @@ pub trait Optimizer: Send {
     /// finite nothing but the scale changes; [`LossScaler::step`] does both halves.
     fn launch(&mut self, gradients: &Gradients, scaler: Option<&mut LossScaler>) -> Result<Option<Tensor>>;
 
+    /// Another number once the state has moved to other memory, as when one was loaded: captured work does not find it
+    /// there, and has to be captured again.
+    fn generation(&self) -> u64 {
+        0
+    }
+
     /// The learning rate of the first group.
     fn lr(&self) -> f64;
 

@@ -3,6 +3,7 @@
 //! A task is a file here and a line in [`TASKS`].
 
 mod codegen;
+mod counters;
 mod faults;
 mod nvrtc;
 mod package;
@@ -24,7 +25,7 @@ pub struct Task {
 }
 
 const TASKS: &[Task] =
-    &[test::TASK, nvrtc::TASK, codegen::TASK, package::TASK, packed::TASK, faults::TASK, peers::TASK];
+    &[test::TASK, nvrtc::TASK, codegen::TASK, package::TASK, packed::TASK, faults::TASK, counters::TASK, peers::TASK];
 
 fn main() -> ExitCode {
     let commands = TASKS.iter().map(|task| (task.command)());

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// A module in a device's memory; it stays for the life of the program.
@@ -41,6 +41,8 @@ pub(super) struct Loaded {
     pub resources: Resources,
     /// The dynamic shared memory that the function may have so far.
     pub dynamic_shared: AtomicU32,
+    /// How often it was launched.
+    pub launches: AtomicU64,
 }
 
 // SAFETY: as for modules, which functions belong to.
@@ -67,6 +69,14 @@ impl CudaDevice {
         drop(modules);
         let loaded = loaded.kernel(self, name)?;
         Ok(Kernel { device: self.clone(), loaded })
+    }
+
+    /// How often each kernel of a module was launched on this device, by name; kernels that were never asked for are not
+    /// among them.
+    pub fn launches(&self, module: &'static Module) -> HashMap<String, u64> {
+        let loaded = self.modules().lock().get(&std::ptr::from_ref(module).addr()).cloned();
+        let count = |(name, kernel): (&String, &Arc<Loaded>)| (name.clone(), kernel.launches.load(Ordering::Relaxed));
+        loaded.map(|module| module.found.lock().iter().map(count).collect()).unwrap_or_default()
     }
 }
 
@@ -157,7 +167,13 @@ impl LoadedModule {
             Some(known) => *known,
             None => measured(device, info, function).map_err(|error| driver_error("kernel", error))?,
         };
-        let loaded = Loaded { function, info: info.clone(), resources, dynamic_shared: AtomicU32::new(0) };
+        let loaded = Loaded {
+            function,
+            info: info.clone(),
+            resources,
+            dynamic_shared: AtomicU32::new(0),
+            launches: AtomicU64::new(0),
+        };
         Ok(self.found.lock().entry(name.to_owned()).or_insert_with(|| Arc::new(loaded)).clone())
     }
 }
@@ -190,13 +206,7 @@ fn measured(device: &CudaDevice, info: &KernelInfo, function: sys::CUfunction) -
 /// The images that a device of that compute capability can use, in the order to try them: machine code of its own
 /// chip, machine code of an older minor version, then PTX likewise.
 fn candidates(images: &[Image], (major, minor): (u8, u8)) -> Vec<&Image> {
-    let mut usable: Vec<&Image> = images
-        .iter()
-        .filter(|image| match image.format {
-            Format::Cubin => image.arch.machine_code_runs_on(major, minor),
-            Format::Ptx => image.arch.ptx_runs_on(major, minor),
-        })
-        .collect();
+    let mut usable: Vec<&Image> = images.iter().filter(|image| image.runs_on(major, minor)).collect();
     usable.sort_by_key(|image| (image.format == Format::Ptx, std::cmp::Reverse(image.arch)));
     usable
 }

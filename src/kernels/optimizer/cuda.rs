@@ -35,6 +35,8 @@ struct Table {
     slots: u32,
     blocks: usize,
     memory: Option<CudaMemory>,
+    /// The address of the table that a graph being captured has for itself: its gradients stay where they are.
+    of_graph: Option<u64>,
 }
 
 impl Table {
@@ -47,6 +49,10 @@ impl Table {
             first += blocks;
         }
         (self.slots, self.blocks) = (slots.len() as u32, first);
+        self.of_graph = device.graph_constant(&words)?;
+        if self.of_graph.is_some() {
+            return Ok(());
+        }
         if self.memory.is_some() && words == self.words {
             return Ok(());
         }
@@ -64,9 +70,10 @@ impl Table {
     }
 
     fn pointer(&self) -> Result<DevicePtr<'_, u8>> {
-        match &self.memory {
-            Some(memory) => memory.read::<u8>(0, memory.len()),
-            None => unreachable!("a table is set before it is used"),
+        match (&self.memory, self.of_graph) {
+            (_, Some(address)) => Ok(DevicePtr::from_address(address)),
+            (Some(memory), None) => memory.read::<u8>(0, memory.len()),
+            (None, None) => unreachable!("a table is set before it is used"),
         }
     }
 }
