@@ -174,7 +174,10 @@ fn every_allocation_of_a_step_may_fail_and_training_resumes() {
         }
         let saved = run.checkpoint().unwrap();
         match with_failure(gpu, nth, || run.step()) {
-            Ok(_) => break assert!(nth > 2, "a launch has {} allocations", nth - 1),
+            Ok(_) => {
+                assert!(nth > 2, "a launch has {} allocations", nth - 1);
+                break;
+            }
             Err(error) => is_out_of_memory(&error),
         }
         run.restore(&saved).unwrap();
