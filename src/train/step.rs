@@ -77,6 +77,8 @@ impl StepOutput {
 struct Known {
     inputs: Vec<(Shape, DType)>,
     plain: usize,
+    /// The optimizer's state then.
+    generation: u64,
     captured: Option<Captured>,
 }
 
@@ -88,8 +90,6 @@ struct Captured {
     /// What the step changes on the host besides the generator.
     effects: Vec<Effect>,
     key: [u32; 2],
-    /// The optimizer's state.
-    generation: u64,
     /// Where the generator stood, and how many blocks the step takes.
     start: u64,
     drawn: u64,
@@ -169,17 +169,19 @@ where
         };
         parts.optimizer.prepare(self.clip)?;
         let Device::Cuda(cuda) = &self.device else { return parts.work(inputs) };
-        let given = signature(inputs);
+        let (given, generation) = (signature(inputs), parts.optimizer.generation());
         let at = self.shapes.iter().position(|known| known.inputs == given).unwrap_or_else(|| {
-            self.shapes.push(Known { inputs: given, plain: 0, captured: None });
+            self.shapes.push(Known { inputs: given, plain: 0, generation, captured: None });
             self.shapes.len() - 1
         });
         let graphs = self.shapes.iter().filter(|known| known.captured.is_some()).count();
         let known = &mut self.shapes[at];
-        // Keys and addresses are written into the work: another generator, or a state that was loaded, needs another
-        // capture.
-        let written = (parts.ctx.rng().key(), parts.optimizer.generation());
-        known.captured.take_if(|captured| (captured.key, captured.generation) != written);
+        // Addresses and keys are written into the work. A state that was loaded may lack what a first update makes, which
+        // is not to be captured.
+        if known.generation != generation {
+            (known.generation, known.plain, known.captured) = (generation, known.plain.min(WARM_UP - 1), None);
+        }
+        known.captured.take_if(|captured| captured.key != parts.ctx.rng().key());
         if let Some(captured) = &known.captured {
             captured.launch(parts.ctx, inputs)
         } else if known.plain < WARM_UP || graphs >= GRAPHS {
@@ -236,8 +238,7 @@ where
                            launch would draw the same again";
             return Err(Error::argument("captured step", message));
         }
-        let generation = self.optimizer.generation();
-        Ok(Captured { graph, inputs, output, effects, key, generation, start: start.block, drawn })
+        Ok(Captured { graph, inputs, output, effects, key, start: start.block, drawn })
     }
 }
 
