@@ -305,6 +305,7 @@ fn sampling_by_weight() {
                 w[0].multinomial(300, true, &mut Philox::new(7))?,
                 w[0].multinomial(positive, false, &mut Philox::new(7))?,
                 w[0].to_dtype(DType::BF16)?.multinomial(20, true, &mut Philox::new(7))?,
+                w[0].to_dtype(DType::F16)?.multinomial(20, true, &mut Philox::new(7))?,
             ])
         });
     }
@@ -393,6 +394,10 @@ fn reductions_of_whole_numbers() {
                             all.extend([most, at, least, place]);
                             if !dtype.is_float() || dtype == DType::F32 {
                                 all.push(x.cumsum(axis)?);
+                            }
+                            // Integers wrap, whatever the order.
+                            if !dtype.is_float() {
+                                all.extend([x.prod(axes)?, x.cumprod(axis)?]);
                             }
                         }
                         Ok(all)

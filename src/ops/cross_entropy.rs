@@ -1,5 +1,6 @@
 //! Cross-entropy of logits, fused with the softmax, and the negative log-likelihood of log-probabilities.
 
+use super::autocast;
 use crate::autograd::{BackwardCtx, Gradient, Op, Saved, needs_grad, record, record_opaque};
 use crate::device::{Buffer, View};
 use crate::kernels::softmax_xent::{self, CrossEntropyDesc, Targets, Upstream};
@@ -266,6 +267,9 @@ impl Tensor {
     /// ```
     pub fn cross_entropy(&self, targets: &Tensor, params: &CrossEntropyParams) -> Result<Tensor> {
         const OP: &str = "cross_entropy";
+        if let Some(([x, t], [])) = autocast::cast(OP, [self, targets], [])? {
+            return x.cross_entropy(&t, params);
+        }
         let (x, samples) = rows(OP, self)?;
         let given = if targets.dtype().is_float() {
             if targets.shape() != self.shape() || targets.dtype() != self.dtype() {
@@ -300,6 +304,9 @@ impl Tensor {
     /// [`cross_entropy`](Tensor::cross_entropy); label smoothing must be 0.
     pub fn nll_loss(&self, targets: &Tensor, params: &CrossEntropyParams) -> Result<Tensor> {
         const OP: &str = "nll_loss";
+        if let Some(([x], [])) = autocast::cast(OP, [self], [])? {
+            return x.nll_loss(targets, params);
+        }
         if params.label_smoothing != 0.0 {
             return Err(Error::argument(OP, "label smoothing needs logits: use cross_entropy"));
         }

@@ -1,5 +1,6 @@
 //! Rows by number: index_select and its reverse index_add, embedding, flip.
 
+use super::autocast;
 use crate::autograd::{BackwardCtx, Gradient, Op, RowSparse, record};
 use crate::device::Buffer;
 use crate::kernels::index;
@@ -119,6 +120,9 @@ impl Tensor {
     /// This tensor with row i of `source` added to row `index[i]` of `axis`; repeats add up, in order. The reverse of
     /// [`index_select`](Tensor::index_select).
     pub fn index_add(&self, axis: isize, index: &Tensor, source: &Tensor) -> Result<Tensor> {
+        if let Some(([a, b], [])) = autocast::cast("index_add", [self, source], [])? {
+            return a.index_add(axis, index, &b);
+        }
         let at = self.shape().axis(axis, "index_add")?;
         let expected = Shape::new(self.shape().with_dim(at, index.numel()).dims())?;
         if index.rank() != 1 || source.shape() != &expected {
