@@ -9,7 +9,7 @@ use warpsmith::autograd::RowSparse;
 use warpsmith::nn::{Param, Params};
 use warpsmith::optim::{Adam, AdamConfig, Clip, Optimizer, Sgd, SgdConfig, grad_norm};
 use warpsmith::random::Philox;
-use warpsmith::{DType, Device, Error, Gradients, Result, Shape, Tensor, Var, s};
+use warpsmith::{DType, Device, Error, Gradients, Result, Shape, Tensor, s};
 
 const FLOATS: [DType; 3] = devices::CUDA_FLOATS;
 const EVERY: [DType; 6] = [DType::F32, DType::F16, DType::BF16, DType::I64, DType::U32, DType::U8];
