@@ -129,7 +129,12 @@ pub const FAULTS: &[Fault] = faults! {
         "    cross_entropy(CrossEntropyParams": "scratch[1]" => "scratch[0]", "one memory for two sums";
         "    cross_entropy_gradient(": "q[lane] += own;" => "q[lane] = own;", "no smoothing at the label";
         "    cross_entropy_gradient(": "total += own;" => "", "a gradient whose sum is not 0";
-        "    nll_gradient(": "-upstream[row]" => "upstream[row]", "a wrong sign";
+        "    nll_gradient(": "-upstream_of" => "upstream_of", "a wrong sign";
+        "DEVICE f32 upstream_of": "p.flags & LOSS_MEAN ? __fdiv_rn(up, *divisor) : up" => "up",
+            "the gradient of a sum for that of a mean";
+        "    reduce_losses(CrossEntropyParams": "? static_cast<f64>(weight[label]) : 1.0" => "? 1.0 : 1.0",
+            "a mean that counts rows, not weights";
+        "    reduce_losses(CrossEntropyParams": "        __syncthreads();" => "", "sums are read before they are written";
     }
     "attention" "attention" "attention.cu" {
         "DEVICE void load_tile": "first + row < rows" => "first + row <= rows", "a row behind the last is read";
