@@ -202,7 +202,7 @@ fn every_tile_of_the_cuda_kernels_agrees_with_plain_loops() {
     let devices = devices(random.seed());
     let mut tiles = BTreeSet::new();
     // Both sides of each switch of the head dimension, around tiles of 16, 32 and 64; heads that share keys.
-    let shapes: [[usize; 7]; 15] = [
+    let shapes: [[usize; 7]; 20] = [
         [1, 1, 1, 1, 1, 1, 1],
         [1, 2, 2, 63, 65, 31, 33],
         [2, 4, 2, 65, 64, 32, 16],
@@ -219,12 +219,23 @@ fn every_tile_of_the_cuda_kernels_agrees_with_plain_loops() {
         [2, 2, 2, 129, 63, 16, 56],
         [1, 1, 1, 66, 97, 128, 120],
         [1, 1, 1, 70, 33, 256, 256],
+        // Every tile in every dtype, small.
+        [1, 1, 1, 9, 11, 24, 32],
+        [1, 2, 1, 10, 12, 64, 40],
+        [1, 1, 1, 9, 11, 128, 72],
+        [1, 1, 1, 9, 11, 256, 136],
+        [1, 1, 1, 11, 9, 248, 256],
     ];
     for (index, [b, h, kv, tq, tk, d, dv]) in shapes.into_iter().enumerate() {
         // Aligned and shifted, with and without a mask, over the shapes.
         let variants = if index % 2 == 0 { [(0, false), (3, true)] } else { [(2, false), (1, true)] };
-        for (variant, is_causal) in variants {
-            let dtype = CUDA_FLOATS[(index + variant) % 3];
+        let all = if tq * tk < 200 { CUDA_FLOATS.to_vec() } else { vec![] };
+        let turns = variants.into_iter().flat_map(|v| {
+            let one = vec![CUDA_FLOATS[(index + v.0) % 3]];
+            let dtypes = if all.is_empty() { one } else { all.clone() };
+            dtypes.into_iter().map(move |dtype| (v, dtype))
+        });
+        for ((variant, is_causal), dtype) in turns {
             let shift = variant % 2;
             let tensor = dtype != DType::F32 && shift == 0 && d % 8 == 0 && dv % 8 == 0;
             tiles.insert(format!("forward: {}", AttentionPlan::forward(d.max(dv), tensor).unwrap()));

@@ -8,6 +8,9 @@ use crate::support::devices::devices;
 use crate::support::large::{Large, compare};
 use crate::support::{Array, OpCheck, Random};
 use approx::assert_abs_diff_eq;
+use std::collections::BTreeSet;
+use warpsmith::kernels::batchnorm::BatchNormDesc;
+use warpsmith::kernels::batchnorm::plan::BatchNormPlan;
 use warpsmith::{DType, Device, Tensor, no_grad};
 
 const EPS: f64 = 1e-5;
@@ -119,7 +122,7 @@ fn gradients(x: &Array, w: &Array, y: &Array, dy: &Array, relu: bool) -> Vec<Lar
 fn ragged_sizes_and_fusions_agree_with_plain_loops() {
     let mut random = Random::fresh("batch norm of ragged sizes");
     let devices = devices(random.seed());
-    let shapes: [&[usize]; 14] = [
+    let shapes: [&[usize]; 16] = [
         &[2, 1, 1],
         &[130, 70],      // columns, more samples than a block
         &[5, 1030],      // columns past the block of 1,024
@@ -134,9 +137,18 @@ fn ragged_sizes_and_fusions_agree_with_plain_loops() {
         &[3, 2, 80, 64], // channels in several parts, in accesses of 16 bytes
         &[1, 1, 9001],   // one channel, by single elements
         &[200, 3, 16],   // many short runs
+        &[300, 70],      // columns in several parts, by single elements
+        &[3, 4, 9, 7],   // channels that one part takes, by single elements
     ];
+    let mut plans = BTreeSet::new();
     for dims in shapes {
         for dtype in [DType::F32, DType::F16, DType::BF16, DType::F64] {
+            if dtype != DType::F64 {
+                let [samples, channels, length] = extents(dims);
+                let desc = BatchNormDesc { samples, channels, length, eps: EPS, relu: false, fixed: false };
+                let plan = BatchNormPlan::new(&desc, 16 / dtype.size());
+                plans.insert((plan.columns, plan.accessed, plan.parts > 1));
+            }
             for fused in ["", "relu", "add relu"] {
                 let mut draw = |dims: &[usize], low: f64, high: f64| {
                     let n = dims.iter().product();
@@ -196,6 +208,15 @@ fn ragged_sizes_and_fusions_agree_with_plain_loops() {
                         }
                     }
                 }
+            }
+        }
+    }
+    // Every switch of the plan: by columns or channels, accesses of one element or of 16 bytes, one part or several.
+    for columns in [false, true] {
+        for accessed in [1, 4, 8] {
+            for several in [false, true] {
+                let plan = (columns, accessed, several);
+                assert!(plans.contains(&plan), "no shape has (columns, accessed, several parts) {plan:?}: {plans:?}");
             }
         }
     }

@@ -8,7 +8,7 @@ use support::devices::{self, Gpu};
 use warpsmith::device::cuda::CudaDevice;
 use warpsmith::models::{Gpt, GptConfig, ResNet, ResNetConfig};
 use warpsmith::nn::{Ctx, Module, Params};
-use warpsmith::optim::{Adam, AdamConfig, Clip, Optimizer, Sgd, SgdConfig};
+use warpsmith::optim::{Adam, AdamConfig, Clip, LossScaler, LossScalerConfig, Optimizer, Sgd, SgdConfig};
 use warpsmith::random::{Philox, PhiloxState};
 use warpsmith::train::CapturedStep;
 use warpsmith::{CrossEntropyParams, DType, Device, Error, Result, Tensor, Var};
@@ -314,9 +314,8 @@ fn a_captured_resnet_trains_to_the_bits_of_plain_steps() {
     setup.agree("ResNet-8");
 }
 
-#[test]
-fn a_captured_transformer_with_dropout_trains_to_the_bits_of_plain_steps() {
-    let setup = Setup {
+fn gpt() -> Setup<Gpt, Adam> {
+    Setup {
         make: |params| {
             let config = GptConfig { vocabulary: 17, context: 8, layers: 1, heads: 2, width: 16, dropout: 0.1 };
             Gpt::new(params, &config)
@@ -329,8 +328,28 @@ fn a_captured_transformer_with_dropout_trains_to_the_bits_of_plain_steps() {
             vec![x, Tensor::from_slice(&ids(1), n * 8, &Device::Cpu).unwrap()]
         },
         clip: Clip::Norm(0.7),
-    };
-    setup.agree("GPT");
+    }
+}
+
+#[test]
+fn a_captured_transformer_with_dropout_trains_to_the_bits_of_plain_steps() {
+    gpt().agree("GPT");
+}
+
+#[test]
+fn two_threads_train_on_one_device_at_once() {
+    let _alone = alone();
+    let setup = gpt();
+    for gpu in devices::gpus(7) {
+        let expected = setup.plain(&gpu.device).unwrap();
+        std::thread::scope(|scope| {
+            let plain = scope.spawn(|| setup.plain(&gpu.device));
+            let captured = scope.spawn(|| setup.captured(&gpu.device));
+            assert!(plain.join().expect("no panic").unwrap() == expected, "plain steps on {}", gpu.name);
+            assert!(captured.join().expect("no panic").unwrap() == expected, "captured steps on {}", gpu.name);
+        });
+        assert_eq!(devices::reports(), "", "on {}", gpu.name);
+    }
 }
 
 #[test]
@@ -362,6 +381,52 @@ fn a_state_or_a_generator_that_is_put_in_is_captured_anew() {
             Ok(losses)
         };
         assert_eq!(run(true).unwrap(), run(false).unwrap(), "on {}", gpu.name);
+        assert_eq!(devices::reports(), "", "on {}", gpu.name);
+    }
+}
+
+#[test]
+fn a_captured_loss_scale_follows_overflows() {
+    let _alone = alone();
+    for gpu in devices::gpus(10) {
+        let device = &gpu.device;
+        let run = |captured: bool| -> Result<(Vec<f32>, Vec<f32>)> {
+            let params = Params::new(device, DType::F16, 1);
+            let weight = params.param("weight", [6, 3], warpsmith::nn::Init::STANDARD_NORMAL)?;
+            let mut optimizer = Adam::new(params.trainable(), AdamConfig::adamw(1e-2))?;
+            let config = LossScalerConfig { initial: 1024.0, interval: 3, ..Default::default() };
+            let mut scaler = LossScaler::with_config(device, config)?;
+            let labels = Tensor::from_slice(&[0i64, 1, 2, 0, 1, 2], 6, device)?;
+            // The sixth step's gradients overflow f16, which the scale has to survive.
+            let batch =
+                |i: usize| values(i as u64, device).affine(if i == 5 { 3e4 } else { 1.0 }, 0.0)?.to_dtype(DType::F16);
+            let loss =
+                |x: &Tensor, y: &Tensor| x.matmul(&weight.tensor())?.cross_entropy(y, &CrossEntropyParams::default());
+            let mut losses = vec![];
+            if captured {
+                let forward = |inputs: &[Tensor], _: &mut Ctx| Ok(vec![loss(&inputs[0], &inputs[1])?]);
+                let step = CapturedStep::new(device, Ctx::train(2), optimizer, forward);
+                let mut step = step.with_scaler(scaler).with_clip(Clip::Norm(1.0));
+                for i in 0..10 {
+                    losses.push(step.run(&[batch(i)?, labels.clone()])?.loss);
+                }
+                scaler = step.into_parts().2.expect("the scaler that was given");
+            } else {
+                for i in 0..10 {
+                    let of_step = loss(&batch(i)?, &labels)?;
+                    let gradients = scaler.scale(&of_step)?.backward()?;
+                    scaler.step_clipped(&mut optimizer, &gradients, Clip::Norm(1.0))?;
+                    losses.push(of_step.detach());
+                }
+            }
+            let mut end = weight.to_dtype(DType::F32)?.to_vec::<f32>()?;
+            end.push(scaler.factor()?.item::<f32>()?);
+            end.push(scaler.skipped()?.item::<i64>()? as f32);
+            Ok((losses.iter().map(|loss| loss.item::<f32>()).collect::<Result<_>>()?, end))
+        };
+        let plain = run(false).unwrap();
+        assert_eq!(plain.1.last(), Some(&1.0), "one step was skipped");
+        assert_eq!(run(true).unwrap(), plain, "on {}", gpu.name);
         assert_eq!(devices::reports(), "", "on {}", gpu.name);
     }
 }

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use support::devices;
 use virtual_gpu::VirtualGpu;
+use warpsmith::kernels::images;
 use warpsmith::models::{Gpt, GptConfig, ResNet, ResNetConfig};
 use warpsmith::nn::{Ctx, Module, Params};
-use warpsmith::optim::{Adam, AdamConfig, Optimizer, Sgd, SgdConfig};
+use warpsmith::optim::{Adam, AdamConfig, Clip, Optimizer, Sgd, SgdConfig};
 use warpsmith::random::Philox;
 use warpsmith::{CrossEntropyParams, DType, Device, Reduction, Result, Tensor};
 
@@ -54,28 +55,35 @@ fn count<M: Module>(
         let mut step = || -> Result<Tensor> {
             let loss = loss_of(&model, &x, &y, &mut ctx)?;
             let gradients = loss.backward()?;
-            optimizer.step(&gradients)?;
+            optimizer.step_clipped(&gradients, Clip::Norm(1.0))?;
             Ok(loss.detach())
         };
+        let update = cuda.kernel(&images::OPTIMIZER, "step").unwrap().info().entry.to_string();
+        let update = format!("\"kernel\":\"{update}\",\"device\"");
         for _ in 0..2 {
             step().and_then(|loss| loss.item::<f32>()).unwrap();
         }
         let mut seen = vec![];
         for _ in 0..3 {
             driver.clear_calls();
+            driver.clear_profile();
             let loss = step().unwrap();
             let during = calls(driver, waits);
+            let pooled = driver.calls().get("cuMemAllocAsync").copied();
             // Uploads look for a free block without waiting.
             let queries = during.get("cuEventQuery").copied().unwrap_or(0);
             assert_eq!(during.len(), usize::from(queries > 0), "{name} on {}: {during:?}", gpu.name);
             assert_eq!(calls(driver, allocates), BTreeMap::new(), "{name} on {}", gpu.name);
+            cuda.synchronize().unwrap();
+            let updates = driver.profile_json().matches(&update).count();
+            assert_eq!(updates, 1, "{name} on {}: launches of the optimizer", gpu.name);
             driver.clear_calls();
             loss.item::<f32>().unwrap();
             let of_read = calls(driver, |name| waits(name) && name != "cuEventQuery");
             let expected = [("cuMemcpyDtoHAsync".to_owned(), 1), ("cuStreamSynchronize".to_owned(), 1)];
             assert_eq!(of_read.into_iter().collect::<Vec<_>>(), expected, "{name} on {}", gpu.name);
             drop(loss);
-            seen.push(cuda.held_bytes());
+            seen.push((cuda.held_bytes(), pooled));
         }
         assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "{name} on {} grows: {seen:?}", gpu.name);
         assert_eq!(devices::reports(), "", "{name} on {}", gpu.name);

@@ -9,7 +9,7 @@ use warpsmith::autograd::RowSparse;
 use warpsmith::nn::{Param, Params};
 use warpsmith::optim::{Adam, AdamConfig, Clip, Optimizer, Sgd, SgdConfig, grad_norm};
 use warpsmith::random::Philox;
-use warpsmith::{DType, Device, Error, Gradients, Result, Shape, Tensor, Var, s};
+use warpsmith::{DType, Device, Error, Gradients, Result, Shape, Tensor, s};
 
 const FLOATS: [DType; 3] = devices::CUDA_FLOATS;
 const EVERY: [DType; 6] = [DType::F32, DType::F16, DType::BF16, DType::I64, DType::U32, DType::U8];
@@ -305,6 +305,7 @@ fn sampling_by_weight() {
                 w[0].multinomial(300, true, &mut Philox::new(7))?,
                 w[0].multinomial(positive, false, &mut Philox::new(7))?,
                 w[0].to_dtype(DType::BF16)?.multinomial(20, true, &mut Philox::new(7))?,
+                w[0].to_dtype(DType::F16)?.multinomial(20, true, &mut Philox::new(7))?,
             ])
         });
     }
@@ -393,6 +394,10 @@ fn reductions_of_whole_numbers() {
                             all.extend([most, at, least, place]);
                             if !dtype.is_float() || dtype == DType::F32 {
                                 all.push(x.cumsum(axis)?);
+                            }
+                            // Integers wrap, whatever the order.
+                            if !dtype.is_float() {
+                                all.extend([x.prod(axes)?, x.cumprod(axis)?]);
                             }
                         }
                         Ok(all)

@@ -111,7 +111,7 @@ fn agree(task: &Task) {
         }
         let (again, weights_again) = free(task, &gpu.device).unwrap();
         assert!(again == found && weights_again == weights, "{place}: other bits");
-        step_by_step(task, &gpu).unwrap();
+        step_by_step(task, gpu).unwrap();
         assert_eq!(devices::reports(), "", "{place}");
     }
 }

@@ -157,6 +157,22 @@ fn signs_and_limits() {
     unary("div_scalar", |x| x.div_scalar(3.0), |x| x / 3.0, all(-2.0, 2.0), 2.0, 2.0);
 }
 
+/// Their gradient is zero, which no fault in it shows.
+fn steps() {
+    for (name, f, reference) in [
+        ("floor", Tensor::floor as fn(&Tensor) -> Result<Tensor>, f64::floor as fn(f64) -> f64),
+        ("ceil", Tensor::ceil, f64::ceil),
+        ("round", Tensor::round, f64::round_ties_even),
+        ("trunc", Tensor::trunc, f64::trunc),
+    ] {
+        OpCheck::new(name, move |x| f(&x[0]), move |x| x[0].map(reference))
+            .input_in(&[7, 19], all(-9.0, 9.0))
+            .ulps(0.0, 0.0)
+            .forward_only()
+            .run();
+    }
+}
+
 fn activations() {
     unary("relu", Tensor::relu, |x| x.max(0.0), away(-2.0, 2.0, &[0.0]), 0.0, 1.0);
     unary("leaky_relu", |x| x.leaky_relu(0.1), |x| x.max(0.1 * x), away(-2.0, 2.0, &[0.0]), 2.0, 2.0);
@@ -265,4 +281,5 @@ crate::support::device_checks!(
     activations,
     conditions,
     casts_between_floats_have_gradients,
+    steps
 );

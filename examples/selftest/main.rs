@@ -38,6 +38,7 @@ fn command() -> Command {
         )
         .arg(only.help("Only these families (see --list)"))
         .arg(Arg::new("seed").long("seed").value_parser(clap::value_parser!(u64)).help("The seed of all random inputs"))
+        .arg(Arg::new("stop").long("stop").action(ArgAction::SetTrue).help("Stop at the first check that fails"))
         .arg(Arg::new("list").long("list").action(ArgAction::SetTrue).help("List families and their checks"))
 }
 
@@ -85,7 +86,10 @@ fn run(arguments: &ArgMatches) -> Result<bool> {
     let mut failures = Vec::new();
     let mut cases = 0;
     for family in FAMILIES.iter().filter(|family| only.is_empty() || only.iter().any(|name| *name == family.name)) {
-        cases += family_of(family, &mut failures);
+        cases += family_of(family, arguments.get_flag("stop"), &mut failures);
+        if arguments.get_flag("stop") && !failures.is_empty() {
+            break;
+        }
     }
     let said = driver.map(|driver| driver.faults()).unwrap_or_default();
     if said.is_empty() && failures.is_empty() {
@@ -111,14 +115,17 @@ fn run(arguments: &ArgMatches) -> Result<bool> {
     Ok(well)
 }
 
-/// Runs a family's checks and prints its lines; the number of results that were compared.
-fn family_of(family: &Family, failures: &mut Vec<(String, String, String)>) -> usize {
+/// Runs a family's checks, perhaps to the first that fails, and prints its lines; the number of results compared.
+fn family_of(family: &Family, stop: bool, failures: &mut Vec<(String, String, String)>) -> usize {
     let mut cases = 0;
     for (name, check) in family.checks() {
         support::record::start();
         let before = Instant::now();
         if let Err(message) = caught(check) {
             failures.push((family.name.to_owned(), words(name), message));
+            if stop {
+                break;
+            }
         }
         let spent = before.elapsed();
         let tallies = support::record::start();

@@ -148,6 +148,11 @@ where
         self.scaler.as_mut()
     }
 
+    /// Takes the step apart again: the context, the optimizer and the scaler.
+    pub fn into_parts(self) -> (Ctx, O, Option<LossScaler>) {
+        (self.ctx, self.optimizer, self.scaler)
+    }
+
     /// Whether a step with such inputs is launched as a graph.
     pub fn is_captured(&self, inputs: &[Tensor]) -> bool {
         let inputs = signature(inputs);

@@ -532,7 +532,6 @@ fn hopper() -> Option<Device> {
 /// Both dtypes of the warpgroup's instructions.
 const HALVES: [DType; 2] = [DType::F16, DType::BF16];
 
-#[test]
 fn warpgroups_compute_several_tiles_one_after_the_other() {
     let mut r = Random::fresh("persistent");
     let Some(device) = hopper() else { return };
@@ -562,7 +561,6 @@ fn warpgroups_compute_several_tiles_one_after_the_other() {
     }
 }
 
-#[test]
 fn warpgroups_need_lines_that_tma_can_load() {
     let mut r = Random::fresh("tma");
     let Some(device) = hopper() else { return };
@@ -592,7 +590,6 @@ fn warpgroups_need_lines_that_tma_can_load() {
     assert!(values(&out).into_iter().all(|x| x == 56.0 * 0.5 * 0.25));
 }
 
-#[test]
 fn warpgroups_split_k_in_parts_of_a_fixed_order() {
     let mut r = Random::fresh("wgmma split k");
     let Some(device) = hopper() else { return };
@@ -613,7 +610,6 @@ fn warpgroups_split_k_in_parts_of_a_fixed_order() {
     }
 }
 
-#[test]
 fn tensors_multiply_on_the_device_and_give_their_gradients() {
     use super::{matmul, transposed};
     use crate::support::{Array, check::round};
@@ -656,5 +652,8 @@ crate::support::device_checks!(
     epilogues,
     batches_of_any_strides,
     a_split_k_adds_its_parts_in_order,
+    warpgroups_compute_several_tiles_one_after_the_other,
+    warpgroups_need_lines_that_tma_can_load,
+    warpgroups_split_k_in_parts_of_a_fixed_order,
     tensors_multiply_on_the_device_and_give_their_gradients,
 );

@@ -5,261 +5,102 @@ use super::{CrossEntropyDesc, SoftmaxDesc, Targets, Upstream, no_class, nothing_
 use crate::device::cuda::{CudaDevice, DevicePtr, DevicePtrMut, LaunchConfig};
 use crate::device::{Buffer, View};
 use crate::kernels::elementwise::{Contiguous, cast, contiguous};
-use crate::kernels::images;
-use crate::kernels::operands::{aligned, all, blocks, device, elements, extent, lanes, launch_one, optional, output};
+use crate::kernels::images::SOFTMAX_XENT;
+use crate::kernels::named::{ByFloat, NamedKernel, by_float, named};
+use crate::kernels::operands::{aligned, all, blocks, device, elements, extent, lanes, optional, output};
 use crate::kernels::params::{
     CrossEntropyParams, LOSS_MEAN, LOSS_REDUCED, REPORT_LABEL, SoftmaxParams, TARGETS_IGNORED, TARGETS_PROBABILITIES,
     TARGETS_SMOOTHED, TARGETS_WEIGHTED,
 };
 use crate::{DType, Device, Element, Error, Result};
-use half::{bf16, f16};
 
 /// Threads of the one block that adds up losses, as `softmax_xent.cu` has them.
 const REDUCING: u32 = 1024;
 
 /// What a row of logits is compared with, on the device; null where there is none.
-#[derive(Clone, Copy)]
-pub(super) struct Compared<'a, T> {
+struct Compared<'a, T> {
     probabilities: DevicePtr<'a, T>,
     labels: DevicePtr<'a, i64>,
     weight: DevicePtr<'a, f32>,
     /// Where labels that are no class are reported.
-    report: u64,
+    report: DevicePtrMut<'a, u8>,
 }
 
 /// The gradient of the rows' losses on the device; no divisor is null.
-#[derive(Clone, Copy)]
-pub(super) struct OfRows<'a, T> {
+struct OfRows<'a, T> {
     grad: DevicePtr<'a, T>,
     divisor: DevicePtr<'a, f32>,
 }
 
-/// The kernels of one dtype.
-///
-/// # Safety
-/// Of each launch: the pointers are to as many elements as the parameters say, with 16-byte alignment (and rows of
-/// multiples of it) where the plan is for vectors.
-pub(super) trait Kernels: Element {
-    unsafe fn softmax(
-        plan: &SoftmaxPlan,
-        device: &CudaDevice,
-        p: SoftmaxParams,
-        y: DevicePtrMut<'_, Self>,
-        x: DevicePtr<'_, Self>,
-    ) -> Result<()>;
-
-    unsafe fn softmax_backward(
-        plan: &SoftmaxPlan,
-        device: &CudaDevice,
-        p: SoftmaxParams,
-        dx: DevicePtrMut<'_, Self>,
-        y: DevicePtr<'_, Self>,
-        dy: DevicePtr<'_, Self>,
-    ) -> Result<()>;
-
-    unsafe fn cross_entropy(
-        plan: &LossPlan,
-        device: &CudaDevice,
-        p: CrossEntropyParams,
-        outputs: [DevicePtrMut<'_, f32>; 2],
-        logits: DevicePtr<'_, Self>,
-        compared: Compared<'_, Self>,
-    ) -> Result<()>;
-
-    unsafe fn cross_entropy_gradient(
-        plan: &LossPlan,
-        device: &CudaDevice,
-        p: CrossEntropyParams,
-        gradient: DevicePtrMut<'_, Self>,
-        logits: DevicePtr<'_, Self>,
-        compared: Compared<'_, Self>,
-        lse: DevicePtr<'_, f32>,
-        upstream: OfRows<'_, Self>,
-    ) -> Result<()>;
-
-    unsafe fn nll(
-        device: &CudaDevice,
-        config: &LaunchConfig,
-        p: CrossEntropyParams,
-        losses: DevicePtrMut<'_, f32>,
-        x: DevicePtr<'_, Self>,
-        compared: Compared<'_, Self>,
-    ) -> Result<()>;
-
-    unsafe fn nll_gradient(
-        device: &CudaDevice,
-        config: &LaunchConfig,
-        p: CrossEntropyParams,
-        gradient: DevicePtrMut<'_, Self>,
-        compared: Compared<'_, Self>,
-        upstream: OfRows<'_, Self>,
-    ) -> Result<()>;
-
-    unsafe fn reduce_losses(
-        device: &CudaDevice,
-        p: CrossEntropyParams,
-        out: DevicePtrMut<'_, Self>,
-        divisor: DevicePtrMut<'_, f32>,
-        losses: DevicePtr<'_, f32>,
-        compared: Compared<'_, Self>,
-    ) -> Result<()>;
+/// The kernels of one dtype; of pairs the first is for single elements, the second for 16-byte accesses.
+struct Kernels {
+    softmax: Softmax,
+    softmax_backward: Softmax,
+    cross_entropy: [NamedKernel; 2],
+    cross_entropy_gradient: [NamedKernel; 2],
+    nll: NamedKernel,
+    nll_gradient: NamedKernel,
+    reduce_losses: NamedKernel,
 }
 
-macro_rules! kernels {
-    ($ty:ident, $wide:literal) => {
-        impl Kernels for $ty {
-            unsafe fn softmax(
-                plan: &SoftmaxPlan,
-                device: &CudaDevice,
-                p: SoftmaxParams,
-                y: DevicePtrMut<'_, $ty>,
-                x: DevicePtr<'_, $ty>,
-            ) -> Result<()> {
-                let config = LaunchConfig::linear(blocks("softmax", plan.blocks)?, plan.threads);
-                launch_one!(
-                    images::SOFTMAX_XENT, device, &config,
-                    (p: SoftmaxParams, y: DevicePtrMut<'_, $ty>, x: DevicePtr<'_, $ty>),
-                    match (plan.held, plan.vector), {
-                        (Held::Eight, false) => concat!("softmax_rows<", stringify!($ty), ", 1, 8>"),
-                        (Held::Eight, true) => concat!("softmax_rows<", stringify!($ty), ", ", $wide, ", 8>"),
-                        (Held::Sixteen, false) => concat!("softmax_rows<", stringify!($ty), ", 1, 16>"),
-                        (Held::Sixteen, true) => concat!("softmax_rows<", stringify!($ty), ", ", $wide, ", 16>"),
-                        (Held::Nowhere, false) => concat!("softmax_rereading<", stringify!($ty), ", 1>"),
-                        (Held::Nowhere, true) => concat!("softmax_rereading<", stringify!($ty), ", ", $wide, ">"),
-                        (Held::Columns, _) => concat!("softmax_columns<", stringify!($ty), ">"),
-                    }
-                )
-            }
+/// The kernels of one direction of the softmax, by how much of a row they hold.
+struct Softmax {
+    eight: [NamedKernel; 2],
+    sixteen: [NamedKernel; 2],
+    rereading: [NamedKernel; 2],
+    columns: NamedKernel,
+}
 
-            unsafe fn softmax_backward(
-                plan: &SoftmaxPlan,
-                device: &CudaDevice,
-                p: SoftmaxParams,
-                dx: DevicePtrMut<'_, $ty>,
-                y: DevicePtr<'_, $ty>,
-                dy: DevicePtr<'_, $ty>,
-            ) -> Result<()> {
-                let config = LaunchConfig::linear(blocks("softmax_backward", plan.blocks)?, plan.threads);
-                launch_one!(
-                    images::SOFTMAX_XENT, device, &config,
-                    (p: SoftmaxParams, dx: DevicePtrMut<'_, $ty>, y: DevicePtr<'_, $ty>, dy: DevicePtr<'_, $ty>),
-                    match (plan.held, plan.vector), {
-                        (Held::Eight, false) => concat!("softmax_rows_backward<", stringify!($ty), ", 1, 8>"),
-                        (Held::Eight, true) =>
-                            concat!("softmax_rows_backward<", stringify!($ty), ", ", $wide, ", 8>"),
-                        (Held::Sixteen, false) => concat!("softmax_rows_backward<", stringify!($ty), ", 1, 16>"),
-                        (Held::Sixteen, true) =>
-                            concat!("softmax_rows_backward<", stringify!($ty), ", ", $wide, ", 16>"),
-                        (Held::Nowhere, false) => concat!("softmax_rereading_backward<", stringify!($ty), ", 1>"),
-                        (Held::Nowhere, true) =>
-                            concat!("softmax_rereading_backward<", stringify!($ty), ", ", $wide, ">"),
-                        (Held::Columns, _) => concat!("softmax_columns_backward<", stringify!($ty), ">"),
-                    }
-                )
-            }
-
-            unsafe fn cross_entropy(
-                plan: &LossPlan,
-                device: &CudaDevice,
-                p: CrossEntropyParams,
-                [losses, lse]: [DevicePtrMut<'_, f32>; 2],
-                logits: DevicePtr<'_, $ty>,
-                Compared { probabilities, labels, weight, report }: Compared<'_, $ty>,
-            ) -> Result<()> {
-                let config = LaunchConfig::linear(blocks("cross_entropy", plan.blocks)?, plan.threads);
-                let report = DevicePtrMut::from_address(report);
-                launch_one!(
-                    images::SOFTMAX_XENT, device, &config,
-                    (p: CrossEntropyParams, losses: DevicePtrMut<'_, f32>, lse: DevicePtrMut<'_, f32>,
-                        logits: DevicePtr<'_, $ty>, probabilities: DevicePtr<'_, $ty>, labels: DevicePtr<'_, i64>,
-                        weight: DevicePtr<'_, f32>, report: DevicePtrMut<'_, u8>),
-                    match plan.vector, {
-                        false => concat!("cross_entropy<", stringify!($ty), ", 1>"),
-                        true => concat!("cross_entropy<", stringify!($ty), ", ", $wide, ">"),
-                    }
-                )
-            }
-
-            unsafe fn cross_entropy_gradient(
-                plan: &LossPlan,
-                device: &CudaDevice,
-                p: CrossEntropyParams,
-                gradient: DevicePtrMut<'_, $ty>,
-                logits: DevicePtr<'_, $ty>,
-                Compared { probabilities, labels, weight, .. }: Compared<'_, $ty>,
-                lse: DevicePtr<'_, f32>,
-                OfRows { grad, divisor }: OfRows<'_, $ty>,
-            ) -> Result<()> {
-                let grid = [blocks("cross_entropy_backward", plan.blocks)?, plan.parts, 1];
-                let config = LaunchConfig { grid, ..LaunchConfig::linear(1, plan.threads) };
-                launch_one!(
-                    images::SOFTMAX_XENT, device, &config,
-                    (p: CrossEntropyParams, gradient: DevicePtrMut<'_, $ty>, logits: DevicePtr<'_, $ty>,
-                        probabilities: DevicePtr<'_, $ty>, labels: DevicePtr<'_, i64>, weight: DevicePtr<'_, f32>,
-                        lse: DevicePtr<'_, f32>, grad: DevicePtr<'_, $ty>, divisor: DevicePtr<'_, f32>),
-                    match plan.vector, {
-                        false => concat!("cross_entropy_gradient<", stringify!($ty), ", 1>"),
-                        true => concat!("cross_entropy_gradient<", stringify!($ty), ", ", $wide, ">"),
-                    }
-                )
-            }
-
-            unsafe fn nll(
-                device: &CudaDevice,
-                config: &LaunchConfig,
-                p: CrossEntropyParams,
-                losses: DevicePtrMut<'_, f32>,
-                x: DevicePtr<'_, $ty>,
-                Compared { labels, weight, report, .. }: Compared<'_, $ty>,
-            ) -> Result<()> {
-                let report = DevicePtrMut::from_address(report);
-                launch_one!(
-                    images::SOFTMAX_XENT, device, config,
-                    (p: CrossEntropyParams, losses: DevicePtrMut<'_, f32>, x: DevicePtr<'_, $ty>,
-                        labels: DevicePtr<'_, i64>, weight: DevicePtr<'_, f32>, report: DevicePtrMut<'_, u8>),
-                    match (), { () => concat!("nll<", stringify!($ty), ">") }
-                )
-            }
-
-            unsafe fn nll_gradient(
-                device: &CudaDevice,
-                config: &LaunchConfig,
-                p: CrossEntropyParams,
-                gradient: DevicePtrMut<'_, $ty>,
-                Compared { labels, weight, .. }: Compared<'_, $ty>,
-                OfRows { grad, divisor }: OfRows<'_, $ty>,
-            ) -> Result<()> {
-                launch_one!(
-                    images::SOFTMAX_XENT, device, config,
-                    (p: CrossEntropyParams, gradient: DevicePtrMut<'_, $ty>, labels: DevicePtr<'_, i64>,
-                        weight: DevicePtr<'_, f32>, grad: DevicePtr<'_, $ty>, divisor: DevicePtr<'_, f32>),
-                    match (), { () => concat!("nll_gradient<", stringify!($ty), ">") }
-                )
-            }
-
-            unsafe fn reduce_losses(
-                device: &CudaDevice,
-                p: CrossEntropyParams,
-                out: DevicePtrMut<'_, $ty>,
-                divisor: DevicePtrMut<'_, f32>,
-                losses: DevicePtr<'_, f32>,
-                Compared { labels, weight, report, .. }: Compared<'_, $ty>,
-            ) -> Result<()> {
-                let (config, report) = (LaunchConfig::linear(1, REDUCING), DevicePtrMut::from_address(report));
-                launch_one!(
-                    images::SOFTMAX_XENT, device, &config,
-                    (p: CrossEntropyParams, out: DevicePtrMut<'_, $ty>, divisor: DevicePtrMut<'_, f32>,
-                        losses: DevicePtr<'_, f32>, labels: DevicePtr<'_, i64>, weight: DevicePtr<'_, f32>,
-                        report: DevicePtrMut<'_, u8>),
-                    match (), { () => concat!("reduce_losses<", stringify!($ty), ">") }
-                )
-            }
+macro_rules! softmax {
+    ($direction:literal, $t:literal, $wide:literal) => {
+        Softmax {
+            eight: [
+                named!("softmax_rows", $direction, "<", $t, ", 1, 8>"),
+                named!("softmax_rows", $direction, "<", $t, ", ", $wide, ", 8>"),
+            ],
+            sixteen: [
+                named!("softmax_rows", $direction, "<", $t, ", 1, 16>"),
+                named!("softmax_rows", $direction, "<", $t, ", ", $wide, ", 16>"),
+            ],
+            rereading: [
+                named!("softmax_rereading", $direction, "<", $t, ", 1>"),
+                named!("softmax_rereading", $direction, "<", $t, ", ", $wide, ">"),
+            ],
+            columns: named!("softmax_columns", $direction, "<", $t, ">"),
         }
     };
 }
-kernels!(f32, 4);
-kernels!(f16, 8);
-kernels!(bf16, 8);
+
+macro_rules! kernels {
+    ($t:literal, $wide:literal) => {
+        Kernels {
+            softmax: softmax!("", $t, $wide),
+            softmax_backward: softmax!("_backward", $t, $wide),
+            cross_entropy: [named!("cross_entropy<", $t, ", 1>"), named!("cross_entropy<", $t, ", ", $wide, ">")],
+            cross_entropy_gradient: [
+                named!("cross_entropy_gradient<", $t, ", 1>"),
+                named!("cross_entropy_gradient<", $t, ", ", $wide, ">"),
+            ],
+            nll: named!("nll<", $t, ">"),
+            nll_gradient: named!("nll_gradient<", $t, ">"),
+            reduce_losses: named!("reduce_losses<", $t, ">"),
+        }
+    };
+}
+
+static KERNELS: ByFloat<Kernels> = by_float!(kernels);
+
+impl Softmax {
+    fn of(&self, plan: &SoftmaxPlan) -> &NamedKernel {
+        let access = usize::from(plan.vector);
+        match plan.held {
+            Held::Eight => &self.eight[access],
+            Held::Sixteen => &self.sixteen[access],
+            Held::Nowhere => &self.rereading[access],
+            Held::Columns => &self.columns,
+        }
+    }
+}
 
 fn softmax_params(op: &'static str, desc: &SoftmaxDesc, plan: &SoftmaxPlan) -> Result<SoftmaxParams> {
     let &SoftmaxDesc { outer, width, inner, log } = desc;
@@ -273,7 +114,7 @@ fn softmax_params(op: &'static str, desc: &SoftmaxDesc, plan: &SoftmaxPlan) -> R
     })
 }
 
-pub(super) fn softmax<T: Kernels>(desc: &SoftmaxDesc, x: View<'_>, y: &mut Buffer) -> Result<()> {
+pub(super) fn softmax<T: Element>(desc: &SoftmaxDesc, x: View<'_>, y: &mut Buffer) -> Result<()> {
     if desc.numel() == 0 {
         return Ok(());
     }
@@ -283,11 +124,13 @@ pub(super) fn softmax<T: Kernels>(desc: &SoftmaxDesc, x: View<'_>, y: &mut Buffe
     let (x, y) = (elements::<T>(&x)?, output::<T>(y)?);
     let vector = desc.width.is_multiple_of(lanes::<T>()) && aligned(&[x.address(), y.address()]);
     let plan = SoftmaxPlan::new(desc, 1, vector);
+    let config = LaunchConfig::linear(blocks("softmax", plan.blocks)?, plan.threads);
+    let kernel = KERNELS.of::<T>().softmax.of(&plan).on(&device, &SOFTMAX_XENT)?;
     // SAFETY: both have outer × width × inner elements, checked by the caller.
-    unsafe { T::softmax(&plan, &device, softmax_params("softmax", desc, &plan)?, y, x) }
+    unsafe { kernel.launch(&config, (softmax_params("softmax", desc, &plan)?, y, x)) }
 }
 
-pub(super) fn softmax_backward<T: Kernels>(
+pub(super) fn softmax_backward<T: Element>(
     desc: &SoftmaxDesc,
     y: View<'_>,
     dy: View<'_>,
@@ -302,8 +145,10 @@ pub(super) fn softmax_backward<T: Kernels>(
     let (y, dy, dx) = (elements::<T>(&y)?, elements::<T>(&dy)?, output::<T>(dx)?);
     let vector = desc.width.is_multiple_of(lanes::<T>()) && aligned(&[y.address(), dy.address(), dx.address()]);
     let plan = SoftmaxPlan::new(desc, 2, vector);
+    let config = LaunchConfig::linear(blocks("softmax_backward", plan.blocks)?, plan.threads);
+    let kernel = KERNELS.of::<T>().softmax_backward.of(&plan).on(&device, &SOFTMAX_XENT)?;
     // SAFETY: as above.
-    unsafe { T::softmax_backward(&plan, &device, softmax_params("softmax_backward", desc, &plan)?, dx, y, dy) }
+    unsafe { kernel.launch(&config, (softmax_params("softmax_backward", desc, &plan)?, dx, y, dy)) }
 }
 
 /// A loss' targets as the kernels take them, and what these are told of them.
@@ -383,7 +228,7 @@ impl<'a> Operands<'a> {
         };
         let labels = self.labels.as_ref().map_or(Ok(DevicePtr::null()), Converted::elements)?;
         let weight = self.weight.as_ref().map_or(Ok(DevicePtr::null()), Converted::elements)?;
-        Ok(Compared { probabilities, labels, weight, report: self.report.0 })
+        Ok(Compared { probabilities, labels, weight, report: DevicePtrMut::from_address(self.report.0) })
     }
 }
 
@@ -418,7 +263,7 @@ fn accessed<T>(classes: usize, addresses: &[u64]) -> usize {
     if classes.is_multiple_of(lanes::<T>()) && aligned(addresses) { lanes::<T>() } else { 1 }
 }
 
-pub(super) fn cross_entropy<T: Kernels>(
+pub(super) fn cross_entropy<T: Element>(
     desc: &CrossEntropyDesc<'_>,
     logits: View<'_>,
     targets: Targets<'_>,
@@ -438,13 +283,17 @@ pub(super) fn cross_entropy<T: Kernels>(
     let accessed = accessed::<T>(desc.classes, &[logits.address(), compared.probabilities.address()]);
     let plan = LossPlan::new(desc.rows, desc.classes, accessed);
     let p = operands.params(OP, desc, plan.lanes)?;
+    let Compared { probabilities, labels, weight, report } = compared;
+    let (losses, lse) = (output::<f32>(losses)?, output::<f32>(lse)?);
+    let config = LaunchConfig::linear(blocks(OP, plan.blocks)?, plan.threads);
+    let kernel = KERNELS.of::<T>().cross_entropy[usize::from(plan.vector)].on(&device, &SOFTMAX_XENT)?;
     // SAFETY: the logits (and target probabilities) have rows × classes elements, labels and outputs one for each row,
     // weights one for each class: checked by the caller. Labels that are no class are not used. The report's memory
     // stays.
-    unsafe { T::cross_entropy(&plan, &device, p, [output(losses)?, output(lse)?], logits, compared) }
+    unsafe { kernel.launch(&config, (p, losses, lse, logits, probabilities, labels, weight, report)) }
 }
 
-pub(super) fn cross_entropy_backward<T: Kernels>(
+pub(super) fn cross_entropy_backward<T: Element>(
     desc: &CrossEntropyDesc<'_>,
     logits: Option<View<'_>>,
     targets: Targets<'_>,
@@ -470,13 +319,18 @@ pub(super) fn cross_entropy_backward<T: Kernels>(
     let plan = LossPlan::new(desc.rows, desc.classes, accessed::<T>(desc.classes, &addresses));
     let mut p = operands.params(OP, desc, plan.lanes)?;
     p.flags |= upstream.flags;
-    let (lse, upstream) = (elements(&lse)?, upstream.of_rows()?);
+    let (lse, OfRows { grad, divisor }) = (elements::<f32>(&lse)?, upstream.of_rows::<T>()?);
+    let Compared { probabilities, labels, weight, .. } = compared;
+    let config =
+        LaunchConfig { grid: [blocks(OP, plan.blocks)?, plan.parts, 1], ..LaunchConfig::linear(1, plan.threads) };
+    let kernel = KERNELS.of::<T>().cross_entropy_gradient[usize::from(plan.vector)].on(&device, &SOFTMAX_XENT)?;
+    let arguments = (p, gradient, logits, probabilities, labels, weight, lse, grad, divisor);
     // SAFETY: as above, and upstream gradients one for each row or one for all; where the gradient takes the logits'
     // place, each element is read before it is written, by the thread that writes it.
-    unsafe { T::cross_entropy_gradient(&plan, &device, p, gradient, logits, compared, lse, upstream) }
+    unsafe { kernel.launch(&config, arguments) }
 }
 
-pub(super) fn reduce_losses<T: Kernels>(
+pub(super) fn reduce_losses<T: Element>(
     op: &'static str,
     desc: &CrossEntropyDesc<'_>,
     targets: Targets<'_>,
@@ -490,13 +344,16 @@ pub(super) fn reduce_losses<T: Kernels>(
     let mut divisor = mean.then(|| Buffer::uninit(&on, DType::F32, 1)).transpose()?;
     let mut p = operands.params(op, desc, 1)?;
     p.flags |= if mean { LOSS_MEAN } else { 0 };
-    let by = optional(divisor.as_mut())?;
+    let Compared { labels, weight, report, .. } = operands.compared::<T>()?;
+    let by = optional::<f32>(divisor.as_mut())?;
+    let arguments = (p, output::<T>(&mut out)?, by, all::<f32>(losses)?, labels, weight, report);
+    let kernel = KERNELS.of::<T>().reduce_losses.on(&device, &SOFTMAX_XENT)?;
     // SAFETY: as above; there is room for the sum, and for the divisor of a mean.
-    unsafe { T::reduce_losses(&device, p, output(&mut out)?, by, all(losses)?, operands.compared()?)? };
+    unsafe { kernel.launch(&LaunchConfig::linear(1, REDUCING), arguments)? };
     Ok((out, divisor))
 }
 
-pub(super) fn nll<T: Kernels>(
+pub(super) fn nll<T: Element>(
     desc: &CrossEntropyDesc<'_>,
     x: View<'_>,
     labels: View<'_>,
@@ -512,11 +369,14 @@ pub(super) fn nll<T: Kernels>(
     let x = x.view();
     let p = operands.params(OP, desc, 1)?;
     let config = LaunchConfig::linear(blocks(OP, desc.rows.div_ceil(256))?, 256);
+    let Compared { labels, weight, report, .. } = operands.compared::<T>()?;
+    let kernel = KERNELS.of::<T>().nll.on(&device, &SOFTMAX_XENT)?;
+    let arguments = (p, output::<f32>(losses)?, elements::<T>(&x)?, labels, weight, report);
     // SAFETY: as above.
-    unsafe { T::nll(&device, &config, p, output(losses)?, elements(&x)?, operands.compared()?) }
+    unsafe { kernel.launch(&config, arguments) }
 }
 
-pub(super) fn nll_backward<T: Kernels>(
+pub(super) fn nll_backward<T: Element>(
     desc: &CrossEntropyDesc<'_>,
     labels: View<'_>,
     upstream: Upstream<'_>,
@@ -532,6 +392,9 @@ pub(super) fn nll_backward<T: Kernels>(
     let mut p = operands.params(OP, desc, 1)?;
     p.flags |= upstream.flags;
     let config = LaunchConfig::covering(gradient.len(), 256, 1 << 20);
+    let Compared { labels, weight, .. } = operands.compared::<T>()?;
+    let OfRows { grad, divisor } = upstream.of_rows::<T>()?;
+    let kernel = KERNELS.of::<T>().nll_gradient.on(&device, &SOFTMAX_XENT)?;
     // SAFETY: as above.
-    unsafe { T::nll_gradient(&device, &config, p, output(gradient)?, operands.compared()?, upstream.of_rows()?) }
+    unsafe { kernel.launch(&config, (p, output::<T>(gradient)?, labels, weight, grad, divisor)) }
 }
