@@ -84,7 +84,7 @@ impl Nvrtc {
         let virtual_arch = arch.to_string().replace("sm_", "compute_");
         let mut options = vec![format!("--gpu-architecture={virtual_arch}"), "--std=c++17".into(), "-lineinfo".into()];
         options.extend(source.options.iter().cloned());
-        Ok(self.run(source, &options)?.text(c"nvrtcGetPTXSize", c"nvrtcGetPTX")?)
+        self.run(source, &options)?.text(c"nvrtcGetPTXSize", c"nvrtcGetPTX")
     }
 
     /// Compiles to PTX and machine code in one call.

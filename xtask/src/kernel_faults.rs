@@ -34,6 +34,10 @@ fn run(arguments: &ArgMatches) -> Result<()> {
     let nvrtc = warpsmith_build::find(&[arch], Some(&target()))?;
     run_command(&mut cargo(&["build", "--package", "warpsmith", "--example", "selftest"]))?;
     let folder = target().join("kernel-faults");
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    // A copy, so that a build meanwhile does not change what judges.
+    let judge = folder.join("selftest");
+    fs::copy(target().join("debug/examples/selftest"), &judge).context("copying the self-test")?;
     let mut rows = Vec::new();
     let mut unnoticed = Vec::new();
     for fault in chosen {
@@ -98,7 +102,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 /// The check that failed, in words; `None` if all passed.
 fn notice(fault: &Fault, folder: &Path) -> Result<Option<String>> {
-    let mut selftest = process::Command::new(target().join("debug/examples/selftest"));
+    let mut selftest = process::Command::new(folder.join("selftest"));
     selftest.args(["--device", "virtual", "--stop", "--seed", SEED, "--only", fault.family]).current_dir(root());
     // The general PTX is what the A100 model runs; on the others code for their own chips might be preferred.
     selftest.env("VIRTUAL_GPU_DEVICE", "a100").env("WARPSMITH_PTX", folder.join("ptx"));
