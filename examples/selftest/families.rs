@@ -31,7 +31,7 @@ macro_rules! files {
         $(
             #[path = $file]
             #[allow(dead_code, unused_imports)] // what runs on the CPU alone is no part of this program
-            mod $module;
+            pub mod $module;
         )+
     };
 }

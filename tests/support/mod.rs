@@ -15,6 +15,7 @@ pub use random::Random;
 
 /// Makes tests of functions that run on the devices under test, and lists them for `examples/selftest.rs`, which is made
 /// of the same files.
+#[allow(unused_macros)]
 macro_rules! device_checks {
     ($($check:ident),+ $(,)?) => {
         /// The checks of this file, by name.
