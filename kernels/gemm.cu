@@ -10,7 +10,7 @@
 //
 // gemm_mma (f16 and bf16; f32 as TF32, rounded to nearest; on the tensor cores): four warps compute a tile of SIDE×SIDE, a
 // quarter each, from STAGES slices of K that are copied beside the computation (cp.async), one barrier a slice.
-// Products are exact, sums are f32.
+// Products are exact, sums are f32. (Hopper's own: gemm_wgmma.cu.)
 //
 // Where M·N is small, K is split among blocks, which store their sums for gemm_sum_splits to add in order: the bits
 // depend on the plan only. Sums are f32, over K in ascending order.
@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(SIMT_THREADS, 2)
     __shared__ alignas(16) f32 shared_b[2][DEPTH][Tile<Q>::STRIDE];
 
     i32 first_row, first_column;
-    tile_of_block<SIDE, SIDE>(p, first_row, first_column);
+    place_tile<SIDE, SIDE>(p, blockIdx.x, first_row, first_column);
     i32 begin_k = blockIdx.y * p.split;
     i32 end_k = min(p.k, begin_k + p.split);
     u32 warp = threadIdx.x / 32;
@@ -167,7 +167,7 @@ __global__ void __launch_bounds__(SIMT_THREADS, 2)
             }
         }
 
-        Output<f32> to(p, matrix, out, before, partial, bias, residual);
+        Output<f32> to(p, matrix, blockIdx.y, out, before, partial, bias, residual);
         // The epilogue is a loop, for unrolled its code and registers would not fit beside the sums: a thread passes
         // its first row through a place of its own in the slices' memory, and moves the other rows up.
         __syncthreads();
@@ -215,7 +215,7 @@ __global__ void __launch_bounds__(MMA_THREADS, SIDE == 128 ? 2 : 3)
     u32 shared = shared_address(stages);
 
     i32 first_row, first_column;
-    tile_of_block<SIDE, SIDE>(p, first_row, first_column);
+    place_tile<SIDE, SIDE>(p, blockIdx.x, first_row, first_column);
     i32 begin_k = blockIdx.y * p.split;
     i32 end_k = min(p.k, begin_k + p.split);
     u32 slices = (end_k - begin_k + DEPTH - 1) / DEPTH;
@@ -255,7 +255,7 @@ __global__ void __launch_bounds__(MMA_THREADS, SIDE == 128 ? 2 : 3)
         copy_async_wait<0>();
         __syncthreads();
 
-        Output<T> to(p, matrix, out, before, partial, bias, residual);
+        Output<T> to(p, matrix, blockIdx.y, out, before, partial, bias, residual);
         sums.put_runs(reinterpret_cast<f32*>(stages) + warp * Sums::SLAB, [&](f32(&run)[8], u32 row, u32 column) {
             to.template put<8>(p, run, first_row + row_at + row, first_column + column_at + column);
         });

@@ -76,5 +76,5 @@ fn exists(module: &Module, kernel: &KernelInfo, spec: &GpuSpec) -> bool {
         compiled(&|arch| arch.ptx_runs_on(major, minor))
     };
     let tile = TILES.iter().find(|tile| tile.kernels.iter().flatten().any(|known| known.name() == kernel.name));
-    here && (module.name != images::GEMM.name || tile.is_none_or(|tile| gemm::device::taken(tile, spec)))
+    here && tile.is_none_or(|tile| gemm::device::taken(tile, spec))
 }

@@ -11,7 +11,8 @@ fn main() -> Result<()> {
     println!("NVRTC {:?} from {}", nvrtc.version(), nvrtc.path().display());
     for file in std::env::args_os().skip(1).map(PathBuf::from) {
         let (source, _) = Source::read(&file, &file.to_string_lossy(), &[])?;
-        for arch in DEFAULT_ARCHS {
+        let archs = source.architectures()?.unwrap_or(DEFAULT_ARCHS.to_vec());
+        for arch in archs {
             let started = std::time::Instant::now();
             let compiled = warpsmith_build::compile(&nvrtc, &source, arch)?;
             let seconds = started.elapsed().as_secs_f64();

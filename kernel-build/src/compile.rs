@@ -118,11 +118,17 @@ fn kernel(entry: &PtxEntry, machine: &CubinEntry, report: Option<&Assembled>, ar
     let disagree = |what: &str, ptx: &dyn std::fmt::Debug, machine: &dyn std::fmt::Debug| {
         Err(Error::Format(format!("{name}: {what} of the PTX ({ptx:?}) and of the machine code ({machine:?}) differ")))
     };
-    let layout: Vec<(u32, u32)> = entry.params.iter().map(|param| (param.offset, param.size)).collect();
+    let mut end = machine.param_base;
+    let place = |param: &PtxParam| {
+        let at = end.next_multiple_of(param.align.max(1));
+        end = at + param.size;
+        (at - machine.param_base, param.size)
+    };
+    let layout: Vec<(u32, u32)> = entry.params.iter().map(place).collect();
     if layout != machine.params {
         return disagree("parameters (offset, size)", &layout, &machine.params);
     }
-    let end = layout.last().map_or(0, |(offset, size)| offset + size);
+    let end = end - machine.param_base;
     if machine.param_bytes < end {
         return disagree("parameter bytes", &end, &machine.param_bytes);
     }
@@ -190,6 +196,7 @@ fn fits(types: &[ParamType], params: &[PtxParam]) -> bool {
         && types.iter().zip(params).all(|(ty, param)| match ty {
             ParamType::Pointer { .. } => param.size == 8 && !param.bytes,
             ParamType::Scalar(scalar) => param.size == scalar.size(),
+            ParamType::TensorMap => param.size == 128,
             ParamType::Bytes => true,
         })
 }

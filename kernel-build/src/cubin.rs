@@ -19,6 +19,8 @@ pub(crate) struct CubinEntry {
     /// Offset and size of each parameter, by its position.
     pub params: Vec<(u32, u32)>,
     pub param_bytes: u32,
+    /// Where in the constant bank the parameters start; offsets count from there, aligned by what lies there.
+    pub param_base: u32,
     pub max_threads: Option<u32>,
     pub required_block: Option<[u32; 3]>,
 }
@@ -68,7 +70,10 @@ pub(crate) fn entries(cubin: &[u8], major: u8) -> Result<BTreeMap<String, CubinE
                     }
                     entry.params[ordinal as usize] = (u32::from(u16_at(value, 6)?), size);
                 }
-                EIATTR_PARAM_CBANK => entry.param_bytes = u32::from(u16_at(value, 6)?),
+                EIATTR_PARAM_CBANK => {
+                    entry.param_base = u32::from(u16_at(value, 4)?);
+                    entry.param_bytes = u32::from(u16_at(value, 6)?);
+                }
                 EIATTR_MAX_THREADS => entry.max_threads = Some(triple(value)?.iter().product()),
                 EIATTR_REQNTID => entry.required_block = Some(triple(value)?),
                 _ => {}

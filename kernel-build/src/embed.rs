@@ -114,6 +114,7 @@ fn kernel(kernel: &KernelInfo) -> String {
 fn param(param: &Param) -> String {
     let ty = match param.ty {
         ParamType::Bytes => "Bytes".to_owned(),
+        ParamType::TensorMap => "TensorMap".to_owned(),
         ParamType::Scalar(scalar) => format!("Scalar(kernel_table::Scalar::{scalar:?})"),
         ParamType::Pointer { to, mutable } => {
             let to = to.map_or("None".to_owned(), |scalar| format!("Some(kernel_table::Scalar::{scalar:?})"));

@@ -95,6 +95,8 @@ pub enum ParamType {
     },
     /// A number.
     Scalar(Scalar),
+    /// A tensor map for TMA by value (a C++ type named `CUtensorMap`).
+    TensorMap,
     /// A struct by value, or a parameter of an `extern "C"` kernel: known by size and alignment alone.
     Bytes,
 }
@@ -130,7 +132,7 @@ impl Param {
                 same && (given_mutable || !mutable)
             }
             (ParamType::Scalar(want), ParamType::Scalar(given)) => want as u8 == given as u8,
-            (ParamType::Bytes, _) => true,
+            (ParamType::TensorMap, ParamType::TensorMap) | (ParamType::Bytes, _) => true,
             _ => false,
         }
     }
@@ -144,6 +146,7 @@ impl std::fmt::Display for Param {
                 write!(f, "*{} {to}", if mutable { "mut" } else { "const" })
             }
             ParamType::Scalar(scalar) => f.write_str(scalar.name()),
+            ParamType::TensorMap => f.write_str("tensor map"),
             ParamType::Bytes => write!(f, "[{} bytes aligned to {}]", self.size, self.align),
         }
     }
@@ -232,6 +235,14 @@ pub struct Image {
 }
 
 impl Image {
+    /// Whether a device of compute capability `major.minor` runs it.
+    pub const fn runs_on(&self, major: u8, minor: u8) -> bool {
+        match self.format {
+            Format::Cubin => self.arch.machine_code_runs_on(major, minor),
+            Format::Ptx => self.arch.ptx_runs_on(major, minor),
+        }
+    }
+
     /// The decompressed image.
     pub fn decompress(&self) -> crate::Result<Vec<u8>> {
         match self.compression {
@@ -277,6 +288,15 @@ impl Module {
         match &self.contents {
             Contents::Compiled { kernels, .. } => kernels.iter().find(|kernel| kernel.name == name),
             Contents::Source { .. } => None,
+        }
+    }
+
+    /// Whether the module has an image for devices of compute capability `major.minor`; one that carries its source may
+    /// be compiled for any.
+    pub fn runs_on(&self, major: u8, minor: u8) -> bool {
+        match &self.contents {
+            Contents::Compiled { images, .. } => images.iter().any(|image| image.runs_on(major, minor)),
+            Contents::Source { .. } => true,
         }
     }
 
@@ -426,6 +446,8 @@ mod tests {
         let halves = param(ParamType::Pointer { to: Some(Scalar::F16), mutable: true }, 8);
         assert!(!TABLE.admits("scale", &[halves, IN, COUNT]), "f16 is not f32");
         assert!(!TABLE.admits("other", &[OUT, IN, COUNT]), "there is no such kernel");
+        let map = param(ParamType::TensorMap, 128);
+        assert!(map.accepts(&map) && !map.accepts(&param(ParamType::Bytes, 128)), "any 128 bytes for a tensor map");
         assert!(param(ParamType::Bytes, 8).accepts(&OUT) && !param(ParamType::Bytes, 4).accepts(&OUT));
     }
 

@@ -105,11 +105,14 @@ impl Kernels {
         let archs = self.archs()?;
         let cache = target.as_deref().unwrap_or(&out).join("warpsmith-kernels");
         let require = env::var_os("WARPSMITH_REQUIRE_NVRTC").is_some_and(|value| value != "0" && !value.is_empty());
+        let wanted = sources.iter().map(|source| meant_for(source, &archs)).collect::<Result<Vec<_>>>()?;
+        let load = |folder: &Path, source, archs: &[Arch]| {
+            archs.iter().map(|&arch| store::load(&store::path(folder, source, arch, None))).collect()
+        };
         let carried: Vec<Option<Vec<Compiled>>> = match &self.images {
-            Some(folder) if !require => sources
-                .iter()
-                .map(|source| archs.iter().map(|&arch| store::load(&store::path(folder, source, arch, None))).collect())
-                .collect(),
+            Some(folder) if !require => {
+                sources.iter().zip(&wanted).map(|(source, archs)| load(folder, source, archs)).collect()
+            }
             _ => vec![None; sources.len()],
         };
         let nvrtc = if carried.iter().all(Option::is_some) {
@@ -130,9 +133,10 @@ impl Kernels {
         };
         let mut compiled = match &nvrtc {
             Some(nvrtc) => {
-                let missing: Vec<&Source> =
-                    sources.iter().zip(&carried).filter(|(_, carried)| carried.is_none()).map(|(s, _)| s).collect();
-                compile_all(nvrtc, &missing, &archs, &cache, Lines::Kept)?.into_iter()
+                let all = sources.iter().zip(wanted).zip(&carried);
+                let missing: Vec<(&Source, Vec<Arch>)> =
+                    all.filter(|(_, carried)| carried.is_none()).map(|(missing, _)| missing).collect();
+                compile_all(nvrtc, &missing, &cache, Lines::Kept)?.into_iter()
             }
             None => Vec::new().into_iter(),
         };
@@ -163,19 +167,21 @@ impl Kernels {
         let (sources, _) = self.sources()?;
         let archs = self.archs()?;
         let nvrtc = find::find(&archs, Some(target))?;
-        let sources: Vec<&Source> = sources.iter().collect();
+        let sources =
+            sources.iter().map(|source| Ok((source, meant_for(source, &archs)?))).collect::<Result<Vec<_>>>()?;
         let cache = target.join("warpsmith-kernels/published");
-        let compiled = compile_all(&nvrtc, &sources, &archs, &cache, Lines::Left)?;
+        let compiled = compile_all(&nvrtc, &sources, &cache, Lines::Left)?;
         let old = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
         for path in old.filter(|path| path.extension().is_some_and(|extension| extension == "image")) {
             fs::remove_file(&path).map_err(Error::io(&path))?;
         }
         let mut packaged = Packaged { files: Vec::new(), bytes: 0 };
-        for (source, results) in sources.iter().zip(compiled) {
-            // PTX once: what runs on a device with PTX of its own runs on it with the oldest, too.
-            let kept = archs.iter().filter(|arch| !arch.specific).min();
+        for ((source, archs), results) in sources.iter().zip(compiled) {
+            // PTX once: what runs on a device with PTX of its own runs on it with the oldest, too, where there is one.
+            let oldest = archs.iter().filter(|arch| !arch.specific).min();
             for mut result in results {
-                result.images.retain(|image| image.format == Format::Cubin || Some(&image.arch) == kept);
+                let kept = |arch| oldest.is_none_or(|oldest| *oldest == arch);
+                result.images.retain(|image| image.format == Format::Cubin || kept(image.arch));
                 for image in &mut result.images {
                     image.bytes = Cow::Owned(pack(&image.decompress()?)?);
                     image.compression = Compression::Lzma;
@@ -248,16 +254,21 @@ fn known_or_compiled(nvrtc: &Nvrtc, source: &Source, arch: Arch, folder: &Path, 
     Ok(compiled)
 }
 
-/// Compiles every source for every architecture, several at once; the results lie by source, then architecture.
+/// Which of the architectures the file is for.
+fn meant_for(source: &Source, archs: &[Arch]) -> Result<Vec<Arch>> {
+    let meant = source.architectures()?;
+    Ok(archs.iter().copied().filter(|arch| meant.as_ref().is_none_or(|meant| meant.contains(arch))).collect())
+}
+
+/// Compiles every source for its architectures, several at once; the results lie by source, then architecture.
 fn compile_all(
     nvrtc: &Nvrtc,
-    sources: &[&Source],
-    archs: &[Arch],
+    sources: &[(&Source, Vec<Arch>)],
     cache: &Path,
     lines: Lines,
 ) -> Result<Vec<Vec<Compiled>>> {
     let jobs: Vec<(&Source, Arch)> =
-        sources.iter().flat_map(|&source| archs.iter().map(move |&arch| (source, arch))).collect();
+        sources.iter().flat_map(|(source, archs)| archs.iter().map(|&arch| (*source, arch))).collect();
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<Option<Result<Compiled>>>> = Mutex::new(jobs.iter().map(|_| None).collect());
     let workers = env::var("NUM_JOBS").ok().and_then(|jobs| jobs.parse().ok());
@@ -275,11 +286,12 @@ fn compile_all(
         }
     });
     let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let mut done = Vec::with_capacity(jobs.len());
-    for result in results {
-        done.push(result.ok_or_else(|| Error::Compile("a kernel was not compiled".to_owned()))??);
-    }
-    Ok(done.chunks(archs.len().max(1)).map(<[Compiled]>::to_vec).collect())
+    let mut results = results.into_iter();
+    let of_source = |(_, archs): &(&Source, Vec<Arch>)| {
+        let missing = || Error::Compile("a kernel was not compiled".to_owned());
+        results.by_ref().take(archs.len()).map(|result| result.ok_or_else(missing)?).collect()
+    };
+    sources.iter().map(of_source).collect()
 }
 
 /// Which architectures' PTX travels along: the oldest general one, which drivers compile for chips to come, and those

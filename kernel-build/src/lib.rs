@@ -24,7 +24,8 @@
 //!
 //! Each file is compiled for every architecture in `WARPSMITH_CUDA_ARCHS` (80, 90a and 120 unless set) to machine
 //! code and PTX by one call of NVRTC. From the PTX come each kernel's parameters and limits, from the machine code its
-//! registers, shared and local memory; both, and the assembler's report, must agree. The log is read even when NVRTC
+//! registers, shared and local memory; both, and the assembler's report, must agree. A file with the line
+//! `// architectures: 90a` is compiled for that one only. The log is read even when NVRTC
 //! reports success: a register spill or a serialised tensor-core pipeline fails the build.
 //!
 //! Results are cached by content in the target folder. Without NVRTC the build takes the images that a published crate

@@ -36,6 +36,7 @@ enum Shape {
     Void,
     Number(Scalar),
     Pointer { to: Option<Scalar>, mutable: bool },
+    TensorMap,
     Class,
 }
 
@@ -51,6 +52,8 @@ impl Ty {
         let shape = match text.as_str() {
             "f16" | "__half" => Shape::Number(Scalar::F16),
             "bf16" | "__nv_bfloat16" => Shape::Number(Scalar::Bf16),
+            // The driver's header has the second, behind a typedef.
+            "CUtensorMap" | "CUtensorMap_st" => Shape::TensorMap,
             _ => Shape::Class,
         };
         Self { text, shape, constant: false }
@@ -60,6 +63,7 @@ impl Ty {
         match self.shape {
             Shape::Number(scalar) => ParamType::Scalar(scalar),
             Shape::Pointer { to, mutable } => ParamType::Pointer { to, mutable },
+            Shape::TensorMap => ParamType::TensorMap,
             Shape::Void | Shape::Class => ParamType::Bytes,
         }
     }
@@ -300,6 +304,14 @@ mod tests {
                 pointer(Scalar::F16, true),
             ]
         );
+    }
+
+    #[test]
+    fn tensor_maps_are_known_by_their_name() {
+        // void f(CUtensorMap, const CUtensorMap*, Params)
+        let maps = signature("_Z1f11CUtensorMapPKS_6Params").unwrap();
+        let pointer = ParamType::Pointer { to: None, mutable: false };
+        assert_eq!(maps.params, [ParamType::TensorMap, pointer, ParamType::Bytes]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Includes are resolved here and handed to NVRTC as texts, so that a compilation touches no file system: its result
 //! is a function of a [`Source`], and a `Source` can travel inside a program.
 
+use crate::arch::Arch;
 use crate::bytes::{Reader, Writer};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -75,6 +76,19 @@ impl Source {
         Ok((source, paths))
     }
 
+    /// The architectures that the file is for, where it says so in a line `// architectures: 90a` of its own (several
+    /// are separated by commas); `None` where it is for all. Such a file is left out of builds for others.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] where the line names none, or something else.
+    pub fn architectures(&self) -> Result<Option<Vec<Arch>>> {
+        let Some(list) = self.text.lines().find_map(|line| line.strip_prefix("// architectures:")) else {
+            return Ok(None);
+        };
+        let parsed: Result<Vec<Arch>> = list.split(',').map(Arch::parse).collect();
+        parsed.map(Some).map_err(|error| Error::Setting(format!("{}: {error}", self.label)))
+    }
+
     /// A hash of all that the source's compilation depends on except NVRTC's version and the architecture.
     pub fn hash(&self) -> u128 {
         let mut writer = Writer::default();
@@ -131,6 +145,16 @@ fn includes(text: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_can_be_for_some_architectures_only() {
+        let of = |text: &str| Source::from_text("k", text).architectures();
+        assert_eq!(of("// wgmma\n// for architectures: 80\n").unwrap(), None);
+        let both = vec![Arch::new(9, 0, true), Arch::new(12, 0, false)];
+        assert_eq!(of("// wgmma\n// architectures: 90a, 120\nint x;").unwrap(), Some(both));
+        let error = of("// architectures:\n").unwrap_err().to_string();
+        assert!(error.contains("k.cu"), "{error}");
+    }
 
     #[test]
     fn includes_are_found_recursively_and_change_the_hash() {

@@ -55,6 +55,7 @@ fn serialise(compiled: &Compiled) -> Vec<u8> {
             writer.u32(match param.ty {
                 ParamType::Bytes => 0,
                 ParamType::Scalar(scalar) => 0x100 | scalar as u32,
+                ParamType::TensorMap => 0x300,
                 ParamType::Pointer { to, mutable } => {
                     0x200 | u32::from(mutable) << 10 | to.map_or(0, |scalar| scalar as u32)
                 }
@@ -110,6 +111,7 @@ fn deserialise(bytes: &[u8]) -> Result<Compiled> {
             let ty = match code >> 8 {
                 0 => ParamType::Bytes,
                 1 => ParamType::Scalar(scalar.ok_or_else(wrong)?),
+                3 => ParamType::TensorMap,
                 tag @ (2 | 6) => ParamType::Pointer { to: scalar, mutable: tag == 6 },
                 _ => return Err(wrong()),
             };
@@ -173,8 +175,12 @@ mod tests {
     fn sample() -> Compiled {
         let arch = Arch::new(9, 0, true);
         let pointer = |to, mutable| ParamType::Pointer { to, mutable };
-        let types =
-            [pointer(Some(Scalar::F64), true), pointer(None, false), ParamType::Scalar(Scalar::I8), ParamType::Bytes];
+        let types = [
+            pointer(Some(Scalar::F64), true),
+            pointer(None, false),
+            ParamType::Scalar(Scalar::I8),
+            ParamType::TensorMap,
+        ];
         let params = types.map(|ty| Param { ty, offset: 8, size: 4, align: 2 });
         let resources = Resources {
             arch,

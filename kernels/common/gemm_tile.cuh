@@ -7,13 +7,13 @@
 // Rows of tiles that neighbouring blocks walk together, so that what a wave reads of A and B fits the L2 cache.
 constexpr u32 ROWS_TOGETHER = 8;
 
-// The first row and column of the block's tile of ROWS×COLUMNS.
+// The first row and column of a tile of ROWS×COLUMNS.
 template <u32 ROWS, u32 COLUMNS>
-DEVICE void tile_of_block(const GemmParams& p, i32& first_row, i32& first_column) {
+DEVICE void place_tile(const GemmParams& p, u32 tile, i32& first_row, i32& first_column) {
     u32 row_tiles = (p.m + ROWS - 1) / ROWS;
     u32 column_tiles = (p.n + COLUMNS - 1) / COLUMNS;
-    u32 group = blockIdx.x / (ROWS_TOGETHER * column_tiles);
-    u32 inside = blockIdx.x % (ROWS_TOGETHER * column_tiles);
+    u32 group = tile / (ROWS_TOGETHER * column_tiles);
+    u32 inside = tile % (ROWS_TOGETHER * column_tiles);
     u32 rows = min(row_tiles - group * ROWS_TOGETHER, ROWS_TOGETHER);
     first_row = (group * ROWS_TOGETHER + inside % rows) * ROWS;
     first_column = inside / rows * COLUMNS;
@@ -33,11 +33,12 @@ struct Output {
     const T* bias;
     const T* residual;
 
-    DEVICE Output(const GemmParams& p, u32 matrix, T* out, T* before, f32* partial, const T* bias, const T* residual) {
+    DEVICE Output(const GemmParams& p, u32 matrix, u32 split, T* out, T* before, f32* partial, const T* bias,
+                  const T* residual) {
         i64 len = static_cast<i64>(p.m) * p.n;
         this->out = out + matrix * len;
         this->before = before + matrix * len;
-        this->partial = partial + (static_cast<i64>(blockIdx.y) * p.batch + matrix) * len;
+        this->partial = partial + (static_cast<i64>(split) * p.batch + matrix) * len;
         this->bias = bias;
         this->residual = residual + matrix_at(p, matrix, p.outer_residual, p.inner_residual);
     }

@@ -3,6 +3,7 @@
 //! The three directions of a convolution (output, gradient of the input, gradient of the weight) are each bilinear, and
 //! each one's gradients are the other two: so they are operations of each other, and second derivatives work.
 
+use super::autocast;
 use crate::autograd::{BackwardCtx, Gradient, Op, Saved, record};
 use crate::device::Buffer;
 use crate::kernels::conv::{self, ConvDesc};
@@ -199,6 +200,9 @@ impl Tensor {
     /// # Ok::<(), warpsmith::Error>(())
     /// ```
     pub fn conv2d(&self, weight: &Tensor, bias: Option<&Tensor>, params: Conv2dParams) -> Result<Tensor> {
+        if let Some(([x, w], [b])) = autocast::cast("conv2d", [self, weight], [bias])? {
+            return x.conv2d(&w, b.as_ref(), params);
+        }
         let Conv2dParams { stride, padding, dilation, groups } = params;
         let fits = self.rank() == 4
             && weight.rank() == 4
@@ -222,6 +226,9 @@ impl Tensor {
     /// The 1-D convolution of x (N, C, L) with a weight of (O, C/groups, K) and a bias of (O) → (N, O, OL); otherwise as
     /// [`conv2d`](Tensor::conv2d).
     pub fn conv1d(&self, weight: &Tensor, bias: Option<&Tensor>, params: Conv1dParams) -> Result<Tensor> {
+        if let Some(([x, w], [b])) = autocast::cast("conv1d", [self, weight], [bias])? {
+            return x.conv1d(&w, b.as_ref(), params);
+        }
         if self.rank() != 3 || weight.rank() != 3 {
             let found = shapes(&[Some(self), Some(weight), bias]);
             return Err(Error::shape("conv1d", "x (N, C, L) and weight (O, C/groups, K)", &found));
@@ -247,6 +254,9 @@ impl Tensor {
         params: ConvTranspose2dParams,
     ) -> Result<Tensor> {
         const OP: &str = "conv_transpose2d";
+        if let Some(([x, w], [b])) = autocast::cast(OP, [self, weight], [bias])? {
+            return x.conv_transpose2d(&w, b.as_ref(), params);
+        }
         let ConvTranspose2dParams { stride, padding, output_padding, dilation, groups } = params;
         let outputs = (weight.rank() == 4).then(|| weight.dims()[1].saturating_mul(groups));
         let fits = self.rank() == 4

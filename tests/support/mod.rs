@@ -15,7 +15,7 @@ pub use random::Random;
 
 /// Makes tests of functions that run on the devices under test, and lists them for `examples/selftest.rs`, which is made
 /// of the same files.
-#[allow(unused_macros)]
+#[allow(unused_macros)] // every test binary uses its own part
 macro_rules! device_checks {
     ($($check:ident),+ $(,)?) => {
         /// The checks of this file, by name.

@@ -6,11 +6,19 @@ use super::kernel_table::{KernelInfo, Param, Resources};
 use super::module::{Kernel, Loaded};
 use crate::{Error, Result};
 use cudarc::driver::result;
-use cudarc::driver::sys::CUfunction_attribute_enum as Attribute;
+use cudarc::driver::sys::{self, CUfunction_attribute_enum as Attribute, CUlaunchAttributeID_enum as LaunchAttribute};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// The shape of a launch.
+///
+/// ```
+/// use warpsmith::device::cuda::LaunchConfig;
+///
+/// // 64 clusters of two blocks.
+/// let pairs = LaunchConfig { cluster: [2, 1, 1], ..LaunchConfig::linear(128, 256) };
+/// assert_eq!(pairs.grid, [128, 1, 1]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaunchConfig {
     /// Blocks: x, y, z.
@@ -19,12 +27,23 @@ pub struct LaunchConfig {
     pub block: [u32; 3],
     /// Dynamic shared memory of a block, in bytes; over 48 KiB it is opted in to.
     pub dynamic_shared: u32,
+    /// Blocks of a cluster, which run at the same time and reach each other's shared memory: x, y, z, of which each
+    /// divides the grid. At most eight, on compute capability 9.0 and later; [1, 1, 1] is none.
+    pub cluster: [u32; 3],
+    /// Whether all blocks have to run at the same time, as barriers across the grid need it;
+    /// [`Kernel::resident_blocks`] tells how many can.
+    pub cooperative: bool,
 }
 
+/// Blocks of a cluster that every device of compute capability 9.0 and later can run (CUDA C++ Programming Guide,
+/// "Thread Block Clusters"); more are not portable.
+const MOST_CLUSTER: u64 = 8;
+
 impl LaunchConfig {
-    /// A one-dimensional launch without dynamic shared memory.
+    /// A one-dimensional launch without dynamic shared memory, clusters or cooperation.
     pub fn linear(blocks: u32, threads: u32) -> Self {
-        LaunchConfig { grid: [blocks, 1, 1], block: [threads, 1, 1], dynamic_shared: 0 }
+        let (grid, block) = ([blocks, 1, 1], [threads, 1, 1]);
+        LaunchConfig { grid, block, dynamic_shared: 0, cluster: [1; 3], cooperative: false }
     }
 
     /// As many blocks of `threads` as cover `count` items, at most `most`; at least one.
@@ -34,54 +53,144 @@ impl LaunchConfig {
     }
 
     fn threads(&self) -> u64 {
-        self.block.iter().map(|&side| u64::from(side)).product()
+        volume(self.block)
     }
+
+    /// The attributes that the driver is to be told; the first so many of two.
+    fn attributes(&self) -> ([sys::CUlaunchAttribute; 2], u32) {
+        let [x, y, z] = self.cluster;
+        let cluster =
+            sys::CUlaunchAttributeValue { clusterDim: sys::CUlaunchAttributeValue_union__bindgen_ty_1 { x, y, z } };
+        let none = sys::CUlaunchAttribute {
+            id: LaunchAttribute::CU_LAUNCH_ATTRIBUTE_IGNORE,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue { pad: [0; 64] },
+        };
+        let mut attributes = [none; 2];
+        let mut count = 0;
+        if volume(self.cluster) > 1 {
+            let id = LaunchAttribute::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+            attributes[count] = sys::CUlaunchAttribute { id, value: cluster, ..none };
+            count += 1;
+        }
+        if self.cooperative {
+            let id = LaunchAttribute::CU_LAUNCH_ATTRIBUTE_COOPERATIVE;
+            let value = sys::CUlaunchAttributeValue { cooperative: 1 };
+            attributes[count] = sys::CUlaunchAttribute { id, value, ..none };
+            count += 1;
+        }
+        (attributes, count as u32)
+    }
+
+    /// Calls `f` with the launch as the driver takes it.
+    fn with_driver<R>(&self, stream: sys::CUstream, f: impl FnOnce(&sys::CUlaunchConfig) -> R) -> R {
+        let (mut attributes, count) = self.attributes();
+        f(&sys::CUlaunchConfig {
+            gridDimX: self.grid[0],
+            gridDimY: self.grid[1],
+            gridDimZ: self.grid[2],
+            blockDimX: self.block[0],
+            blockDimY: self.block[1],
+            blockDimZ: self.block[2],
+            sharedMemBytes: self.dynamic_shared,
+            hStream: stream,
+            attrs: attributes.as_mut_ptr(),
+            numAttrs: count,
+        })
+    }
+}
+
+fn volume(sides: [u32; 3]) -> u64 {
+    sides.iter().fold(1u64, |product, &side| product.saturating_mul(u64::from(side)))
 }
 
 impl Kernel {
     /// Gives the kernel to the device's stream, after checking the launch against the kernel and the device.
     ///
     /// # Errors
-    /// [`Error::Argument`] where an argument does not fit its parameter or the launch asks for more threads, registers
-    /// or shared memory than there are. What goes wrong in the kernel itself shows up at a later call.
+    /// [`Error::Argument`] where an argument does not fit its parameter or the launch asks for more threads, registers,
+    /// shared memory, clusters or blocks at a time than there are. What goes wrong in the kernel itself shows up at a
+    /// later call.
     ///
     /// # Safety
     /// The kernel must stay within the memory that its arguments point to, and write only where a `DevicePtrMut`
     /// points to.
     pub unsafe fn launch<A: Arguments>(&self, config: &LaunchConfig, arguments: A) -> Result<()> {
-        let (info, resources) = (&self.loaded.info, &self.loaded.resources);
+        let info = &self.loaded.info;
         check_arguments(info, A::PARAMS)?;
-        check_config(info, resources, self.device.spec(), config)?;
+        check_config(info, &self.loaded.resources, self.device.spec(), config)?;
         self.device.bind("launch")?;
-        let function = self.loaded.function;
-        if config.dynamic_shared > self.loaded.dynamic_shared.load(Ordering::Acquire) {
-            let attribute = Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            // SAFETY: the function is of a loaded module whose context is current; `check_config` has bounded the value.
-            unsafe { result::function::set_function_attribute(function, attribute, config.dynamic_shared as i32) }
-                .map_err(|error| self.device.failed("launch", error))?;
-            self.loaded.dynamic_shared.fetch_max(config.dynamic_shared, Ordering::AcqRel);
+        self.opt_in(config)?;
+        if config.cooperative {
+            check_resident(info, config, self.resident(config)?, self.device.spec())?;
         }
-        let shape = |[x, y, z]: [u32; 3]| (x, y, z);
+        let function = self.loaded.function;
         // Before the launch: with CUDA_LAUNCH_BLOCKING=1 its failure shows up in the call itself.
         self.device.recent().lock().push(&self.loaded);
         arguments.with_pointers(|pointers| {
-            // SAFETY: the arguments have the number, sizes and types of the kernel's parameters (checked above) and
-            // outlive the call, which copies them; for what they point to the caller answers.
-            unsafe {
-                result::launch_kernel(
-                    function,
-                    shape(config.grid),
-                    shape(config.block),
-                    config.dynamic_shared,
-                    self.device.stream(),
-                    pointers,
-                )
-            }
-            .map_err(|error| match self.device.failed("launch", error) {
-                Error::Device { op, message } => Error::Device { op, message: format!("{}: {message}", info.name) },
-                lost => lost,
+            config.with_driver(self.device.stream(), |driver| {
+                // SAFETY: the arguments have the number, sizes and types of the kernel's parameters (checked above) and
+                // outlive the call, which copies them, as it does the attributes; for what the arguments point to the
+                // caller answers.
+                unsafe { sys::cuLaunchKernelEx(driver, function, pointers.as_mut_ptr(), std::ptr::null_mut()) }
+                    .result()
+                    .map_err(|error| match self.device.failed("launch", error) {
+                        Error::Device { op, message } => {
+                            Error::Device { op, message: format!("{}: {message}", info.name) }
+                        }
+                        lost => lost,
+                    })
             })
         })
+    }
+
+    /// How many blocks of that shape the device can hold at a time, whatever the grid: what a cooperative launch may
+    /// have at most. Whole clusters, where the launch has them.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where the launch fits neither kernel nor device.
+    pub fn resident_blocks(&self, config: &LaunchConfig) -> Result<u32> {
+        check_config(&self.loaded.info, &self.loaded.resources, self.device.spec(), config)?;
+        self.device.bind("occupancy")?;
+        self.opt_in(config)?;
+        self.resident(config)
+    }
+
+    /// The dynamic shared memory of a launch beyond what the function may have so far.
+    fn opt_in(&self, config: &LaunchConfig) -> Result<()> {
+        if config.dynamic_shared <= self.loaded.dynamic_shared.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let attribute = Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        let (function, bytes) = (self.loaded.function, config.dynamic_shared as i32);
+        // SAFETY: the function is of a loaded module whose context is current; `check_config` has bounded the value.
+        unsafe { result::function::set_function_attribute(function, attribute, bytes) }
+            .map_err(|error| self.device.failed("launch", error))?;
+        self.loaded.dynamic_shared.fetch_max(config.dynamic_shared, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// As `resident_blocks`, of a launch that was checked, with the context current.
+    fn resident(&self, config: &LaunchConfig) -> Result<u32> {
+        let function = self.loaded.function;
+        let mut held = 0;
+        let cluster = volume(config.cluster);
+        // SAFETY: the function is of a loaded module, and both calls write the one integer.
+        let status = unsafe {
+            if cluster > 1 {
+                let count = &raw mut held;
+                config.with_driver(self.device.stream(), |driver| {
+                    sys::cuOccupancyMaxActiveClusters(count, function, driver)
+                })
+            } else {
+                let (threads, shared) = (config.threads() as i32, config.dynamic_shared as usize);
+                sys::cuOccupancyMaxActiveBlocksPerMultiprocessor(&mut held, function, threads, shared)
+            }
+        };
+        status.result().map_err(|error| self.device.failed("occupancy", error))?;
+        // Clusters are counted over the device, blocks on one multiprocessor.
+        let each = if cluster > 1 { cluster as u32 } else { self.device.spec().multiprocessors };
+        Ok(u32::try_from(held).unwrap_or(0).saturating_mul(each))
     }
 }
 
@@ -90,6 +199,8 @@ impl Kernel {
 pub(super) struct Recent {
     last: [Option<Arc<Loaded>>; 8],
     count: usize,
+    /// Launches of graphs, of whatever kernels.
+    graphs: usize,
 }
 
 impl Recent {
@@ -97,6 +208,10 @@ impl Recent {
         launched.launches.fetch_add(1, Ordering::Relaxed);
         self.last[self.count % self.last.len()] = Some(launched.clone());
         self.count += 1;
+    }
+
+    pub(super) fn push_graph(&mut self) {
+        self.graphs += 1;
     }
 
     pub(super) fn clear(&mut self) {
@@ -111,7 +226,13 @@ impl std::fmt::Display for Recent {
             .filter_map(|i| self.last[i % self.last.len()].as_ref())
             .map(|launched| launched.info.name.as_ref())
             .collect();
+        if self.graphs > 0 {
+            write!(f, "in one of {} launches of captured graphs, or ", self.graphs)?;
+        }
         match (self.count, names.as_slice()) {
+            (_, []) if self.graphs > 0 => {
+                f.write_str("before them; run the steps without a graph to learn in which kernel")
+            }
             (_, []) => f.write_str("nothing was launched since the device was last waited for"),
             (_, [only]) => write!(f, "in the launch of {only}"),
             (count, names) => {
@@ -159,7 +280,55 @@ fn check_config(info: &KernelInfo, resources: &Resources, spec: &GpuSpec, config
             resources.static_shared, config.dynamic_shared, spec.shared_per_block, spec.name
         ));
     }
+    check_cluster(info, resources, spec, config)
+}
+
+fn check_cluster(info: &KernelInfo, resources: &Resources, spec: &GpuSpec, config: &LaunchConfig) -> Result<()> {
+    let refuse = |what: String| Err(Error::argument("launch", format!("{}: {what}", info.name)));
+    let (cluster, size) = (config.cluster, volume(config.cluster));
+    if resources.required_cluster != [0; 3] && resources.required_cluster != cluster {
+        return refuse(format!("clusters of {cluster:?} blocks; it demands {:?}", resources.required_cluster));
+    }
+    if size == 1 {
+        return Ok(());
+    }
+    if spec.compute_capability < (9, 0) {
+        let (major, minor) = spec.compute_capability;
+        return refuse(format!(
+            "clusters of {cluster:?} blocks; {} has compute capability {major}.{minor}, and clusters start at 9.0: \
+             launch a kernel without them there, with a cluster of [1, 1, 1]",
+            spec.name
+        ));
+    }
+    if size == 0 || size > MOST_CLUSTER {
+        return refuse(format!("clusters of {cluster:?} blocks; 1 to {MOST_CLUSTER} in all are possible"));
+    }
+    if cluster.iter().zip(config.grid).any(|(&side, grid)| !grid.is_multiple_of(side)) {
+        return refuse(format!(
+            "clusters of {cluster:?} blocks do not divide a grid of {:?}; round it up and let the blocks beyond do nothing",
+            config.grid
+        ));
+    }
     Ok(())
+}
+
+/// Blocks of a cooperative launch that are not resident would be waited for by those that are, for ever.
+fn check_resident(info: &KernelInfo, config: &LaunchConfig, resident: u32, spec: &GpuSpec) -> Result<()> {
+    let blocks = volume(config.grid);
+    if blocks <= u64::from(resident) {
+        return Ok(());
+    }
+    Err(Error::argument(
+        "launch",
+        format!(
+            "{}: a cooperative grid of {blocks} blocks, of which {} holds {resident} at a time ({} threads and {} bytes \
+             of dynamic shared memory each); ask Kernel::resident_blocks and let each block do more",
+            info.name,
+            spec.name,
+            config.threads(),
+            config.dynamic_shared
+        ),
+    ))
 }
 
 /// Includes the table of kernels that the crate's build script made with `warpsmith-build`: a static for each `.cu`
@@ -292,6 +461,35 @@ mod tests {
         assert!(check(LaunchConfig { dynamic_shared: 166_912 - 1023, ..fits }).is_err(), "one byte too many");
         let exact = Resources { required_block: [256, 1, 1], ..resources() };
         assert!(check_config(&info(), &exact, &spec(), &fits).is_err(), "not the block that it demands");
+    }
+
+    #[test]
+    fn clusters_divide_the_grid_on_devices_that_have_them() {
+        let hopper = GpuSpec { compute_capability: (9, 0), ..spec() };
+        let pairs = LaunchConfig { cluster: [2, 1, 1], ..LaunchConfig::linear(6, 64) };
+        let check = |spec: &GpuSpec, resources: &Resources, config| check_config(&info(), resources, spec, &config);
+        let told = |result: Result<()>| result.unwrap_err().to_string();
+        assert!(check(&hopper, &resources(), pairs).is_ok());
+        let old = told(check(&spec(), &resources(), pairs));
+        assert!(old.contains("compute capability 8.0") && old.contains("9.0"), "{old}");
+        let odd = told(check(&hopper, &resources(), LaunchConfig { cluster: [4, 1, 1], ..pairs }));
+        assert!(odd.contains("[4, 1, 1]") && odd.contains("[6, 1, 1]"), "{odd}");
+        assert!(check(&hopper, &resources(), LaunchConfig { cluster: [1, 2, 1], ..pairs }).is_err(), "along y");
+        let large = LaunchConfig { cluster: [3, 3, 1], grid: [3, 3, 1], ..pairs };
+        assert!(told(check(&hopper, &resources(), large)).contains("1 to 8"));
+        assert!(check(&hopper, &resources(), LaunchConfig { cluster: [2, 2, 2], grid: [2; 3], ..pairs }).is_ok());
+        assert!(check(&hopper, &resources(), LaunchConfig { cluster: [0, 1, 1], ..pairs }).is_err());
+        let exact = Resources { required_cluster: [2, 1, 1], ..resources() };
+        assert!(check(&hopper, &exact, pairs).is_ok());
+        assert!(told(check(&hopper, &exact, LaunchConfig::linear(6, 64))).contains("demands [2, 1, 1]"));
+    }
+
+    #[test]
+    fn cooperative_grids_are_at_most_what_is_resident() {
+        let grid = LaunchConfig { grid: [3, 4, 1], cooperative: true, ..LaunchConfig::linear(1, 64) };
+        assert!(check_resident(&info(), &grid, 12, &spec()).is_ok());
+        let error = check_resident(&info(), &grid, 11, &spec()).unwrap_err().to_string();
+        assert!(error.contains("12 blocks") && error.contains("11 at a time"), "{error}");
     }
 
     #[test]

@@ -206,13 +206,7 @@ fn measured(device: &CudaDevice, info: &KernelInfo, function: sys::CUfunction) -
 /// The images that a device of that compute capability can use, in the order to try them: machine code of its own
 /// chip, machine code of an older minor version, then PTX likewise.
 fn candidates(images: &[Image], (major, minor): (u8, u8)) -> Vec<&Image> {
-    let mut usable: Vec<&Image> = images
-        .iter()
-        .filter(|image| match image.format {
-            Format::Cubin => image.arch.machine_code_runs_on(major, minor),
-            Format::Ptx => image.arch.ptx_runs_on(major, minor),
-        })
-        .collect();
+    let mut usable: Vec<&Image> = images.iter().filter(|image| image.runs_on(major, minor)).collect();
     usable.sort_by_key(|image| (image.format == Format::Ptx, std::cmp::Reverse(image.arch)));
     usable
 }

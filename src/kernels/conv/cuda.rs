@@ -191,7 +191,7 @@ impl Call<'_> {
         let sums = at_partial.alias();
         let at_out = target::<T>(op, out)?;
         let again = DevicePtrMut::<T>::from_address(at_out.address());
-        let config = LaunchConfig { grid: plan.grid, block: [THREADS, 1, 1], dynamic_shared: 0 };
+        let config = LaunchConfig { grid: plan.grid, ..LaunchConfig::linear(1, THREADS) };
         let kernel = plan.tile.kernels[self.direction as usize].on(device, &images::CONV)?;
         // SAFETY: operands and output have the lengths of the descriptor (checked by the family), whose strides the
         // parameters hold; the kernel reads rows, columns and steps of k below their extents and positions inside an

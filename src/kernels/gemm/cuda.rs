@@ -1,8 +1,8 @@
 //! Launches of `kernels/gemm.cu`.
 
-use super::plan::gpu::{Extents, Stored, plan};
+use super::plan::gpu::{Extents, GpuPlan, Loads, Stored, plan};
 use super::{Activation, Epilogue, GemmDesc};
-use crate::device::cuda::{CudaDevice, DevicePtr, DevicePtrMut, LaunchConfig};
+use crate::device::cuda::{Boxes, CudaDevice, DevicePtr, DevicePtrMut, LaunchConfig, Swizzle, TensorMap};
 use crate::device::{Buffer, Device, Memory, View};
 use crate::kernels::elementwise::{Contiguous, contiguous};
 use crate::kernels::images;
@@ -108,8 +108,8 @@ fn launch<T: Element>(
     };
     let (at_a, at_b) = (pointer::<T>(&view_a, &device)?, pointer::<T>(&view_b, &device)?);
     let size = size_of::<T>();
-    let vector = stored_a.vector(at_a.address(), size, of_a) && stored_b.vector(at_b.address(), size, of_b);
-    let plan = plan(desc, T::DTYPE, [stored_a.transposed, stored_b.transposed], vector, device.spec())?;
+    let loads = stored_a.loads(at_a.address(), size, of_a).min(stored_b.loads(at_b.address(), size, of_b));
+    let plan = plan(desc, T::DTYPE, [stored_a.transposed, stored_b.transposed], loads, device.spec())?;
 
     let (bias_view, residual_view) = (bias.as_ref().map(Operand::view), residual.as_ref().map(Operand::view));
     let bias_stride = bias_view.and_then(|view| strides(view.layout(), [n])).map_or(0, |[stride]| stride);
@@ -160,14 +160,20 @@ fn launch<T: Element>(
         None => DevicePtrMut::from_address(0),
     };
     let (again_out, again_before, sums) = (at_out.address(), at_before.address(), at_partial.alias());
-    let config =
-        LaunchConfig { grid: plan.grid, block: [plan.tile.threads, 1, 1], dynamic_shared: plan.tile.dynamic_shared };
-    let kernel = plan.kernel().on(&device, &images::GEMM)?;
+    let (grid, dynamic_shared) = (plan.blocks(), plan.tile.dynamic_shared);
+    let config = LaunchConfig { grid, dynamic_shared, ..LaunchConfig::linear(1, plan.tile.threads) };
+    let kernel = plan.kernel().on(&device, plan.tile.unit.module())?;
     // SAFETY: A and B are read at the indices of their layouts, bias and residual likewise, where their pointers were
     // checked to lie in their buffers up to the layouts' spans; the output and the values before have batch·m·n elements
     // (checked by the family), and so has each split of the partial sums.
     unsafe {
-        kernel.launch(&config, (params, at_out, at_before, at_partial, at_a, at_b, at_bias, at_residual))?;
+        if plan.loads == Loads::Tma {
+            let a = map(&plan, &device, at_a, &stored_a, of_a, [0, 1])?;
+            let b = map(&plan, &device, at_b, &stored_b, of_b, [1, 0])?;
+            kernel.launch(&config, (params, a, b, at_out, at_before, at_partial, at_bias, at_residual))?;
+        } else {
+            kernel.launch(&config, (params, at_out, at_before, at_partial, at_a, at_b, at_bias, at_residual))?;
+        }
     }
     if splits > 1 {
         let kernel = sum_kernel(T::DTYPE).on(&device, &images::GEMM)?;
@@ -178,6 +184,31 @@ fn launch<T: Element>(
         unsafe { kernel.launch(&config, (params, at_out, at_before, sums, at_bias, at_residual))? };
     }
     Ok(())
+}
+
+/// An operand as `gemm_wgmma` loads it: lines, and the batch's two axes; boxes of 64 numbers of a line and as many lines
+/// as a tile has, where those are the output's rows or columns (of which `side` tells which), or 64 lines of K.
+fn map<'a, T: Element>(
+    plan: &GpuPlan,
+    device: &CudaDevice,
+    first: DevicePtr<'a, T>,
+    stored: &Stored,
+    [outer, inner, rows, columns]: Extents,
+    [side, along_k]: [usize; 2],
+) -> Result<TensorMap<'a>> {
+    let (len, lines) = if stored.transposed { (rows, columns) } else { (columns, rows) };
+    // The lines of A run along K if they are its rows, those of B if they are its columns.
+    let k_contiguous = stored.transposed == (along_k == 0);
+    let box_lines = if k_contiguous { plan.tile.sides[side] } else { plan.tile.depth };
+    // What the whole batch shares is there once.
+    let each = |stride: usize, extent: usize| if stride == 0 { 1 } else { extent };
+    let boxes = Boxes {
+        dims: &[len, lines, each(stored.inner, inner), each(stored.outer, outer)],
+        strides: &[stored.line, stored.inner, stored.outer],
+        sides: &[64, box_lines as u32, 1, 1],
+        swizzle: Swizzle::Bytes128,
+    };
+    TensorMap::new(device, first, &boxes)
 }
 
 fn activation(activation: Activation) -> u32 {

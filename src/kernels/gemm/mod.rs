@@ -8,7 +8,7 @@
 //! a product is cut.)
 //!
 //! On CUDA devices (`kernels/gemm.cu`) f32 is multiplied on the ordinary cores and f16 and bf16 on the tensor cores, with
-//! sums in f32; [`plan::gpu`] chooses the tile. Operands whose rows or columns are neighbours in memory are read in
+//! sums in f32; [`plan::gpu`] chooses the tile, of Hopper's own (`kernels/gemm_wgmma.cu`) where they pay. Operands whose rows or columns are neighbours in memory are read in
 //! place, others through one contiguous copy.
 
 mod cpu;

@@ -3,6 +3,8 @@
 
 use super::super::{GemmDesc, Precision};
 use crate::device::cuda::GpuSpec;
+use crate::device::cuda::kernel_table::Module;
+use crate::kernels::images;
 use crate::kernels::named::NamedKernel;
 use crate::{DType, Error, Layout, Result, Shape};
 
@@ -46,6 +48,19 @@ impl Stored {
         Some(Stored { transposed, line: if lines > 1 { line } else { 0 }, outer, inner })
     }
 
+    /// How an operand that starts at `address` can be loaded.
+    pub fn loads(&self, address: u64, size: usize, extents: Extents) -> Loads {
+        let [_, _, rows, columns] = extents;
+        let lines = if self.transposed { columns } else { rows };
+        let empty = extents.contains(&0);
+        match self.vector(address, size, extents) {
+            // A tensor map has no stride of 0, and no dimension of that size; what a batch shares it has once.
+            true if !empty && (lines <= 1 || self.line > 0) => Loads::Tma,
+            true => Loads::Vector,
+            false => Loads::Narrow,
+        }
+    }
+
     /// Whether every line starts at a multiple of 16 bytes, if the first starts at `address`.
     pub fn vector(&self, address: u64, size: usize, [outer, inner, ..]: Extents) -> bool {
         let aligned = |elements: usize| (elements * size).is_multiple_of(16);
@@ -56,6 +71,17 @@ impl Stored {
     }
 }
 
+/// How operands can be loaded; each way is possible where a later one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Loads {
+    /// Number by number.
+    Narrow,
+    /// By 16 bytes: every line starts at a multiple of as many.
+    Vector,
+    /// By the tensor memory accelerator, too: lines are apart as well.
+    Tma,
+}
+
 /// The arithmetic of a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -63,9 +89,30 @@ pub enum Unit {
     Simt,
     /// Tensor cores, with factors of this dtype: f16, bf16, or f32 rounded to TF32.
     Mma(DType),
+    /// Hopper's warpgroup instructions, with factors of this dtype (f16, bf16), which TMA loads.
+    Wgmma(DType),
 }
 
-/// A tile configuration of `kernels/gemm.cu`.
+impl Unit {
+    /// The loads that its kernels need.
+    const fn least(self, narrow: bool) -> Loads {
+        match self {
+            Unit::Wgmma(_) => Loads::Tma,
+            _ if narrow => Loads::Narrow,
+            _ => Loads::Vector,
+        }
+    }
+
+    /// The file of its kernels.
+    pub fn module(self) -> &'static Module {
+        match self {
+            Unit::Wgmma(_) => &images::GEMM_WGMMA,
+            _ => &images::GEMM,
+        }
+    }
+}
+
+/// A tile configuration of `kernels/gemm.cu` or `kernels/gemm_wgmma.cu`.
 #[derive(Debug)]
 pub struct GpuTile {
     /// Its name in printed plans.
@@ -82,28 +129,28 @@ pub struct GpuTile {
     pub dynamic_shared: u32,
     /// Blocks that have to fit a multiprocessor together for the tile to be worth its size.
     pub together: u32,
-    /// The time of a multiply-add, in thirds of that of the unit's largest tile: an estimate from what a block moves
-    /// through shared memory for it.
+    /// The time of a multiply-add, in twelfths of that of the largest tile of `simt` or `mma`: an estimate from what a
+    /// block moves through shared memory for it.
     pub cost: usize,
     /// Whether operands whose lines do not start at multiples of 16 bytes are read as well.
     pub narrow: bool,
     /// Why it is in the table.
     pub why: &'static str,
-    /// The kernels: of narrow loads (which exist where `narrow`) and of 16-byte ones, by [`GpuPlan::layout`].
+    /// The kernels: of narrow loads (which exist where `narrow`) and of wider ones, by [`GpuPlan::layout`].
     pub kernels: [[NamedKernel; 4]; 2],
 }
 
 macro_rules! layouts {
-    ($vector:literal: $($head:literal),+) => {
+    ($tail:literal: $($head:literal),+) => {
         [
-            NamedKernel::new(concat!($($head),+, ", false, false, ", $vector, ">")),
-            NamedKernel::new(concat!($($head),+, ", false, true, ", $vector, ">")),
-            NamedKernel::new(concat!($($head),+, ", true, false, ", $vector, ">")),
-            NamedKernel::new(concat!($($head),+, ", true, true, ", $vector, ">")),
+            NamedKernel::new(concat!($($head),+, ", false, false", $tail)),
+            NamedKernel::new(concat!($($head),+, ", false, true", $tail)),
+            NamedKernel::new(concat!($($head),+, ", true, false", $tail)),
+            NamedKernel::new(concat!($($head),+, ", true, true", $tail)),
         ]
     };
     ($($head:literal),+) => {
-        [layouts!("false": $($head),+), layouts!("true": $($head),+)]
+        [layouts!(", false>": $($head),+), layouts!(", true>": $($head),+)]
     };
 }
 
@@ -118,7 +165,7 @@ macro_rules! mma {
             threads: 128,
             dynamic_shared: $stages * 16_384,
             together: $together,
-            cost: if $side == 128 { 3 } else { 4 },
+            cost: if $side == 128 { 12 } else { 16 },
             narrow: $narrow,
             why: $why,
             kernels: layouts!("gemm_mma<", $cuda, ", ", $side, ", ", $stages),
@@ -126,6 +173,32 @@ macro_rules! mma {
     };
 }
 
+/// A tile of `gemm_wgmma`: stages of 64 of K of both operands, and eight slabs of 2,560 bytes.
+macro_rules! wgmma {
+    ($name:literal, $dtype:ident, $cuda:literal, $columns:literal, $stages:literal, $cost:literal, $why:expr) => {
+        GpuTile {
+            name: $name,
+            unit: Unit::Wgmma(DType::$dtype),
+            sides: [128, $columns],
+            depth: 64,
+            threads: 384,
+            dynamic_shared: $stages * (128 + $columns) * 128 + 8 * 2560 + $stages * 16,
+            together: 1,
+            cost: $cost,
+            narrow: false,
+            why: $why,
+            kernels: [
+                layouts!(">": "gemm_wgmma<", $cuda, ", ", $columns, ", ", $stages),
+                layouts!(">": "gemm_wgmma<", $cuda, ", ", $columns, ", ", $stages),
+            ],
+        }
+    };
+}
+
+const WGMMA_256: &str = "instructions of 64×256×16, the largest there are: 80 bytes of shared memory a cycle. mma.sync \
+    reaches 62 % of their rate (Luo et al., 'Benchmarking and Dissecting the Nvidia Hopper GPU Architecture via \
+    Microbenchmarking', 2024)";
+const WGMMA_128: &str = "half the columns, for twice the blocks: four fifths of the larger tile's speed";
 const LARGE_4: &str = "64×64 sums a warp, 16 numbers from shared memory for 64 products; four slices in flight where \
     a multiprocessor has room for two such blocks";
 const LARGE_3: &str = "64×64 sums a warp with three slices in flight: two such blocks fit the 99 KiB of 8.6, 8.9 and \
@@ -135,7 +208,7 @@ const NARROW: &str = "four times the blocks, and operands at any address: there 
     speed, not the tile";
 
 /// All tiles, of each unit from the largest to the smallest.
-pub static TILES: [GpuTile; 10] = [
+pub static TILES: [GpuTile; 14] = [
     GpuTile {
         name: "simt 128",
         unit: Unit::Simt,
@@ -144,7 +217,7 @@ pub static TILES: [GpuTile; 10] = [
         threads: 256,
         dynamic_shared: 0,
         together: 2,
-        cost: 3,
+        cost: 12,
         narrow: true,
         why: "8×8 sums a thread: 16 numbers from shared memory for 64 multiply-adds keep the f32 units busy",
         kernels: layouts!("gemm_simt<2"),
@@ -157,11 +230,15 @@ pub static TILES: [GpuTile; 10] = [
         threads: 256,
         dynamic_shared: 0,
         together: 2,
-        cost: 4,
+        cost: 16,
         narrow: true,
         why: SMALL,
         kernels: layouts!("gemm_simt<1"),
     },
+    wgmma!("f16 wgmma 256", F16, "f16", 256, 4, 7, WGMMA_256),
+    wgmma!("f16 wgmma 128", F16, "f16", 128, 6, 9, WGMMA_128),
+    wgmma!("bf16 wgmma 256", BF16, "bf16", 256, 4, 7, WGMMA_256),
+    wgmma!("bf16 wgmma 128", BF16, "bf16", 128, 6, 9, WGMMA_128),
     mma!("f16 128, 4 stages", F16, "f16", 128, 4, 2, false, LARGE_4),
     mma!("f16 128, 3 stages", F16, "f16", 128, 3, 2, false, LARGE_3),
     mma!("f16 64", F16, "f16", 64, 3, 1, true, NARROW),
@@ -182,12 +259,14 @@ pub struct GpuPlan {
     pub tile: &'static GpuTile,
     /// Whether A and B are stored transposed.
     pub transposed: [bool; 2],
-    /// Whether operands are loaded by 16 bytes.
-    pub vector: bool,
+    /// How operands are loaded.
+    pub loads: Loads,
     /// How much of K a block sums up.
     pub split: usize,
-    /// Blocks: tiles, splits of K, and matrices (of which a block may compute several).
+    /// Tiles, splits of K, and matrices (at most 65,535: a block may compute several).
     pub grid: [u32; 3],
+    /// The most blocks at a time of a kernel whose blocks compute one tile after the other.
+    pub persistent: u32,
 }
 
 impl GpuPlan {
@@ -201,9 +280,20 @@ impl GpuPlan {
         usize::from(self.transposed[0]) * 2 + usize::from(self.transposed[1])
     }
 
+    /// The blocks that are launched.
+    pub fn blocks(&self) -> [u32; 3] {
+        match self.tile.unit {
+            Unit::Wgmma(_) => {
+                let items = self.grid.iter().fold(1u32, |product, &side| product.saturating_mul(side));
+                [items.min(self.persistent), 1, 1]
+            }
+            _ => self.grid,
+        }
+    }
+
     /// The kernel.
     pub fn kernel(&self) -> &'static NamedKernel {
-        &self.tile.kernels[usize::from(self.vector)][self.layout()]
+        &self.tile.kernels[usize::from(self.loads > Loads::Narrow)][self.layout()]
     }
 }
 
@@ -211,7 +301,11 @@ impl std::fmt::Display for GpuPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let [rows, columns] = self.tile.sides;
         let layout = ["NN", "NT", "TN", "TT"][self.layout()];
-        let loads = if self.vector { "16-byte" } else { "narrow" };
+        let loads = match self.loads {
+            Loads::Narrow => "narrow",
+            Loads::Vector => "16-byte",
+            Loads::Tma => "TMA",
+        };
         let [tiles, splits, matrices] = self.grid;
         write!(
             f,
@@ -221,11 +315,11 @@ impl std::fmt::Display for GpuPlan {
     }
 }
 
-/// The plan for a product of `dtype`, whose operands are stored `transposed` and can be read by 16 bytes if `vector`.
+/// The plan for a product of `dtype`, whose operands are stored `transposed` and can both be loaded by `loads`.
 ///
 /// # Errors
 /// [`Error::Unsupported`] for dtypes without a kernel, [`Error::Argument`] for extents beyond a kernel's 32-bit numbers.
-pub fn plan(desc: &GemmDesc, dtype: DType, transposed: [bool; 2], vector: bool, spec: &GpuSpec) -> Result<GpuPlan> {
+pub fn plan(desc: &GemmDesc, dtype: DType, transposed: [bool; 2], loads: Loads, spec: &GpuSpec) -> Result<GpuPlan> {
     let &GemmDesc { batch, m, n, k, .. } = desc;
     // Below the limit by more than any tile, so that rounding up stays below it too.
     const LIMIT: usize = (1 << 31) - 1024;
@@ -240,27 +334,47 @@ pub fn plan(desc: &GemmDesc, dtype: DType, transposed: [bool; 2], vector: bool, 
     let tiles = |tile: &GpuTile| m.div_ceil(tile.sides[0]) * n.div_ceil(tile.sides[1]);
     let admitted = |tile: &&GpuTile| {
         let shared = tile.together * (tile.dynamic_shared + RESERVED_SHARED);
-        tile.unit == unit
-            && (vector || tile.narrow)
+        let computes = match tile.unit {
+            // An `a` target: on this compute capability and no other. A block numbers its tiles with 32 bits.
+            Unit::Wgmma(of) => {
+                unit == Unit::Mma(of)
+                    && spec.compute_capability == (9, 0)
+                    && tiles(tile).saturating_mul(batch) < LIMIT
+                    && images::GEMM_WGMMA.runs_on(9, 0)
+            }
+            other => other == unit,
+        };
+        computes
+            && loads >= tile.unit.least(tile.narrow)
             && tile.dynamic_shared <= spec.shared_per_block
             && shared <= spec.shared_per_multiprocessor
     };
     let multiprocessors = spec.multiprocessors.max(1) as usize;
-    // Tiles that a multiprocessor computes one after the other, and what of them lies outside the output counts too.
+    // How much of K a block sums up: K is split where there are fewer tiles than multiprocessors.
+    let split_of = |tile: &GpuTile| {
+        let blocks = tiles(tile).saturating_mul(batch).max(1);
+        let splits = (multiprocessors / blocks).min(k / LEAST_SPLIT).max(1);
+        k.div_ceil(splits).next_multiple_of(tile.depth).max(tile.depth)
+    };
+    // Tiles that a multiprocessor computes one after the other; what of them lies outside the product counts too.
     let cost = |tile: &&GpuTile| {
         let [rows, columns] = tile.sides;
-        tiles(tile).saturating_mul(batch).div_ceil(multiprocessors).saturating_mul(rows * columns * tile.cost)
+        let split = split_of(tile);
+        let blocks = tiles(tile).saturating_mul(batch).saturating_mul(k.div_ceil(split).max(1));
+        blocks.div_ceil(multiprocessors).saturating_mul(rows * columns * tile.cost).saturating_mul(split)
     };
     let Some(tile) = TILES.iter().filter(admitted).min_by_key(cost) else {
         let available = "f32, f16, bf16".to_owned();
         return Err(Error::Unsupported { op: "matmul", dtype, device: "cuda".into(), available });
     };
-    let tiles = tiles(tile);
-    let blocks = tiles * batch;
-    let splits = (multiprocessors / blocks.max(1)).min(k / LEAST_SPLIT).max(1);
-    let split = k.div_ceil(splits).next_multiple_of(tile.depth).max(tile.depth);
-    let grid = [tiles, k.div_ceil(split).max(1), batch.min(65_535)].map(|side| u32::try_from(side).unwrap_or(u32::MAX));
-    Ok(GpuPlan { tile, transposed, vector, split, grid })
+    let split = split_of(tile);
+    let grid = [tiles(tile), k.div_ceil(split).max(1), batch.min(65_535)];
+    let grid = grid.map(|side| u32::try_from(side).unwrap_or(u32::MAX));
+    let loads = match tile.unit {
+        Unit::Wgmma(_) => Loads::Tma,
+        _ => loads.min(Loads::Vector),
+    };
+    Ok(GpuPlan { tile, transposed, loads, split, grid, persistent: multiprocessors as u32 })
 }
 
 /// Shared memory that the driver keeps for itself in every block, in bytes (CUDA programming guide, compute
@@ -287,31 +401,31 @@ mod tests {
         }
     }
 
-    fn of(spec: &GpuSpec, dtype: DType, sizes: [usize; 4], vector: bool) -> GpuPlan {
+    fn of(spec: &GpuSpec, dtype: DType, sizes: [usize; 4], loads: Loads) -> GpuPlan {
         let [batch, m, n, k] = sizes;
         let (activation, precision) = (Activation::None, Precision::Ieee);
         let desc = GemmDesc { batch, m, n, k, alpha: 1.0, beta: 0.0, activation, precision };
-        plan(&desc, dtype, [false, true], vector, spec).unwrap()
+        plan(&desc, dtype, [false, true], loads, spec).unwrap()
     }
 
     #[test]
     fn plans_follow_the_shape_the_operands_and_the_gpu() {
         let large = spec(108, 163 << 10, 164 << 10);
         let small = spec(128, 99 << 10, 100 << 10);
-        let name = |spec: &GpuSpec, dtype, sizes, vector| of(spec, dtype, sizes, vector).tile.name;
-        assert_eq!(name(&large, DType::F32, [1, 4096, 4096, 4096], true), "simt 128");
-        assert_eq!(name(&large, DType::F32, [1, 512, 512, 512], true), "simt 64");
-        assert_eq!(name(&large, DType::F16, [1, 4096, 4096, 4096], true), "f16 128, 4 stages");
-        assert_eq!(name(&small, DType::F16, [1, 4096, 4096, 4096], true), "f16 128, 3 stages");
-        assert_eq!(name(&large, DType::BF16, [1, 4096, 4096, 4096], false), "bf16 64");
-        assert_eq!(name(&large, DType::BF16, [1, 256, 256, 64], true), "bf16 64");
-        assert_eq!(name(&large, DType::F16, [1000, 8, 8, 64], true), "f16 64", "matrices smaller than the tile");
-        let plan = of(&large, DType::BF16, [1, 64, 64, 8192], true);
+        let name = |spec: &GpuSpec, dtype, sizes, loads| of(spec, dtype, sizes, loads).tile.name;
+        assert_eq!(name(&large, DType::F32, [1, 4096, 4096, 4096], Loads::Tma), "simt 128");
+        assert_eq!(name(&large, DType::F32, [1, 512, 512, 512], Loads::Tma), "simt 64");
+        assert_eq!(name(&large, DType::F16, [1, 4096, 4096, 4096], Loads::Tma), "f16 128, 4 stages");
+        assert_eq!(name(&small, DType::F16, [1, 4096, 4096, 4096], Loads::Tma), "f16 128, 3 stages");
+        assert_eq!(name(&large, DType::BF16, [1, 4096, 4096, 4096], Loads::Narrow), "bf16 64");
+        assert_eq!(name(&large, DType::BF16, [1, 256, 256, 64], Loads::Tma), "bf16 64");
+        assert_eq!(name(&large, DType::F16, [1000, 8, 8, 64], Loads::Tma), "f16 64", "matrices smaller than the tile");
+        let plan = of(&large, DType::BF16, [1, 64, 64, 8192], Loads::Tma);
         assert_eq!((plan.splits(), plan.split), (32, 256));
-        assert_eq!(of(&large, DType::BF16, [1, 64, 64, 511], true).splits(), 1);
-        assert_eq!(of(&large, DType::BF16, [54, 64, 64, 8192], true).splits(), 2);
-        assert_eq!(of(&large, DType::F32, [100_000, 4, 4, 4], true).grid, [1, 1, 65_535]);
-        let text = of(&large, DType::F32, [1, 100, 100, 0], false).to_string();
+        assert_eq!(of(&large, DType::BF16, [1, 64, 64, 511], Loads::Tma).splits(), 1);
+        assert_eq!(of(&large, DType::BF16, [54, 64, 64, 8192], Loads::Tma).splits(), 2);
+        assert_eq!(of(&large, DType::F32, [100_000, 4, 4, 4], Loads::Tma).grid, [1, 1, 65_535]);
+        let text = of(&large, DType::F32, [1, 100, 100, 0], Loads::Narrow).to_string();
         assert_eq!(text, "simt 64 (64x64x16) NT, narrow loads, 4 tiles x 1 splits of k x 1 matrices");
         let desc = GemmDesc {
             batch: 1,
@@ -328,7 +442,29 @@ mod tests {
     }
 
     fn plan_error(desc: &GemmDesc, dtype: DType) -> String {
-        plan(desc, dtype, [false; 2], true, &spec(108, 163 << 10, 164 << 10)).unwrap_err().to_string()
+        plan(desc, dtype, [false; 2], Loads::Tma, &spec(108, 163 << 10, 164 << 10)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn warpgroup_tiles_are_for_hopper_alone_where_they_pay_and_tma_can_load() {
+        let hopper = GpuSpec { compute_capability: (9, 0), ..spec(132, 227 << 10, 228 << 10) };
+        let name = |spec: &GpuSpec, dtype, sizes, loads| of(spec, dtype, sizes, loads).tile.name;
+        let large = [1, 4096, 4096, 4096];
+        assert_eq!(name(&hopper, DType::BF16, large, Loads::Tma), "bf16 wgmma 256");
+        assert_eq!(name(&hopper, DType::F16, [132, 72, 72, 64], Loads::Tma), "f16 wgmma 128");
+        assert_eq!(name(&hopper, DType::F16, large, Loads::Vector), "f16 128, 4 stages", "lines that TMA cannot load");
+        assert_eq!(name(&hopper, DType::F16, [1, 64, 64, 4096], Loads::Tma), "f16 64", "a fraction of a tile");
+        assert_eq!(name(&hopper, DType::F32, large, Loads::Tma), "simt 128");
+        for other in [(8, 0), (9, 1), (10, 0), (12, 0)] {
+            let other = GpuSpec { compute_capability: other, ..hopper.clone() };
+            assert_eq!(name(&other, DType::BF16, large, Loads::Tma), "bf16 128, 4 stages");
+        }
+        let plan = of(&hopper, DType::BF16, large, Loads::Tma);
+        assert_eq!((plan.grid, plan.blocks()), ([512, 1, 1], [132, 1, 1]), "blocks stay");
+        let text = plan.to_string();
+        assert!(text.starts_with("bf16 wgmma 256 (128x256x64) NT, TMA loads"), "{text}");
+        let split = of(&hopper, DType::BF16, [1, 1024, 2048, 1 << 14], Loads::Tma);
+        assert_eq!((split.tile.name, split.splits(), split.blocks()), ("bf16 wgmma 256", 2, [128, 1, 1]));
     }
 
     #[test]
@@ -361,5 +497,10 @@ mod tests {
         assert!(Stored { line: 20, ..stored }.vector(256, 4, extents));
         assert!(!Stored { inner: 90, ..stored }.vector(256, 2, extents), "matrices 180 bytes apart");
         assert!(Stored { inner: 90, ..stored }.vector(256, 2, [1, 1, 4, 24]), "there is only one matrix");
+        assert_eq!(stored.loads(256, 2, extents), Loads::Tma);
+        assert_eq!(Stored { inner: 0, ..stored }.loads(256, 2, extents), Loads::Tma, "one matrix for the whole batch");
+        assert_eq!(Stored { line: 0, ..stored }.loads(256, 2, extents), Loads::Vector, "one line for all");
+        assert_eq!(stored.loads(256, 2, [1, 2, 4, 0]), Loads::Vector, "nothing to map");
+        assert_eq!(stored.loads(258, 2, extents), Loads::Narrow);
     }
 }
