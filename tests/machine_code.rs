@@ -6,7 +6,7 @@ use virtual_gpu::model::{DeviceModel, MODELS};
 use warpsmith::DType;
 use warpsmith::device::cuda::kernel_table::{Contents, Format, Image, KernelInfo, Module, Resources};
 use warpsmith::kernels::attention::plan::AttentionPlan;
-use warpsmith::kernels::conv::plan::gpu::{GatherTile, THREADS, TILES as CONV};
+use warpsmith::kernels::conv::plan::gpu::{GatherTile, THREADS, TILES as CONV, vector_kernels};
 use warpsmith::kernels::gemm::plan::gpu::{TILES as GEMM, Unit};
 use warpsmith::kernels::images;
 use warpsmith::kernels::layernorm::plan::{RowPlan, Rows};
@@ -104,6 +104,13 @@ fn conv_names(tile: &'static GatherTile) -> impl Iterator<Item = &'static str> {
     tile.kernels.iter().map(NamedKernel::name)
 }
 
+/// The dtypes that convolutions of channels last have kernels for.
+const CHANNELS_LAST: [DType; 2] = [DType::F16, DType::BF16];
+
+fn channels_last_names(dtype: DType) -> impl Iterator<Item = &'static str> {
+    vector_kernels(dtype).expect("kernels of the dtype").iter().map(NamedKernel::name)
+}
+
 /// The kernels of a plan of attention, of both directions, with what a block of them takes.
 fn attention(plan: AttentionPlan, forward: bool, ty: &str) -> Vec<(String, u32)> {
     let tile = match plan {
@@ -135,6 +142,9 @@ fn every_plan_s_threads_registers_and_shared_memory_fit_its_kernel_on_every_arch
     }
     for name in CONV.iter().flat_map(conv_names) {
         launches.push(Launch::new(&images::CONV, name.to_owned(), THREADS));
+    }
+    for name in CHANNELS_LAST.into_iter().flat_map(channels_last_names) {
+        launches.push(Launch::new(&images::CONV_NHWC, name.to_owned(), THREADS));
     }
     for (dtype, ty, wide) in FLOATS {
         for dim in [1, 32, 33, 64, 65, 128, 129, 256] {
@@ -209,6 +219,9 @@ fn the_tensor_cores_instructions_are_in_the_machine_code_of_the_plans_that_use_t
     }
     for tile in CONV.iter().filter(|tile| tile.dtype != DType::F32) {
         expected.extend(conv_names(tile).map(|name| (("conv", name.to_owned()), Products::Warp)));
+    }
+    for name in CHANNELS_LAST.into_iter().flat_map(channels_last_names) {
+        expected.insert(("conv_nhwc", name.to_owned()), Products::Warp);
     }
     for ty in ["f16", "bf16"] {
         for dim in 1..=256 {
