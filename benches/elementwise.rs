@@ -1,7 +1,14 @@
 //! Elementwise maps: large tensors (memory bandwidth), small ones (what a call costs), and broadcast biases.
+//!
+//! On a CUDA device (or the virtual GPU, see `support/gpu.rs`) a report precedes, against each pass's floor:
+//! one read of each operand and one write of the result.
+
+#[path = "support/gpu.rs"]
+mod gpu;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use warpsmith::{DType, Device, Result, Tensor};
+use gpu::{Floor, Gpu, ramp};
+use warpsmith::{DType, Device, Reduction, Result, Tensor};
 
 fn values(dims: &[usize], dtype: DType) -> Tensor {
     let n: usize = dims.iter().product();
@@ -60,5 +67,30 @@ fn biases(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, elementwise, biases);
+fn device(_: &mut Criterion) {
+    let Some(gpu) = Gpu::open() else { return };
+    let (rows, columns) = if gpu.is_virtual() { (512, 1000) } else { (16_384, 4096) };
+    let n = rows * columns;
+    for dtype in [DType::F32, DType::BF16] {
+        let (x, y) = (ramp(&gpu.device, dtype, &[rows, columns]), ramp(&gpu.device, dtype, &[rows, columns]));
+        let row = ramp(&gpu.device, dtype, &[columns]);
+        let b = dtype.size();
+        let floor = |passes: usize| Floor::bytes(passes * n * b);
+        let name = |what: &str| format!("{what} {dtype}");
+        gpu.passes(&name("add"), &[&x, &y], |x| x[0].add(&x[1]), floor(3), None);
+        gpu.passes(&name("mul"), &[&x, &y], |x| x[0].mul(&x[1]), floor(3), Some(floor(5)));
+        gpu.passes(&name("gelu"), &[&x], |x| x[0].gelu(), floor(2), Some(floor(3)));
+        gpu.passes(&name("relu"), &[&x], |x| x[0].relu(), floor(2), Some(floor(3)));
+        // The bias' gradient is a sum over the rows: one more read.
+        gpu.passes(&name("add of a row"), &[&x, &row], |x| x[0].add(&x[1]), floor(2), Some(floor(1)));
+        gpu.passes(&name("transposed copy"), &[&x], |x| x[0].transpose(0, 1)?.contiguous(), floor(2), None);
+        gpu.passes(&name("comparison"), &[&x, &y], |x| x[0].gt(&x[1]), Floor::bytes(n * (2 * b + 1)), None);
+        gpu.passes(&name("mean squared error"), &[&x, &y], |x| x[0].mse_loss(&x[1], Reduction::Mean), floor(2), None);
+        let other = if dtype == DType::F32 { DType::BF16 } else { DType::F32 };
+        let cast = Floor::bytes(n * (b + other.size()));
+        gpu.passes(&format!("cast {dtype} to {other}"), &[&x], move |x| x[0].to_dtype(other), cast, None);
+    }
+}
+
+criterion_group!(benches, device, elementwise, biases);
 criterion_main!(benches);

@@ -1,6 +1,13 @@
 //! Indexing in the shapes that training needs: token embeddings and their gradient, picking labels, cat, slices.
+//!
+//! On a CUDA device (or the virtual GPU, see `support/gpu.rs`) a report precedes, against each pass's floor:
+//! one read of the indices and of the rows that they name, and one write of them.
+
+#[path = "support/gpu.rs"]
+mod gpu;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use gpu::{Floor, Gpu, ramp, scattered};
 use std::hint::black_box;
 use warpsmith::{DType, Device, Tensor, Var, s};
 
@@ -37,10 +44,35 @@ fn index(c: &mut Criterion) {
     });
 }
 
+fn device(_: &mut Criterion) {
+    let Some(gpu) = Gpu::open() else { return };
+    let (rows, columns, count) = if gpu.is_virtual() { (2000, 64, 4096) } else { (50_257, 768, 65_536) };
+    for dtype in [DType::F32, DType::BF16] {
+        let (table, ids) = (ramp(&gpu.device, dtype, &[rows, columns]), scattered(&gpu.device, &[count], rows));
+        let source = ramp(&gpu.device, dtype, &[count, columns]);
+        let b = dtype.size();
+        let name = |what: &str| format!("{what} {dtype}");
+        let moved = |rows: usize| Floor::bytes(rows * columns * b + count * 8);
+        gpu.passes(&name("rows of a table"), &[&table], |x| x[0].index_select(0, &ids), moved(2 * count), None);
+        // The table is copied, and every source added to it.
+        let add = |x: &[Tensor]| x[0].index_add(0, &ids, &x[1]);
+        gpu.passes(&name("rows added to a table"), &[&table, &source], add, moved(2 * rows + count), None);
+        let labels = scattered(&gpu.device, &[rows, 1], columns);
+        let picked = Floor::bytes(rows * (2 * b + 8));
+        gpu.passes(&name("a number of each row"), &[&table], |x| x[0].gather(1, &labels), picked, None);
+        let cat = Floor::bytes(4 * rows * columns * b);
+        gpu.passes(&name("two tables side by side"), &[&table, &table], |x| Tensor::cat(x, 1), cat, None);
+        let triangle = Floor::bytes(2 * rows * columns * b);
+        gpu.passes(&name("lower triangle"), &[&table], |x| x[0].tril(0), triangle, None);
+    }
+    let ids = scattered(&gpu.device, &[count], 100);
+    gpu.passes("one-hot rows of 100", &[&ids], |x| x[0].one_hot(100), Floor::bytes(count * (8 + 8 * 100)), None);
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).warm_up_time(std::time::Duration::from_millis(300))
         .measurement_time(std::time::Duration::from_secs(1));
-    targets = index
+    targets = device, index
 }
 criterion_main!(benches);

@@ -1,6 +1,14 @@
 //! Random fills and dropout.
+//!
+//! On a CUDA device (or the virtual GPU, see `support/gpu.rs`) a report precedes, against each pass's floor:
+//! one write of what is drawn; dropout reads besides.
+
+#[path = "support/gpu.rs"]
+mod gpu;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use gpu::{Floor, Gpu, ramp};
+use std::cell::RefCell;
 use warpsmith::random::Philox;
 use warpsmith::{DType, Device, Tensor};
 
@@ -19,5 +27,23 @@ fn random(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, random);
+fn device(_: &mut Criterion) {
+    let Some(gpu) = Gpu::open() else { return };
+    let n = if gpu.is_virtual() { 1 << 18 } else { 1 << 26 };
+    let (d, rng) = (gpu.device.clone(), RefCell::new(Philox::new(1)));
+    for dtype in [DType::F32, DType::BF16] {
+        let once = || Floor::bytes(n * dtype.size());
+        let twice = || Floor::bytes(2 * n * dtype.size());
+        let name = |what: &str| format!("{what} {dtype}");
+        let rng = || rng.borrow_mut();
+        gpu.passes(&name("uniform"), &[], |_| Tensor::uniform(0.0, 1.0, n, dtype, &d, &mut rng()), once(), None);
+        gpu.passes(&name("normal"), &[], |_| Tensor::normal(0.0, 1.0, n, dtype, &d, &mut rng()), once(), None);
+        gpu.passes(&name("gamma"), &[], |_| Tensor::gamma(2.0, 1.0, n, dtype, &d, &mut rng()), once(), None);
+        gpu.passes(&name("bernoulli"), &[], |_| Tensor::bernoulli(0.3, n, dtype, &d, &mut rng()), once(), None);
+        let x = ramp(&d, dtype, &[n]);
+        gpu.passes(&name("dropout"), &[&x], |x| x[0].dropout(0.1, &mut rng()), twice(), Some(twice()));
+    }
+}
+
+criterion_group!(benches, device, random);
 criterion_main!(benches);

@@ -8,6 +8,7 @@ typedef unsigned int u32;
 typedef long long i64;
 typedef unsigned long long u64;
 typedef float f32;
+typedef double f64;
 
 /** The most dimensions that a strided kernel walks; the host merges neighbours first. */
 static const u32 MAX_RANK = 8;
@@ -104,6 +105,10 @@ static const u32 REPORT_INDEX = 1;
 static const u32 REPORT_WEIGHTS = 2;
 /** More samples (value) than positive weights (bound). */
 static const u32 REPORT_SAMPLES = 3;
+/** A label (value) that is no class; the bound's low half is the number of classes, its high half the row. */
+static const u32 REPORT_LABEL = 4;
+/** A mean over rows (value) of which none counts. */
+static const u32 REPORT_NOTHING = 5;
 
 /** A walk over axes: an index in row-major order lies at the sum of coordinate times stride, in elements. */
 typedef struct Axes {
@@ -167,6 +172,8 @@ typedef struct RandomParams {
     u64 count;
     /** The first block of counters. */
     u64 first;
+    /** Address of a number that is added to it; 0 for none. */
+    u64 offset;
     /** Words below this make an event; up to 2^32. */
     u64 threshold;
     /** The key. */
@@ -187,6 +194,8 @@ typedef struct MultinomialParams {
     u64 samples;
     /** The first block of counters. */
     u64 first;
+    /** Address of a number that is added to it; 0 for none. */
+    u64 offset;
     /** The key. */
     u32 key0;
     /** The key's second word. */
@@ -296,36 +305,56 @@ static const u32 OPTIMIZER_SGD_MOMENTUM = 1;
 static const u32 OPTIMIZER_ADAM = 2;
 /** AMSGrad. */
 static const u32 OPTIMIZER_AMSGRAD = 3;
-/** Switch: the velocity begins as the gradient. */
-static const u32 OPTIMIZER_FIRST = 1;
+/** AdaGrad. */
+static const u32 OPTIMIZER_ADAGRAD = 4;
+/** RMSprop. */
+static const u32 OPTIMIZER_RMSPROP = 5;
+/** FTRL-proximal. */
+static const u32 OPTIMIZER_FTRL = 6;
 /** Switch: look ahead. */
-static const u32 OPTIMIZER_NESTEROV = 2;
+static const u32 OPTIMIZER_NESTEROV = 1;
 /** Switch: the decay is a factor of the parameter. */
-static const u32 OPTIMIZER_DECOUPLED = 4;
+static const u32 OPTIMIZER_DECOUPLED = 2;
+/** Switch: the mean of the gradients is subtracted from that of their squares. */
+static const u32 OPTIMIZER_CENTERED = 4;
+/** Switch: there is a velocity. */
+static const u32 OPTIMIZER_VELOCITY = 8;
 /** Switch: only a row-sparse gradient's own rows change. */
-static const u32 OPTIMIZER_TOUCH = 8;
-/** Place of the factor of gradients. */
-static const u32 OPTIMIZER_SCALE = 0;
-/** Place of the largest magnitude of a scaled gradient. */
-static const u32 OPTIMIZER_BOUND = 1;
-/** Place of the decay: a factor of the parameter in the gradient, or of itself. */
-static const u32 OPTIMIZER_DECAY = 2;
-/** Place of the step size. */
-static const u32 OPTIMIZER_RATE = 3;
-/** Place of the share of the velocity that stays. */
-static const u32 OPTIMIZER_MOMENTUM = 4;
-/** Place of the share of a gradient that enters the velocity. */
-static const u32 OPTIMIZER_UNDAMPED = 5;
-/** Place of 1 - beta1. */
-static const u32 OPTIMIZER_NEW_MEAN = 4;
-/** Place of beta2. */
-static const u32 OPTIMIZER_OLD_SQUARE = 5;
-/** Place of 1 - beta2. */
-static const u32 OPTIMIZER_NEW_SQUARE = 6;
-/** Place of the root of 1 - beta2^t. */
-static const u32 OPTIMIZER_BIAS = 7;
+static const u32 OPTIMIZER_TOUCH = 16;
+/** Parameters and gradients of f32. */
+static const u32 OPTIMIZER_F32 = 0;
+/** Parameters and gradients of f16. */
+static const u32 OPTIMIZER_F16 = 1;
+/** Parameters and gradients of bf16. */
+static const u32 OPTIMIZER_BF16 = 2;
+/** Place of the decay among a rule's options. */
+static const u32 OPTIMIZER_DECAY = 0;
 /** Place of what is added to the denominator. */
-static const u32 OPTIMIZER_EPSILON = 8;
+static const u32 OPTIMIZER_EPSILON = 1;
+/** Place of the share of the velocity that stays, or of the mean of gradients. */
+static const u32 OPTIMIZER_MOMENTUM = 2;
+/** Place of the share of the mean of squares that stays. */
+static const u32 OPTIMIZER_SQUARE = 3;
+/** Place of the share of a gradient that does not enter the velocity. */
+static const u32 OPTIMIZER_DAMPENING = 4;
+/** Place of how fast the rate falls with the count of updates. */
+static const u32 OPTIMIZER_RATE_DECAY = 4;
+/** Place of the penalty of magnitudes. */
+static const u32 OPTIMIZER_L1 = 2;
+/** Place of the penalty of squares. */
+static const u32 OPTIMIZER_L2 = 3;
+/** Place of what is added to the root of the sum of squares. */
+static const u32 OPTIMIZER_BETA = 4;
+/** Place of the largest norm of all gradients in the block of a step. */
+static const u32 OPTIMIZER_MAX_NORM = 0;
+/** Place of the largest magnitude of a number of a gradient. */
+static const u32 OPTIMIZER_BOUND = 1;
+/** Place of the first group's rate; the others follow. */
+static const u32 OPTIMIZER_RATES = 2;
+/** Place of the factor of gradients in what was found of them. */
+static const u32 OPTIMIZER_SCALE = 0;
+/** Place of whether nothing is to change: not 0. */
+static const u32 OPTIMIZER_SKIP = 1;
 
 /** One parameter of an optimizer's step, in a table in device memory; addresses as numbers. */
 typedef struct OptimizerSlot {
@@ -333,10 +362,14 @@ typedef struct OptimizerSlot {
     u64 param;
     /** Its gradient, or the rows of a row-sparse one. */
     u64 grad;
+    /** The parameter in f32; 0 for none. */
+    u64 master;
     /** Its state, as many as the rule has. */
     u64 state[3];
     /** The row numbers of a row-sparse gradient, i64 and ascending; 0 for a dense one. */
     u64 indices;
+    /** The count of updates, i64, once for each block. */
+    u64 counts;
     /** Elements that are visited. */
     u64 count;
     /** Rows of a row-sparse gradient. */
@@ -349,9 +382,23 @@ typedef struct OptimizerSlot {
     u32 rule;
     /** Bits of OPTIMIZER_* that name switches. */
     u32 flags;
-    /** The rule's numbers, in the places that OPTIMIZER_* name. */
-    f32 constants[12];
+    /** One of OPTIMIZER_* that name types. */
+    u32 dtype;
+    /** Which of the step's rates. */
+    u32 group;
+    /** The rule's options, in the places that OPTIMIZER_* name. */
+    f64 options[5];
 } OptimizerSlot;
+
+/** How the factor of a loss follows what is found of the gradients. */
+typedef struct LossScaling {
+    /** The factor grows by this. */
+    f64 growth;
+    /** The factor shrinks by this. */
+    f64 backoff;
+    /** Steps without an overflow after which it grows. */
+    i64 interval;
+} LossScaling;
 
 /** No activation after a matrix product. */
 static const u32 ACTIVATION_NONE = 0;
@@ -619,6 +666,12 @@ static const u32 TARGETS_PROBABILITIES = 1;
 static const u32 TARGETS_WEIGHTED = 2;
 /** A part of each target is spread over all classes. */
 static const u32 TARGETS_SMOOTHED = 4;
+/** One label counts for nothing. */
+static const u32 TARGETS_IGNORED = 8;
+/** The loss is a mean: gradients are divided as it was. */
+static const u32 LOSS_MEAN = 16;
+/** The losses were added up: all rows have one gradient. */
+static const u32 LOSS_REDUCED = 32;
 
 /** A cross-entropy of rows of logits. */
 typedef struct CrossEntropyParams {
@@ -634,8 +687,14 @@ typedef struct CrossEntropyParams {
     f32 uniform;
     /** What it leaves to the target: 1 - smoothing. */
     f32 sharp;
-    /** What smoothing gives a row in all, weighted. */
+    /** What smoothing gives a row in all, where classes have no weights. */
     f32 smoothed;
+    /** The label of rows that count for nothing, under TARGETS_IGNORED. */
+    i64 ignored;
+    /** The host's number of the operation, for reports. */
+    u32 operation;
+    /** Zero. */
+    u32 reserved;
 } CrossEntropyParams;
 
 /** A batch norm over (samples, channels, length). */

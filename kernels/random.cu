@@ -1,7 +1,8 @@
 // Fills of random numbers, dropout and sampling by weight.
 //
 // Layout: contiguous. Element i takes its words from block first + i/4 (first + i for gamma, whose rejected attempts count
-// in the counter's third word), so the result depends on no grid; the bits are the CPU device's.
+// in the counter's third word), so the result depends on no grid; the bits are the CPU device's. In a captured graph a
+// number in device memory moves the first block from replay to replay.
 // Floor: bytes, count·sizeof(T) (twice that for dropout) over DRAM bandwidth; a Philox block is about 60 integer
 // operations for four elements.
 // Gradient: dropout's is the same call on the gradient (convention `=`); no mask is stored.
@@ -13,6 +14,9 @@
 constexpr u32 THREADS = 256;
 
 DEVICE u64 thread_index() { return static_cast<u64>(blockIdx.x) * THREADS + threadIdx.x; }
+DEVICE u64 first_block(u64 first, u64 offset) {
+    return offset == 0 ? first : first + *reinterpret_cast<const u64*>(offset);
+}
 DEVICE u64 thread_count() { return static_cast<u64>(gridDim.x) * THREADS; }
 
 // Four elements that move in one access.
@@ -61,8 +65,9 @@ constexpr u32 DIGITS<bf16> = 8;
 // Uniform from a in steps of b; what rounding brings to `high` or beyond becomes `low`.
 template <class T>
 __global__ void __launch_bounds__(THREADS) uniform(RandomParams p, T* out, f32 low, f32 high) {
+    u64 first = first_block(p.first, p.offset);
     for (u64 i = 4 * thread_index(); i < p.count; i += 4 * thread_count()) {
-        Words words = philox(p.key0, p.key1, p.first + i / 4, 0);
+        Words words = philox(p.key0, p.key1, first + i / 4, 0);
         Four<T> v;
 #pragma unroll
         for (u32 lane = 0; lane < 4; ++lane) {
@@ -76,8 +81,9 @@ __global__ void __launch_bounds__(THREADS) uniform(RandomParams p, T* out, f32 l
 // Normal with mean a and standard deviation b.
 template <class T>
 __global__ void __launch_bounds__(THREADS) normal(RandomParams p, T* out) {
+    u64 first = first_block(p.first, p.offset);
     for (u64 i = 4 * thread_index(); i < p.count; i += 4 * thread_count()) {
-        Words words = philox(p.key0, p.key1, p.first + i / 4, 0);
+        Words words = philox(p.key0, p.key1, first + i / 4, 0);
         Four<T> v;
 #pragma unroll
         for (u32 half = 0; half < 2; ++half) {
@@ -92,8 +98,9 @@ __global__ void __launch_bounds__(THREADS) normal(RandomParams p, T* out) {
 // 1 where the word is below the threshold.
 template <class T>
 __global__ void __launch_bounds__(THREADS) bernoulli(RandomParams p, T* out) {
+    u64 first = first_block(p.first, p.offset);
     for (u64 i = 4 * thread_index(); i < p.count; i += 4 * thread_count()) {
-        Words words = philox(p.key0, p.key1, p.first + i / 4, 0);
+        Words words = philox(p.key0, p.key1, first + i / 4, 0);
         Four<T> v;
 #pragma unroll
         for (u32 lane = 0; lane < 4; ++lane) {
@@ -106,8 +113,9 @@ __global__ void __launch_bounds__(THREADS) bernoulli(RandomParams p, T* out) {
 // 1 with the probability that stands in the same place.
 template <class T>
 __global__ void __launch_bounds__(THREADS) bernoulli_each(RandomParams p, T* out, const T* probability) {
+    u64 first = first_block(p.first, p.offset);
     for (u64 i = 4 * thread_index(); i < p.count; i += 4 * thread_count()) {
-        Words words = philox(p.key0, p.key1, p.first + i / 4, 0);
+        Words words = philox(p.key0, p.key1, first + i / 4, 0);
         Four<T> v = load_four(probability, i, p.count);
 #pragma unroll
         for (u32 lane = 0; lane < 4; ++lane) {
@@ -121,6 +129,7 @@ __global__ void __launch_bounds__(THREADS) bernoulli_each(RandomParams p, T* out
 // A gamma variate of shape a and scale b (Marsaglia and Tsang 2000, "A simple method for generating gamma variables").
 template <class T>
 __global__ void __launch_bounds__(THREADS) gamma(RandomParams p, T* out) {
+    u64 first = first_block(p.first, p.offset);
     f32 third = __fdiv_rn(1.0f, 3.0f);
     bool small = p.a < 1.0f;
     f32 d = __fsub_rn(small ? __fadd_rn(p.a, 1.0f) : p.a, third);
@@ -129,7 +138,7 @@ __global__ void __launch_bounds__(THREADS) gamma(RandomParams p, T* out) {
         f32 boost = 1.0f, result = d;
         // An attempt is rejected once in twenty times at most; the end is never reached.
         for (u32 k = 0; k != 0xffffffffu; ++k) {
-            Words words = philox(p.key0, p.key1, p.first + i, k);
+            Words words = philox(p.key0, p.key1, first + i, k);
             if (k == 0 && small) {
                 boost = exact_exp(__fdiv_rn(exact_log(positive(words.w[3])), p.a));
             }
@@ -154,8 +163,9 @@ __global__ void __launch_bounds__(THREADS) gamma(RandomParams p, T* out) {
 
 template <class T>
 __global__ void __launch_bounds__(THREADS) dropout(RandomParams p, T* out, const T* x) {
+    u64 first = first_block(p.first, p.offset);
     for (u64 i = 4 * thread_index(); i < p.count; i += 4 * thread_count()) {
-        Words words = philox(p.key0, p.key1, p.first + i / 4, 0);
+        Words words = philox(p.key0, p.key1, first + i / 4, 0);
         Four<T> v = load_four(x, i, p.count);
 #pragma unroll
         for (u32 lane = 0; lane < 4; ++lane) {
@@ -224,7 +234,7 @@ DEVICE bool whole(const MultinomialParams& p, const T* weights, u64* counts, u64
 }
 
 DEVICE u64 target(const MultinomialParams& p, u64 row, u64 sample, u64 total) {
-    Words words = philox(p.key0, p.key1, p.first + row * p.samples + sample, 0);
+    Words words = philox(p.key0, p.key1, first_block(p.first, p.offset) + row * p.samples + sample, 0);
     return __umul64hi(words.w[0] | static_cast<u64>(words.w[1]) << 32, total);
 }
 

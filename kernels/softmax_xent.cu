@@ -9,6 +9,7 @@
 // Gradients: convention `=`. The gradient's output may be the logits, element for element: no pointer is __restrict__.
 // L is the number of elements of one access: what 16 bytes hold, where addresses and widths allow it, else 1.
 
+#include "common/report.cuh"
 #include "common/vector.cuh"
 #include "common/warp.cuh"
 
@@ -295,11 +296,31 @@ DEVICE f32 of_class(const CrossEntropyParams& p, const f32* weight, i64 label) {
     return p.flags & TARGETS_WEIGHTED ? p.sharp * weight[label] : p.sharp;
 }
 
-// The losses and the logs of the sums of exponentials. Labels below 0 are ignored: their loss is 0.
+// A row's class; -1 where the row counts for nothing, as one does whose label is no class: that is reported, by the first
+// kernel that meets it.
+DEVICE i64 class_of(const CrossEntropyParams& p, const i64* labels, u64 row, Report* report) {
+    i64 label = labels[row];
+    if ((p.flags & TARGETS_IGNORED) && label == p.ignored) return -1;
+    if (label >= 0 && label < static_cast<i64>(p.classes)) return label;
+    if (report) {
+        i64 place = static_cast<i64>(row < 0x7fffffff ? row : 0x7fffffff);
+        complain(report, p.operation, REPORT_LABEL, label, place << 32 | p.classes);
+    }
+    return -1;
+}
+
+// The gradient of a row's loss.
+template <class T>
+DEVICE f32 upstream_of(const CrossEntropyParams& p, const T* upstream, const f32* divisor, u64 row) {
+    f32 up = to_f32(upstream[p.flags & LOSS_REDUCED ? 0 : row]);
+    return p.flags & LOSS_MEAN ? __fdiv_rn(up, *divisor) : up;
+}
+
+// The losses and the logs of the sums of exponentials. A row that counts for nothing has loss 0.
 template <class T, u32 L>
 __global__ void __launch_bounds__(1024)
     cross_entropy(CrossEntropyParams p, f32* losses, f32* lse, const T* logits, const T* probabilities,
-                  const i64* labels, const f32* weight) {
+                  const i64* labels, const f32* weight, Report* report) {
     __shared__ f32 scratch[4][32];
     RowTeam team(p.lanes);
     bool exists = team.row < p.rows;
@@ -339,7 +360,7 @@ __global__ void __launch_bounds__(1024)
     lse[team.row] = max + log_sum;
     f32 loss = total == 0.0f ? 0.0f : total * ((max - origin) + log_sum) - product;
     if (!(p.flags & TARGETS_PROBABILITIES)) {
-        i64 label = labels[team.row];
+        i64 label = class_of(p, labels, team.row, report);
         // The difference to the maximum first: nothing is lost where the logits are large.
         loss = label < 0 ? 0.0f
                          : __fmaf_rn(of_class(p, weight, label), (max - to_f32(logits[start + label])) + log_sum, loss);
@@ -347,11 +368,18 @@ __global__ void __launch_bounds__(1024)
     losses[team.row] = loss;
 }
 
+// Whether the sum of what all classes are compared with is not known beforehand: q has to be added up.
+DEVICE bool adds_up(const CrossEntropyParams& p) {
+    const u32 weighted = TARGETS_WEIGHTED | TARGETS_SMOOTHED;
+    return (p.flags & TARGETS_PROBABILITIES) || (p.flags & weighted) == weighted;
+}
+
 // upstream·(total·exp(x − lse) − q), total = Σ q. blockIdx.y is the part of the row. `logits` may be `gradient`.
 template <class T, u32 L>
 __global__ void __launch_bounds__(1024)
     cross_entropy_gradient(CrossEntropyParams p, T* gradient, const T* logits, const T* probabilities,
-                           const i64* labels, const f32* weight, const f32* lse, const f32* upstream) {
+                           const i64* labels, const f32* weight, const f32* lse, const T* upstream,
+                           const f32* divisor) {
     __shared__ f32 scratch[32];
     RowTeam team(p.lanes);
     bool exists = team.row < p.rows;
@@ -360,7 +388,7 @@ __global__ void __launch_bounds__(1024)
     i64 label = -1;
     f32 total = p.smoothed;
     bool ignored = false;
-    if (p.flags & TARGETS_PROBABILITIES) {
+    if (adds_up(p)) {
         total = 0.0f;
         for (u32 column = team.thread * L; exists && column < p.classes; column += p.lanes * L) {
             f32 q[L];
@@ -369,14 +397,15 @@ __global__ void __launch_bounds__(1024)
             for (u32 lane = 0; lane < L; ++lane) total += q[lane];
         }
         total = team.reduce<Sum>(total, scratch);
-    } else if (exists) {
-        label = labels[team.row];
+    }
+    if (exists && !(p.flags & TARGETS_PROBABILITIES)) {
+        label = class_of(p, labels, team.row, nullptr);
         ignored = label < 0;
         if (!ignored) own = of_class(p, weight, label);
         total += own;
     }
     if (!exists) return;
-    f32 up = upstream[team.row];
+    f32 up = upstream_of(p, upstream, divisor, team.row);
     f32 scale = up * total;
     f32 below = lse[team.row];
     for (u64 column = (static_cast<u64>(blockIdx.y) * p.lanes + team.thread) * L; column < p.classes;
@@ -401,28 +430,77 @@ __global__ void __launch_bounds__(1024)
 
 // ---- Negative log-likelihood ----
 
-// −weight·x at each row's label; 0 where it is below 0.
+// −weight·x at each row's label; 0 where the row counts for nothing.
 template <class T>
 __global__ void __launch_bounds__(256)
-    nll(CrossEntropyParams p, f32* losses, const T* x, const i64* labels, const f32* weight) {
+    nll(CrossEntropyParams p, f32* losses, const T* x, const i64* labels, const f32* weight, Report* report) {
     u64 row = static_cast<u64>(blockIdx.x) * 256 + threadIdx.x;
     if (row >= p.rows) return;
-    i64 label = labels[row];
+    i64 label = class_of(p, labels, row, report);
     losses[row] = label < 0 ? 0.0f : -to_f32(x[row * p.classes + label]) * of_class(p, weight, label);
 }
 
 // The gradient of the log-probabilities: zero but at the labels.
 template <class T>
 __global__ void __launch_bounds__(256)
-    nll_gradient(CrossEntropyParams p, T* gradient, const i64* labels, const f32* weight, const f32* upstream) {
+    nll_gradient(CrossEntropyParams p, T* gradient, const i64* labels, const f32* weight, const T* upstream,
+                 const f32* divisor) {
     u64 count = p.rows * p.classes;
     for (u64 at = static_cast<u64>(blockIdx.x) * 256 + threadIdx.x; at < count;
          at += static_cast<u64>(gridDim.x) * 256) {
         u64 row = at / p.classes;
-        i64 label = labels[row];
+        i64 label = class_of(p, labels, row, nullptr);
         bool own = label >= 0 && at - row * p.classes == static_cast<u64>(label);
-        gradient[at] = from_f32<T>(own ? -upstream[row] * of_class(p, weight, label) : 0.0f);
+        f32 up = own ? -upstream_of(p, upstream, divisor, row) : 0.0f;
+        gradient[at] = from_f32<T>(own ? up * of_class(p, weight, label) : 0.0f);
     }
+}
+
+// ---- The losses of all rows as one number; one block ----
+
+constexpr u32 REDUCING = 1024;
+
+// Σ losses, divided under LOSS_MEAN by the weights of the rows' classes, of ignored rows none (by the number of rows
+// where targets are probabilities). Added in f64, in an order that the number of rows decides.
+template <class T>
+__global__ void __launch_bounds__(REDUCING)
+    reduce_losses(CrossEntropyParams p, T* out, f32* divisor, const f32* losses, const i64* labels, const f32* weight,
+                  Report* report) {
+    __shared__ f64 totals[REDUCING];
+    __shared__ f64 divisors[REDUCING];
+    bool mean = p.flags & LOSS_MEAN;
+    bool labelled = !(p.flags & TARGETS_PROBABILITIES);
+    bool counted = false;
+    f64 total = 0.0, sum = 0.0;
+    for (u64 row = threadIdx.x; row < p.rows; row += REDUCING) {
+        total += static_cast<f64>(losses[row]);
+        if (mean && labelled) {
+            i64 label = class_of(p, labels, row, nullptr);
+            if (label >= 0) {
+                counted = true;
+                sum += p.flags & TARGETS_WEIGHTED ? static_cast<f64>(weight[label]) : 1.0;
+            }
+        }
+    }
+    totals[threadIdx.x] = total;
+    divisors[threadIdx.x] = sum;
+    bool any = __syncthreads_or(counted);
+    for (u32 width = REDUCING / 2; width > 0; width /= 2) {
+        if (threadIdx.x < width) {
+            totals[threadIdx.x] += totals[threadIdx.x + width];
+            divisors[threadIdx.x] += divisors[threadIdx.x + width];
+        }
+        __syncthreads();
+    }
+    if (threadIdx.x != 0) return;
+    if (!mean) {
+        *out = from_f32<T>(static_cast<f32>(totals[0]));
+        return;
+    }
+    if (labelled && !any) complain(report, p.operation, REPORT_NOTHING, static_cast<i64>(p.rows), 0);
+    f64 by = labelled ? divisors[0] : static_cast<f64>(p.rows);
+    *out = from_f32<T>(static_cast<f32>(totals[0] / by));
+    *divisor = static_cast<f32>(by);
 }
 
 // ---- Instantiations ----
@@ -435,13 +513,15 @@ __global__ void __launch_bounds__(256)
     template __global__ void softmax_rows_backward<T, L, 16>(SoftmaxParams, T*, const T*, const T*);                  \
     template __global__ void softmax_rereading_backward<T, L>(SoftmaxParams, T*, const T*, const T*);                 \
     template __global__ void cross_entropy<T, L>(CrossEntropyParams, f32*, f32*, const T*, const T*, const i64*,      \
-                                                 const f32*);                                                         \
+                                                 const f32*, Report*);                                                \
     template __global__ void cross_entropy_gradient<T, L>(CrossEntropyParams, T*, const T*, const T*, const i64*,     \
-                                                          const f32*, const f32*, const f32*);
+                                                          const f32*, const f32*, const T*, const f32*);
 #define TYPES(T)                                                                                                      \
     template __global__ void softmax_columns<T>(SoftmaxParams, T*, const T*);                                         \
     template __global__ void softmax_columns_backward<T>(SoftmaxParams, T*, const T*, const T*);                      \
-    template __global__ void nll<T>(CrossEntropyParams, f32*, const T*, const i64*, const f32*);                      \
-    template __global__ void nll_gradient<T>(CrossEntropyParams, T*, const i64*, const f32*, const f32*);
+    template __global__ void nll<T>(CrossEntropyParams, f32*, const T*, const i64*, const f32*, Report*);             \
+    template __global__ void nll_gradient<T>(CrossEntropyParams, T*, const i64*, const f32*, const T*, const f32*);   \
+    template __global__ void reduce_losses<T>(CrossEntropyParams, T*, f32*, const f32*, const i64*, const f32*,       \
+                                              Report*);
 LANES(f32, 1) LANES(f32, 4) LANES(f16, 1) LANES(f16, 8) LANES(bf16, 1) LANES(bf16, 8)
 TYPES(f32) TYPES(f16) TYPES(bf16)

@@ -22,7 +22,7 @@ pub mod train;
 
 pub use half;
 
-pub use autograd::{Gradients, Var, no_grad};
+pub use autograd::{Gradients, Var, autocast, no_grad};
 pub use device::Device;
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};

@@ -1,12 +1,13 @@
 //! Attention and rotary embedding against their definitions.
 
+#[cfg(test)]
 mod support;
 
+use crate::support::check::{round, strided, tensor, tensor_on};
+use crate::support::devices::{CUDA_FLOATS, devices};
+use crate::support::large::{Large, compare};
+use crate::support::{Array, OpCheck, Random};
 use std::collections::BTreeSet;
-use support::check::{round, strided, tensor, tensor_on};
-use support::devices::{CUDA_FLOATS, devices};
-use support::large::{Large, compare};
-use support::{Array, OpCheck, Random};
 use warpsmith::kernels::attention::plan::AttentionPlan;
 use warpsmith::{AttentionParams, DType, Device, Tensor, no_grad};
 
@@ -79,7 +80,6 @@ fn causal(i: [usize; 4]) -> f64 {
     if i[3] > i[2] { f64::NEG_INFINITY } else { 0.0 }
 }
 
-#[test]
 fn attention_in_every_variant() {
     // (heads, kv heads, queries, keys, dim, value dim)
     for (h, kv, tq, tk, d, dv) in [(1, 1, 1, 1, 1, 1), (2, 1, 3, 4, 2, 3), (2, 2, 5, 3, 3, 2), (1, 1, 2, 9, 1, 2)] {
@@ -138,7 +138,6 @@ fn attention_in_every_variant() {
     }
 }
 
-#[test]
 fn ragged_sizes_agree_with_plain_loops() {
     let mut random = Random::fresh("attention of ragged sizes");
     // Around panels of 32 queries, register tiles of 8 and tiles of 64 keys; heads that share keys; one that is cut
@@ -198,13 +197,12 @@ fn projected(x: &Array, shift: usize, dtype: DType, device: &Device) -> Tensor {
     stored.permute(&[0, 2, 1, 3]).unwrap()
 }
 
-#[test]
 fn every_tile_of_the_cuda_kernels_agrees_with_plain_loops() {
     let mut random = Random::fresh("attention by every tile");
     let devices = devices(random.seed());
     let mut tiles = BTreeSet::new();
     // Both sides of each switch of the head dimension, around tiles of 16, 32 and 64; heads that share keys.
-    let shapes: [[usize; 7]; 15] = [
+    let shapes: [[usize; 7]; 20] = [
         [1, 1, 1, 1, 1, 1, 1],
         [1, 2, 2, 63, 65, 31, 33],
         [2, 4, 2, 65, 64, 32, 16],
@@ -221,12 +219,23 @@ fn every_tile_of_the_cuda_kernels_agrees_with_plain_loops() {
         [2, 2, 2, 129, 63, 16, 56],
         [1, 1, 1, 66, 97, 128, 120],
         [1, 1, 1, 70, 33, 256, 256],
+        // Every tile in every dtype, small.
+        [1, 1, 1, 9, 11, 24, 32],
+        [1, 2, 1, 10, 12, 64, 40],
+        [1, 1, 1, 9, 11, 128, 72],
+        [1, 1, 1, 9, 11, 256, 136],
+        [1, 1, 1, 11, 9, 248, 256],
     ];
     for (index, [b, h, kv, tq, tk, d, dv]) in shapes.into_iter().enumerate() {
         // Aligned and shifted, with and without a mask, over the shapes.
         let variants = if index % 2 == 0 { [(0, false), (3, true)] } else { [(2, false), (1, true)] };
-        for (variant, is_causal) in variants {
-            let dtype = CUDA_FLOATS[(index + variant) % 3];
+        let all = if tq * tk < 200 { CUDA_FLOATS.to_vec() } else { vec![] };
+        let turns = variants.into_iter().flat_map(|v| {
+            let one = vec![CUDA_FLOATS[(index + v.0) % 3]];
+            let dtypes = if all.is_empty() { one } else { all.clone() };
+            dtypes.into_iter().map(move |dtype| (v, dtype))
+        });
+        for ((variant, is_causal), dtype) in turns {
             let shift = variant % 2;
             let tensor = dtype != DType::F32 && shift == 0 && d % 8 == 0 && dv % 8 == 0;
             tiles.insert(format!("forward: {}", AttentionPlan::forward(d.max(dv), tensor).unwrap()));
@@ -300,7 +309,6 @@ fn every_tile_of_the_cuda_kernels_agrees_with_plain_loops() {
     }
 }
 
-#[test]
 fn rotary_embedding_of_strided_rows_turns_back() {
     let mut random = Random::fresh("rotary embedding");
     for [b, h, t, d] in [[2, 3, 5, 2], [1, 2, 33, 62], [1, 1, 7, 128], [1, 2, 3, 600]] {
@@ -397,7 +405,6 @@ fn bad_operands_are_refused_with_the_shapes() {
     assert_eq!(nobody.scaled_dot_product_attention(&k, &k, &params()).unwrap().dims(), [2, 4, 0, 8]);
 }
 
-#[test]
 fn rotary_embedding() {
     for [b, h, t, d] in [[1, 1, 1, 2], [2, 1, 3, 4], [1, 2, 2, 6]] {
         let angle = |t: usize, i: usize| 0.3 + t as f64 * 0.9 / (1.0 + i as f64);
@@ -437,3 +444,11 @@ fn rotary_embedding() {
     let x = Tensor::zeros([1, 1, 2, 2], DType::F32, &Device::Cpu).unwrap();
     assert!(x.rotary_embedding(&table.track(), &table).unwrap_err().to_string().contains("no backward"));
 }
+
+crate::support::device_checks!(
+    attention_in_every_variant,
+    ragged_sizes_agree_with_plain_loops,
+    every_tile_of_the_cuda_kernels_agrees_with_plain_loops,
+    rotary_embedding_of_strided_rows_turns_back,
+    rotary_embedding,
+);

@@ -1,12 +1,16 @@
 //! Batch norm against its definition, on both sides of the switch at runs of 16 elements.
 
+#[cfg(test)]
 mod support;
 
+use crate::support::check::{round, tensor_on};
+use crate::support::devices::devices;
+use crate::support::large::{Large, compare};
+use crate::support::{Array, OpCheck, Random};
 use approx::assert_abs_diff_eq;
-use support::check::{round, tensor_on};
-use support::devices::devices;
-use support::large::{Large, compare};
-use support::{Array, OpCheck, Random};
+use std::collections::BTreeSet;
+use warpsmith::kernels::batchnorm::BatchNormDesc;
+use warpsmith::kernels::batchnorm::plan::BatchNormPlan;
 use warpsmith::{DType, Device, Tensor, no_grad};
 
 const EPS: f64 = 1e-5;
@@ -42,7 +46,6 @@ fn definition(x: &Array, w: &Array, b: &Array, of: &[(f64, f64)]) -> (Array, Arr
 
 const SHAPES: [&[usize]; 6] = [&[4, 3], &[3, 2, 4], &[2, 3, 3, 5], &[2, 2, 16], &[1, 2, 17], &[3, 1, 4, 5]];
 
-#[test]
 fn training() {
     for dims in SHAPES {
         OpCheck::new(
@@ -67,7 +70,6 @@ fn training() {
     .run_wide_and_half();
 }
 
-#[test]
 fn inference() {
     for dims in SHAPES {
         let c = dims[1];
@@ -117,11 +119,10 @@ fn gradients(x: &Array, w: &Array, y: &Array, dy: &Array, relu: bool) -> Vec<Lar
     vec![dx, dresidual, dw, db]
 }
 
-#[test]
 fn ragged_sizes_and_fusions_agree_with_plain_loops() {
     let mut random = Random::fresh("batch norm of ragged sizes");
     let devices = devices(random.seed());
-    let shapes: [&[usize]; 14] = [
+    let shapes: [&[usize]; 16] = [
         &[2, 1, 1],
         &[130, 70],      // columns, more samples than a block
         &[5, 1030],      // columns past the block of 1,024
@@ -136,9 +137,18 @@ fn ragged_sizes_and_fusions_agree_with_plain_loops() {
         &[3, 2, 80, 64], // channels in several parts, in accesses of 16 bytes
         &[1, 1, 9001],   // one channel, by single elements
         &[200, 3, 16],   // many short runs
+        &[300, 70],      // columns in several parts, by single elements
+        &[3, 4, 9, 7],   // channels that one part takes, by single elements
     ];
+    let mut plans = BTreeSet::new();
     for dims in shapes {
         for dtype in [DType::F32, DType::F16, DType::BF16, DType::F64] {
+            if dtype != DType::F64 {
+                let [samples, channels, length] = extents(dims);
+                let desc = BatchNormDesc { samples, channels, length, eps: EPS, relu: false, fixed: false };
+                let plan = BatchNormPlan::new(&desc, 16 / dtype.size());
+                plans.insert((plan.columns, plan.accessed, plan.parts > 1));
+            }
             for fused in ["", "relu", "add relu"] {
                 let mut draw = |dims: &[usize], low: f64, high: f64| {
                     let n = dims.iter().product();
@@ -201,16 +211,24 @@ fn ragged_sizes_and_fusions_agree_with_plain_loops() {
             }
         }
     }
+    // Every switch of the plan: by columns or channels, accesses of one element or of 16 bytes, one part or several.
+    for columns in [false, true] {
+        for accessed in [1, 4, 8] {
+            for several in [false, true] {
+                let plan = (columns, accessed, several);
+                assert!(plans.contains(&plan), "no shape has (columns, accessed, several parts) {plan:?}: {plans:?}");
+            }
+        }
+    }
 }
 
-#[test]
 fn fused_gradients_are_noticed_when_bent() {
     // Values whose results stay away from the kink: signs by position, far from zero through the residual.
     let away = |x: &[Array]| {
         let y = definition(&x[0], &x[2], &x[3], &statistics(&x[0])).0;
         Array::new(&y.dims, y.data.iter().zip(&x[1].data).map(|(y, r)| (y + 9.0 * r).max(0.0)).collect())
     };
-    let far = || support::Domain::Avoid { range: (-2.0, 2.0), points: vec![0.0], margin: 1.2 };
+    let far = || crate::support::Domain::Avoid { range: (-2.0, 2.0), points: vec![0.0], margin: 1.2 };
     for dims in [&[3usize, 2, 5] as &[usize], &[2, 2, 18]] {
         OpCheck::new(
             "batch_norm_add_relu_train",
@@ -229,7 +247,6 @@ fn fused_gradients_are_noticed_when_bent() {
     }
 }
 
-#[test]
 fn a_large_mean_costs_no_variance() {
     for dims in [[500, 2, 1], [5, 2, 100]] {
         let [_, c, l] = extents(&dims);
@@ -261,3 +278,11 @@ fn bad_input_is_refused_with_the_shapes() {
     assert!(error.contains("running statistics"), "{error}");
     assert!(no_grad(|| x.batch_norm_infer(&tracked, &three, None, None, EPS)).is_ok());
 }
+
+crate::support::device_checks!(
+    training,
+    inference,
+    ragged_sizes_and_fusions_agree_with_plain_loops,
+    fused_gradients_are_noticed_when_bent,
+    a_large_mean_costs_no_variance,
+);

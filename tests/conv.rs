@@ -1,11 +1,12 @@
 //! Convolutions against loops over their definition.
 
 #[path = "conv/device.rs"]
-mod device;
+pub mod device;
+#[cfg(test)]
 mod support;
 
-use support::check::{round, strided, tensor, tensor_on};
-use support::{Array, OpCheck, Random};
+use crate::support::check::{round, strided, tensor, tensor_on};
+use crate::support::{Array, OpCheck, Random};
 use warpsmith::ops::{Conv1dParams, Conv2dParams, ConvTranspose2dParams};
 use warpsmith::{DType, Result, Tensor};
 
@@ -81,7 +82,6 @@ fn params(stride: [usize; 2], padding: [usize; 2], dilation: [usize; 2], groups:
     Conv2dParams { stride, padding, dilation, groups }
 }
 
-#[test]
 fn conv2d() {
     for (x, w, p) in [
         ([1, 2, 4, 5], [3, 2, 3, 3], params([1, 1], [1, 1], [1, 1], 1)),
@@ -109,7 +109,6 @@ fn conv2d() {
     }
 }
 
-#[test]
 fn conv2d_of_channels_last_gives_channels_last_and_the_same_values() {
     for (x, w, p) in [
         ([1, 8, 4, 3], [8, 8, 3, 3], params([1, 1], [1, 1], [1, 1], 1)),
@@ -141,7 +140,6 @@ fn conv2d_of_channels_last_gives_channels_last_and_the_same_values() {
     }
 }
 
-#[test]
 fn a_network_of_channels_last_images_trains_through_norm_activation_and_pool() {
     use warpsmith::ops::Pool2dParams;
     let r = &mut Random::fresh("channels last network");
@@ -160,7 +158,7 @@ fn a_network_of_channels_last_images_trains_through_norm_activation_and_pool() {
     };
     let mut array = |dims: &[usize]| Array::from_fn(dims, |_| r.range(-1.0, 1.0));
     let (x, w) = (array(&[2, 8, 6, 6]), array(&[8, 8, 3, 3]));
-    for device in support::devices::devices(3) {
+    for device in crate::support::devices::devices(3) {
         for (found, expected) in run(&device, &x, &w, true).iter().zip(run(&device, &x, &w, false)) {
             assert_eq!(found.len(), expected.len());
             for (f, e) in found.iter().zip(expected) {
@@ -171,7 +169,6 @@ fn a_network_of_channels_last_images_trains_through_norm_activation_and_pool() {
     }
 }
 
-#[test]
 fn conv1d_is_conv2d_with_a_height_of_one() {
     let p = Conv1dParams { stride: 2, padding: 1, dilation: 2, groups: 1 };
     let flat = params([1, 2], [0, 1], [1, 2], 1);
@@ -189,7 +186,6 @@ fn conv1d_is_conv2d_with_a_height_of_one() {
     .run();
 }
 
-#[test]
 fn conv_transpose2d() {
     for (x, w, p, extra) in [
         ([1, 2, 3, 4], [2, 3, 3, 3], params([1, 1], [0, 0], [1, 1], 1), [0, 0]),
@@ -420,3 +416,11 @@ fn errors_and_empty_batches() {
     let g = y.backward_with(&y.detach()).unwrap();
     assert!(g.expect(&w).unwrap().to_vec::<f32>().unwrap().iter().all(|&v| v == 0.0));
 }
+
+crate::support::device_checks!(
+    conv2d,
+    conv2d_of_channels_last_gives_channels_last_and_the_same_values,
+    a_network_of_channels_last_images_trains_through_norm_activation_and_pool,
+    conv1d_is_conv2d_with_a_height_of_one,
+    conv_transpose2d,
+);

@@ -1,14 +1,15 @@
 //! The same calls on the CPU device and on CUDA devices: what is exact must agree to the bit, in every dtype, for the
 //! layouts and sizes on both sides of the kernels' switches. (What is rounded is held to f64 by each family's own tests.)
 
+#[cfg(test)]
 mod support;
 
-use support::{Random, devices};
-use warpsmith::autograd::{Gradient, RowSparse};
+use crate::support::{Random, devices};
+use warpsmith::autograd::RowSparse;
 use warpsmith::nn::{Param, Params};
 use warpsmith::optim::{Adam, AdamConfig, Clip, Optimizer, Sgd, SgdConfig, grad_norm};
 use warpsmith::random::Philox;
-use warpsmith::{DType, Device, Error, Gradients, Result, Tensor, Var, s};
+use warpsmith::{DType, Device, Error, Gradients, Result, Shape, Tensor, s};
 
 const FLOATS: [DType; 3] = devices::CUDA_FLOATS;
 const EVERY: [DType; 6] = [DType::F32, DType::F16, DType::BF16, DType::I64, DType::U32, DType::U8];
@@ -117,7 +118,6 @@ fn operands_on_two_gpus_are_refused() {
     }
 }
 
-#[test]
 fn casts() {
     let inf = f64::INFINITY;
     let values = [
@@ -171,7 +171,6 @@ fn casts() {
     }
 }
 
-#[test]
 fn relations_selection_and_integers() {
     let mut random = Random::fresh("relations");
     for dtype in EVERY {
@@ -218,7 +217,6 @@ fn relations_selection_and_integers() {
     });
 }
 
-#[test]
 fn copies_between_layouts() {
     let mut random = Random::fresh("copies");
     for dtype in EVERY {
@@ -255,7 +253,6 @@ fn copies_between_layouts() {
     }
 }
 
-#[test]
 fn random_bits() {
     for n in [0, 1, 3, 4, 5, 1023, 4099] {
         for dtype in FLOATS {
@@ -294,7 +291,6 @@ fn random_bits() {
     }
 }
 
-#[test]
 fn sampling_by_weight() {
     let mut random = Random::fresh("multinomial");
     for (rows, n) in [(1, 1), (3, 5), (2, 255), (2, 257), (1, 1500)] {
@@ -309,12 +305,12 @@ fn sampling_by_weight() {
                 w[0].multinomial(300, true, &mut Philox::new(7))?,
                 w[0].multinomial(positive, false, &mut Philox::new(7))?,
                 w[0].to_dtype(DType::BF16)?.multinomial(20, true, &mut Philox::new(7))?,
+                w[0].to_dtype(DType::F16)?.multinomial(20, true, &mut Philox::new(7))?,
             ])
         });
     }
 }
 
-#[test]
 fn indexing() {
     let mut random = Random::fresh("indexing");
     for dtype in EVERY {
@@ -351,19 +347,14 @@ fn indexing() {
     }
 }
 
-#[test]
 fn row_sparse_gradients() {
     let mut random = Random::fresh("row-sparse");
     for (rows, n) in [(7, 1), (7, 5), (100, 130), (3, 700)] {
         let ids: Vec<i64> = (0..n).map(|_| random.below(rows) as i64).collect();
         let run = |device: &Device| -> Result<(Vec<i64>, Vec<f32>)> {
-            let table = Var::new(&Tensor::ones([rows, 5], DType::F32, device)?)?;
             let ids = Tensor::from_slice(&ids, n, device)?;
-            let gradients = table.embedding(&ids)?.sum(&[0, 1])?.backward()?;
-            let Some(Gradient::Rows(found)) = gradients.get_sparse(&table) else {
-                panic!("a table's gradient is row-sparse")
-            };
-            let RowSparse { indices, rows, .. } = &**found;
+            let ones = Tensor::ones([n, 5], DType::F32, device)?;
+            let RowSparse { indices, rows, .. } = RowSparse::sum_of(&ids, &ones, Shape::new(&[rows, 5])?)?;
             Ok((indices.to_vec()?, rows.to_vec()?))
         };
         for gpu in devices::gpus(n as u64) {
@@ -372,7 +363,6 @@ fn row_sparse_gradients() {
     }
 }
 
-#[test]
 fn reductions_of_whole_numbers() {
     let mut random = Random::fresh("reductions");
     let shapes: [(&[usize], &[&[isize]]); 8] = [
@@ -405,6 +395,10 @@ fn reductions_of_whole_numbers() {
                             if !dtype.is_float() || dtype == DType::F32 {
                                 all.push(x.cumsum(axis)?);
                             }
+                            // Integers wrap, whatever the order.
+                            if !dtype.is_float() {
+                                all.extend([x.prod(axes)?, x.cumprod(axis)?]);
+                            }
                         }
                         Ok(all)
                     });
@@ -425,7 +419,6 @@ fn reductions_of_whole_numbers() {
     });
 }
 
-#[test]
 fn sorting() {
     let mut random = Random::fresh("sorting");
     for dtype in EVERY {
@@ -463,7 +456,6 @@ fn sorting() {
 
 type Make = Box<dyn Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>>>;
 
-#[test]
 fn optimizers() {
     let adam = AdamConfig::adamw(0.01);
     let momentum = SgdConfig { momentum: 0.9, nesterov: true, weight_decay: 0.1, ..SgdConfig::new(0.1) };
@@ -493,7 +485,7 @@ fn optimizers() {
                         let g = Tensor::from_slice(v, v.len(), device)?.affine(1.0 / (1.0 + step as f64), 0.25)?;
                         gradients.set(p, g.to_dtype(dtype)?)?;
                     }
-                    norm = grad_norm(&gradients, &params)?;
+                    norm = f64::from(grad_norm(&gradients, &params)?.item::<f32>()?);
                     optimizer.step_clipped(&gradients, Clip::Norm(3.0))?;
                 }
                 Ok((params.iter().map(|(_, p)| p.to_f64_vec()).collect::<Result<_>>()?, norm))
@@ -518,3 +510,16 @@ fn optimizers() {
         }
     }
 }
+
+crate::support::device_checks!(
+    casts,
+    relations_selection_and_integers,
+    copies_between_layouts,
+    random_bits,
+    sampling_by_weight,
+    indexing,
+    row_sparse_gradients,
+    reductions_of_whole_numbers,
+    sorting,
+    optimizers,
+);

@@ -1,5 +1,6 @@
 //! Elementwise operations against their definitions.
 
+#[cfg(test)]
 mod support;
 
 #[path = "elementwise/broadcasting.rs"]
@@ -9,8 +10,8 @@ mod second_derivatives;
 #[path = "elementwise/special_values.rs"]
 mod special_values;
 
-use support::array::zip;
-use support::{Array, Domain, OpCheck};
+use crate::support::array::zip;
+use crate::support::{Array, Domain, OpCheck};
 use warpsmith::{DType, Result, Tensor};
 
 /// The gradient of a broadcast operand: each term is rounded up to four times, their sum of up to 35 in eight lanes
@@ -22,7 +23,6 @@ fn away(low: f64, high: f64, points: &[f64]) -> Domain {
     Domain::Avoid { range: (low, high), points: points.to_vec(), margin: 0.05 }
 }
 
-#[test]
 fn arithmetic_with_broadcasting() {
     for (a, b) in [(vec![3, 5], vec![3, 5]), (vec![4, 1, 3], vec![5, 1]), (vec![], vec![7]), (vec![2, 0], vec![1])] {
         OpCheck::new("add", |x| x[0].add(&x[1]), |x| zip(&x[0], &x[1], |a, b| a + b)).input(&a).input(&b).run();
@@ -51,7 +51,6 @@ fn arithmetic_with_broadcasting() {
     }
 }
 
-#[test]
 fn fused_arithmetic() {
     for (a, b, c) in
         [(vec![3, 5], vec![3, 5], vec![3, 5]), (vec![4, 1, 3], vec![5, 1], vec![3]), (vec![7], vec![], vec![7])]
@@ -79,7 +78,6 @@ fn fused_arithmetic() {
     }
 }
 
-#[test]
 fn the_larger_and_the_smaller() {
     for (a, b) in [(vec![4, 6], vec![4, 6]), (vec![4, 1, 3], vec![5, 1])] {
         // No pair near a tie: |a| ≥ 0.1 against |b| ≤ 0.02.
@@ -121,7 +119,6 @@ fn all(low: f64, high: f64) -> Domain {
 // An error of k ulp is at most 2k unit roundoffs; the reference's own functions add up to 2 in f64. Where the backward
 // uses the saved output, its rounding (1 unit of |y|) counts relative to the gradient: |y| |dg/dy| / |g| more.
 
-#[test]
 fn exponentials_and_logarithms() {
     unary("exp", Tensor::exp, f64::exp, all(-3.0, 3.0), 5.0, 6.0);
     unary("exp2", Tensor::exp2, f64::exp2, all(-3.0, 3.0), 5.0, 7.0);
@@ -132,7 +129,6 @@ fn exponentials_and_logarithms() {
     unary("log1p", Tensor::log1p, f64::ln_1p, all(-0.6, 3.0), 6.0, 5.0);
 }
 
-#[test]
 fn roots_and_powers() {
     unary("square", Tensor::square, |x| x * x, all(-2.0, 2.0), 2.0, 2.0);
     unary("sqrt", Tensor::sqrt, f64::sqrt, all(0.2, 4.0), 2.0, 4.0);
@@ -143,7 +139,6 @@ fn roots_and_powers() {
     unary("powf", |x| x.powf(-0.5), |x| 1.0 / x.sqrt(), all(0.4, 3.0), 4.0, 9.0);
 }
 
-#[test]
 fn trigonometry_and_the_error_function() {
     unary("sin", Tensor::sin, f64::sin, all(-3.0, 3.0), 5.0, 6.0);
     unary("cos", Tensor::cos, f64::cos, all(-3.0, 3.0), 5.0, 6.0);
@@ -152,7 +147,6 @@ fn trigonometry_and_the_error_function() {
     unary("erf", Tensor::erf, erf, all(-2.0, 2.0), 9.0, 8.0);
 }
 
-#[test]
 fn signs_and_limits() {
     unary("neg", Tensor::neg, |x| -x, all(-2.0, 2.0), 0.0, 1.0);
     unary("abs", Tensor::abs, f64::abs, away(-2.0, 2.0, &[0.0]), 0.0, 1.0);
@@ -163,7 +157,22 @@ fn signs_and_limits() {
     unary("div_scalar", |x| x.div_scalar(3.0), |x| x / 3.0, all(-2.0, 2.0), 2.0, 2.0);
 }
 
-#[test]
+/// Their gradient is zero, which no fault in it shows.
+fn steps() {
+    for (name, f, reference) in [
+        ("floor", Tensor::floor as fn(&Tensor) -> Result<Tensor>, f64::floor as fn(f64) -> f64),
+        ("ceil", Tensor::ceil, f64::ceil),
+        ("round", Tensor::round, f64::round_ties_even),
+        ("trunc", Tensor::trunc, f64::trunc),
+    ] {
+        OpCheck::new(name, move |x| f(&x[0]), move |x| x[0].map(reference))
+            .input_in(&[7, 19], all(-9.0, 9.0))
+            .ulps(0.0, 0.0)
+            .forward_only()
+            .run();
+    }
+}
+
 fn activations() {
     unary("relu", Tensor::relu, |x| x.max(0.0), away(-2.0, 2.0, &[0.0]), 0.0, 1.0);
     unary("leaky_relu", |x| x.leaky_relu(0.1), |x| x.max(0.1 * x), away(-2.0, 2.0, &[0.0]), 2.0, 2.0);
@@ -203,7 +212,6 @@ fn activations() {
         .run();
 }
 
-#[test]
 fn conditions() {
     let mask = |x: &Array| x.map(|v| if v > 0.0 { 1.0 } else { 0.0 });
     for (m, a, b) in
@@ -234,7 +242,6 @@ fn conditions() {
     .run();
 }
 
-#[test]
 fn casts_between_floats_have_gradients() {
     // Through a wider dtype and back, nothing is rounded.
     for (dtype, narrower) in
@@ -262,3 +269,17 @@ fn erf(x: f64) -> f64 {
     }
     sum * std::f64::consts::FRAC_2_SQRT_PI * (-x * x).exp()
 }
+
+crate::support::device_checks!(
+    arithmetic_with_broadcasting,
+    fused_arithmetic,
+    the_larger_and_the_smaller,
+    exponentials_and_logarithms,
+    roots_and_powers,
+    trigonometry_and_the_error_function,
+    signs_and_limits,
+    activations,
+    conditions,
+    casts_between_floats_have_gradients,
+    steps
+);

@@ -1,11 +1,12 @@
 //! Matrix products against loops over their definition.
 
 #[path = "gemm/device.rs"]
-mod device;
+pub mod device;
+#[cfg(test)]
 mod support;
 
-use support::check::{round, strided, tensor};
-use support::{Array, Domain, OpCheck, Random, array::broadcast_dims};
+use crate::support::check::{round, strided, tensor};
+use crate::support::{Array, Domain, OpCheck, Random, array::broadcast_dims};
 use warpsmith::{DType, Result, Tensor};
 
 /// Σ over k of f(a, b), for operands of at least two axes.
@@ -50,7 +51,6 @@ fn transposed(a: &Array) -> Array {
     })
 }
 
-#[test]
 fn matmul_with_broadcasting() {
     let shapes: [(&[usize], &[usize]); 9] = [
         (&[3, 4], &[4, 5]),
@@ -88,7 +88,6 @@ fn a_sum_of_no_products_is_zero() {
     assert_eq!(y.backward_with(&y.ones_like().unwrap()).unwrap().expect(&a).unwrap().dims(), [2, 0]);
 }
 
-#[test]
 fn vectors_are_rows_and_columns() {
     let column = |a: &Array| reshaped(a, &[a.data.len(), 1]);
     let row = |a: &Array| reshaped(a, &[1, a.data.len()]);
@@ -137,7 +136,6 @@ fn with_bias(x: &[Array], f: impl Fn(f64, f64) -> f64) -> Array {
     reshaped(&y, &dims)
 }
 
-#[test]
 fn linear_with_and_without_bias() {
     let plain = |x: &[Array]| with_bias(x, |a, b| a * b);
     let size = |x: &[Array]| with_bias(x, |a, b| (a * b).abs());
@@ -261,7 +259,6 @@ fn normal_cdf(x: f64) -> f64 {
     0.5 + sum * (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt()
 }
 
-#[test]
 fn linear_gelu() {
     // GELU's slope is at most 1.13, so it passes on the error of a sum of five terms; Φ and two products add a few
     // roundoffs of the result.
@@ -359,3 +356,10 @@ fn errors_name_shapes_and_dtypes() {
     assert!(message(f(&[2, 2]).outer(&f(&[3]))).contains("two vectors"));
     assert!(message(f(&[2, 2]).bmm(&f(&[2, 2]))).contains("(b, m, k)"));
 }
+
+crate::support::device_checks!(
+    matmul_with_broadcasting,
+    vectors_are_rows_and_columns,
+    linear_with_and_without_bias,
+    linear_gelu,
+);

@@ -1,10 +1,11 @@
 //! Reading and writing by index, joining and cutting, against their definitions.
 
+#[cfg(test)]
 mod support;
 
+use crate::support::check::{strided, tensor};
+use crate::support::{Array, OpCheck, Random};
 use proptest::prelude::*;
-use support::check::{strided, tensor};
-use support::{Array, OpCheck, Random};
 use warpsmith::autograd::{Gradient, RowSparse};
 use warpsmith::{DType, Device, Shape, Slice, Tensor, Var, s};
 
@@ -27,7 +28,6 @@ fn at_replaced(x: &Array, index: &[usize], axis: usize, by: usize) -> f64 {
 /// The input's shape, the axis, and the index with its shape.
 type IndexCase = (&'static [usize], usize, &'static [usize], &'static [i64]);
 
-#[test]
 fn gather() {
     let cases: [IndexCase; 4] = [
         (&[5], 0, &[7], &[0, 4, 4, 1, 2, 2, 2]),
@@ -50,7 +50,6 @@ fn gather() {
     }
 }
 
-#[test]
 fn scatter_add() {
     let cases: [IndexCase; 4] = [
         (&[5], 0, &[7], &[0, 4, 4, 1, 2, 2, 2]),
@@ -85,7 +84,6 @@ fn scatter_add() {
     }
 }
 
-#[test]
 fn index_select_and_index_add() {
     for (dims, axis, index) in [
         (vec![5], 0usize, vec![4i64, 0, 4]),
@@ -163,7 +161,6 @@ fn many_rows_meet_in_the_order_of_the_sources() {
     }
 }
 
-#[test]
 fn embedding() {
     let values = [4i64, 0, 4, 1, 1, 4];
     let definition = move |x: &[Array]| {
@@ -257,7 +254,6 @@ fn slices() {
     assert_eq!(x.get(1).unwrap().select(-1, 0).unwrap().to_vec::<f32>().unwrap(), [12.0, 16.0, 20.0]);
 }
 
-#[test]
 fn gradients_of_slices() {
     OpCheck::new(
         "slice",
@@ -303,7 +299,6 @@ fn variables_are_assigned_in_place() {
     assert!(var.set_slice(&s![0], &wrong).unwrap_err().to_string().contains("the tensor's dtype"));
 }
 
-#[test]
 fn cat_and_stack() {
     for axis in [0usize, 1, 2] {
         let extents = [2, 0, 3];
@@ -360,7 +355,6 @@ fn split_and_chunk() {
     assert_eq!(x.narrow(1, 0, 0).unwrap().chunk(2, 1).unwrap().len(), 1);
 }
 
-#[test]
 fn padding_and_repetition() {
     for (before, after) in [(0, 0), (2, 1), (0, 3)] {
         let definition = move |x: &[Array]| {
@@ -384,7 +378,6 @@ fn padding_and_repetition() {
     assert_eq!(Tensor::scalar(3i64, &Device::Cpu).unwrap().pad(&[], 0.0).unwrap().item::<i64>().unwrap(), 3);
 }
 
-#[test]
 fn flips() {
     OpCheck::new(
         "flip",
@@ -396,7 +389,6 @@ fn flips() {
     .run();
 }
 
-#[test]
 fn triangles() {
     for diagonal in [-5i64, -1, 0, 2, i64::MAX, i64::MIN] {
         for dims in [vec![4, 4], vec![3, 5], vec![2, 5, 3]] {
@@ -506,3 +498,15 @@ proptest! {
         prop_assert_eq!(cleared.to_f64_vec().unwrap(), expected.data);
     }
 }
+
+crate::support::device_checks!(
+    gather,
+    scatter_add,
+    index_select_and_index_add,
+    embedding,
+    gradients_of_slices,
+    cat_and_stack,
+    padding_and_repetition,
+    flips,
+    triangles,
+);

@@ -1,9 +1,10 @@
 //! Losses between tensors against their definitions, in every reduction.
 
+#[cfg(test)]
 mod support;
 
-use support::array::zip;
-use support::{Array, Domain, OpCheck};
+use crate::support::array::zip;
+use crate::support::{Array, Domain, OpCheck};
 use warpsmith::{DType, Device, Error, Reduction, Result, Tensor};
 
 const REDUCTIONS: [Reduction; 3] = [Reduction::Mean, Reduction::Sum, Reduction::None];
@@ -56,7 +57,6 @@ fn check(
 const X: Domain = Domain::Range(1.0, 2.0);
 const T: Domain = Domain::Range(-1.0, 0.5);
 
-#[test]
 fn squared_and_absolute_error() {
     check("mse_loss", Tensor::mse_loss, |x, t| (x - t).powi(2), X, T, true, 5.0, 8.0);
     check("l1_loss", Tensor::l1_loss, |x, t| (x - t).abs(), X, T, true, 3.0, 4.0);
@@ -67,7 +67,6 @@ fn huber(d: f64, delta: f64) -> f64 {
     if d.abs() <= delta { d * d / 2.0 } else { delta * (d.abs() - delta / 2.0) }
 }
 
-#[test]
 fn hubers_loss() {
     // Differences from 0.5 to 3: on one side of the kink at a time, or well apart from it.
     for (x, t) in [(X, T), (T, X)] {
@@ -102,7 +101,6 @@ fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
-#[test]
 fn binary_cross_entropy() {
     let logits = Domain::Range(-3.0, 3.0);
     // −t ln σ(x) − (1 − t) ln(1 − σ(x)), by ln σ(x) = −softplus(−x).
@@ -140,7 +138,6 @@ fn binary_cross_entropy() {
     }
 }
 
-#[test]
 fn divergence() {
     let (log_probabilities, probabilities) = (Domain::Range(-4.0, -2.0), Domain::Range(0.2, 1.0));
     let kl = |x: f64, t: f64| t * (t.ln() - x);
@@ -230,3 +227,5 @@ fn misuse_is_explained() -> Result<()> {
     assert_eq!(empty.mse_loss(&empty, Reduction::Sum)?.item::<f32>()?, 0.0);
     Ok(())
 }
+
+crate::support::device_checks!(squared_and_absolute_error, hubers_loss, binary_cross_entropy, divergence,);

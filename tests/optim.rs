@@ -2,12 +2,17 @@
 
 mod support;
 
-use support::Random;
 use support::check::round;
+use support::{Random, devices};
 use warpsmith::autograd::{Gradient, RowSparse};
 use warpsmith::nn::{Init, Param, Params};
-use warpsmith::optim::{Adam, AdamConfig, Clip, Optimizer, Sgd, SgdConfig, clip_grad_norm, clip_grad_value, grad_norm};
+use warpsmith::optim::{
+    AdaGrad, AdaGradConfig, Adam, AdamConfig, Clip, Ftrl, FtrlConfig, LossScaler, LossScalerConfig, Optimizer, RmsProp,
+    RmsPropConfig, Sgd, SgdConfig, clip_grad_norm, clip_grad_value, grad_norm,
+};
 use warpsmith::{DType, Device, Element, Gradients, Result, Tensor, with_dtype};
+
+type Make = dyn Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>>;
 
 const DTYPES: [DType; 4] = [DType::F64, DType::F32, DType::F16, DType::BF16];
 const STEPS: usize = 6;
@@ -42,9 +47,14 @@ impl Problem {
     }
 
     fn params(&self) -> Vec<(String, Param)> {
-        let params = Params::new(&Device::Cpu, self.dtype, 0);
+        self.params_on(&Device::Cpu)
+    }
+
+    fn params_on(&self, device: &Device) -> Vec<(String, Param)> {
+        let params = Params::new(device, self.dtype, 0);
         let make = |(i, v): (usize, &Vec<f64>)| {
-            params.param_from(&format!("p{i}"), &tensor(v, &[v.len()], self.dtype)).unwrap();
+            let value = tensor(v, &[v.len()], self.dtype).to_device(device).unwrap();
+            params.param_from(&format!("p{i}"), &value).unwrap();
         };
         self.start.iter().enumerate().for_each(make);
         params.trainable()
@@ -53,13 +63,29 @@ impl Problem {
     fn gradients(&self, step: usize, params: &[(String, Param)]) -> Gradients {
         let mut out = Gradients::default();
         for ((_, p), g) in params.iter().zip(&self.gradients[step]) {
-            out.set(p, tensor(g, &[g.len()], self.dtype)).unwrap();
+            out.set(p, tensor(g, &[g.len()], self.dtype).to_device(p.device()).unwrap()).unwrap();
         }
         out
     }
 
-    fn run(&self, make: &dyn Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>>, clip: Clip) -> Vec<Vec<f64>> {
-        let params = self.params();
+    /// On the CPU and, where it has the dtype, on a CUDA device, which must give the same bits.
+    fn run(&self, make: &Make, clip: Clip) -> Vec<Vec<f64>> {
+        let found = self.run_on(&Device::Cpu, make, clip);
+        if self.dtype != DType::F64 {
+            for gpu in devices::gpus(self.start.iter().map(|v| v.len() as u64).sum()) {
+                let other = self.run_on(&gpu.device, make, clip);
+                // Sums of squares have an order of their own on each device, and may turn over the factor's last bit.
+                let slack = if matches!(clip, Clip::Norm(_)) { 4.0 * self.dtype.unit_roundoff() } else { 0.0 };
+                for (a, b) in found.iter().flatten().zip(other.iter().flatten()) {
+                    assert!((a - b).abs() <= slack * STEPS as f64 * a.abs().max(1.0), "{}: {b}, not {a}", gpu.name);
+                }
+            }
+        }
+        found
+    }
+
+    fn run_on(&self, device: &Device, make: &Make, clip: Clip) -> Vec<Vec<f64>> {
+        let params = self.params_on(device);
         let mut optimizer = make(params.clone()).unwrap();
         for step in 0..STEPS {
             optimizer.step_clipped(&self.gradients(step, &params), clip).unwrap();
@@ -151,6 +177,86 @@ fn adam_reference(problem: &Problem, c: &AdamConfig, clip: Clip) -> Course {
         }
     }
     (out, peaks)
+}
+
+/// torch.optim.Adagrad, as its documentation's pseudo-code has it.
+fn adagrad_reference(problem: &Problem, c: &AdaGradConfig) -> Course {
+    let (mut out, mut peaks) = (problem.start.clone(), magnitudes(&problem.start));
+    let mut sums: Vec<Vec<f64>> = out.iter().map(|v| vec![c.initial_accumulator; v.len()]).collect();
+    for (t, gradients) in problem.gradients.iter().enumerate() {
+        let rate = c.lr / (1.0 + t as f64 * c.lr_decay);
+        for (k, g) in gradients.iter().enumerate() {
+            for i in 0..g.len() {
+                let p = &mut out[k][i];
+                let g = g[i] + c.weight_decay * *p;
+                sums[k][i] += g * g;
+                *p -= rate * g / (sums[k][i].sqrt() + c.eps);
+                peaks[k][i] = peaks[k][i].max(p.abs());
+            }
+        }
+    }
+    (out, peaks)
+}
+
+/// torch.optim.RMSprop, as its documentation's pseudo-code has it.
+fn rmsprop_reference(problem: &Problem, c: &RmsPropConfig) -> Course {
+    let (mut out, mut peaks) = (problem.start.clone(), magnitudes(&problem.start));
+    let zeros: Vec<Vec<f64>> = out.iter().map(|v| vec![0.0; v.len()]).collect();
+    let (mut squares, mut means, mut velocity) = (zeros.clone(), zeros.clone(), zeros);
+    for gradients in &problem.gradients {
+        for (k, g) in gradients.iter().enumerate() {
+            for i in 0..g.len() {
+                let p = &mut out[k][i];
+                let g = g[i] + c.weight_decay * *p;
+                squares[k][i] = c.alpha * squares[k][i] + (1.0 - c.alpha) * g * g;
+                let mut square = squares[k][i];
+                if c.centered {
+                    means[k][i] = c.alpha * means[k][i] + (1.0 - c.alpha) * g;
+                    square -= means[k][i] * means[k][i];
+                }
+                let direction = g / (square.sqrt() + c.eps);
+                velocity[k][i] = c.momentum * velocity[k][i] + direction;
+                *p -= c.lr * if c.momentum > 0.0 { velocity[k][i] } else { direction };
+                peaks[k][i] = peaks[k][i].max(p.abs());
+            }
+        }
+    }
+    (out, peaks)
+}
+
+/// keras.optimizers.Ftrl with a learning rate power of −0.5, as its documentation has it.
+fn ftrl_reference(problem: &Problem, c: &FtrlConfig) -> Course {
+    let (mut out, mut peaks) = (problem.start.clone(), magnitudes(&problem.start));
+    let mut sums: Vec<Vec<f64>> = out.iter().map(|v| vec![c.initial_accumulator; v.len()]).collect();
+    let mut linear: Vec<Vec<f64>> = out.iter().map(|v| vec![0.0; v.len()]).collect();
+    for gradients in &problem.gradients {
+        for (k, g) in gradients.iter().enumerate() {
+            for i in 0..g.len() {
+                let p = &mut out[k][i];
+                let sum = sums[k][i] + g[i] * g[i];
+                linear[k][i] += g[i] - (sum.sqrt() - sums[k][i].sqrt()) / c.lr * *p;
+                sums[k][i] = sum;
+                let z = linear[k][i];
+                let quadratic = sum.sqrt() / c.lr + 2.0 * (c.l2 + c.beta / (2.0 * c.lr));
+                *p = if z.abs() > c.l1 { (z.signum() * c.l1 - z) / quadratic } else { 0.0 };
+                // Sums of gradients cancel: the error is of their size.
+                peaks[k][i] = peaks[k][i].max(p.abs()).max(STEPS as f64 * 1.5 / quadratic).max(STEPS as f64);
+            }
+        }
+    }
+    (out, peaks)
+}
+
+fn adagrad(c: AdaGradConfig) -> impl Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>> {
+    move |p| Ok(Box::new(AdaGrad::new(p, c)?))
+}
+
+fn rmsprop(c: RmsPropConfig) -> impl Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>> {
+    move |p| Ok(Box::new(RmsProp::new(p, c)?))
+}
+
+fn ftrl(c: FtrlConfig) -> impl Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>> {
+    move |p| Ok(Box::new(Ftrl::new(p, c)?))
 }
 
 fn sgd(c: SgdConfig) -> impl Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>> {
@@ -245,6 +351,319 @@ fn adam_and_adamw_follow_their_rules() {
 }
 
 #[test]
+fn adagrad_follows_its_rule() {
+    let base = AdaGradConfig::new(0.1);
+    let configs = [
+        base,
+        AdaGradConfig { lr_decay: 0.3, weight_decay: 0.2, ..base },
+        AdaGradConfig { initial_accumulator: 0.5, eps: 0.01, ..base },
+    ];
+    let mut random = Random::fresh("adagrad");
+    for dtype in DTYPES {
+        for sizes in [vec![1], vec![1023, 7, 4097]] {
+            let problem = Problem::new(dtype, &sizes, &mut random);
+            for c in configs {
+                let found = problem.run(&adagrad(c), Clip::None);
+                let error = problem.error(&found, &adagrad_reference(&problem, &c));
+                assert!(error <= 1.0, "{dtype} {sizes:?} {c:?}: {error} times the bound");
+                if sizes == [1] {
+                    continue; // a single element may hide a small change of a constant
+                }
+                for bent in [
+                    AdaGradConfig { lr: c.lr * 1.5, ..c },
+                    AdaGradConfig { lr_decay: c.lr_decay + 0.5, ..c },
+                    AdaGradConfig { weight_decay: c.weight_decay + 0.6, ..c },
+                    AdaGradConfig { initial_accumulator: c.initial_accumulator + 1.0, ..c },
+                    AdaGradConfig { eps: c.eps + 0.5, ..c },
+                ] {
+                    let error = problem.error(&found, &adagrad_reference(&problem, &bent));
+                    assert!(error > 1.0, "{dtype} {sizes:?}: {c:?} is not told from {bent:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rmsprop_follows_its_rule() {
+    let base = RmsPropConfig { alpha: 0.8, eps: 0.1, ..RmsPropConfig::new(0.05) };
+    let configs = [
+        base,
+        RmsPropConfig { momentum: 0.5, weight_decay: 0.1, ..base },
+        RmsPropConfig { centered: true, ..base },
+        RmsPropConfig { centered: true, momentum: 0.5, ..base },
+    ];
+    let mut random = Random::fresh("rmsprop");
+    for dtype in DTYPES {
+        for sizes in [vec![1], vec![1023, 7, 4097]] {
+            let problem = Problem::new(dtype, &sizes, &mut random);
+            for c in configs {
+                let found = problem.run(&rmsprop(c), Clip::None);
+                let error = problem.error(&found, &rmsprop_reference(&problem, &c));
+                assert!(error <= 1.0, "{dtype} {sizes:?} {c:?}: {error} times the bound");
+                if sizes == [1] {
+                    continue; // a single element may hide a small change of a constant
+                }
+                for bent in [
+                    RmsPropConfig { lr: c.lr * 1.5, ..c },
+                    RmsPropConfig { alpha: c.alpha - 0.3, ..c },
+                    RmsPropConfig { eps: c.eps + 0.5, ..c },
+                    RmsPropConfig { weight_decay: c.weight_decay + 0.6, ..c },
+                    RmsPropConfig { momentum: c.momentum + 0.4, ..c },
+                    RmsPropConfig { centered: !c.centered, ..c },
+                ] {
+                    let error = problem.error(&found, &rmsprop_reference(&problem, &bent));
+                    assert!(error > 1.0, "{dtype} {sizes:?}: {c:?} is not told from {bent:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn ftrl_follows_its_rule() {
+    let base = FtrlConfig::new(0.5);
+    let configs = [
+        base,
+        FtrlConfig { l1: 0.5, l2: 0.3, ..base },
+        FtrlConfig { beta: 1.0, l1: 0.2, initial_accumulator: 0.0, ..base },
+    ];
+    let mut random = Random::fresh("ftrl");
+    for dtype in DTYPES {
+        for sizes in [vec![1], vec![1023, 7, 4097]] {
+            let problem = Problem::new(dtype, &sizes, &mut random);
+            for c in configs {
+                let found = problem.run(&ftrl(c), Clip::None);
+                let error = problem.error(&found, &ftrl_reference(&problem, &c));
+                assert!(error <= 1.0, "{dtype} {sizes:?} {c:?}: {error} times the bound");
+                if sizes == [1] {
+                    continue; // a single element may hide a small change of a constant
+                }
+                for bent in [
+                    FtrlConfig { lr: c.lr * 1.5, ..c },
+                    FtrlConfig { l1: c.l1 + 1.0, ..c },
+                    FtrlConfig { l2: c.l2 + 2.0, ..c },
+                    FtrlConfig { beta: c.beta + 2.0, ..c },
+                    FtrlConfig { initial_accumulator: c.initial_accumulator + 2.0, ..c },
+                ] {
+                    let error = problem.error(&found, &ftrl_reference(&problem, &bent));
+                    assert!(error > 1.0, "{dtype} {sizes:?}: {c:?} is not told from {bent:?}");
+                }
+            }
+        }
+    }
+    // What is pulled by less than λ₁ is exactly 0, and at a rate of 0 nothing moves.
+    for device in devices::devices(5) {
+        let problem = Problem::new(DType::F32, &[100], &mut random);
+        let params = problem.params_on(&device);
+        let mut optimizer = Ftrl::new(params.clone(), FtrlConfig { l1: 100.0, ..base }).unwrap();
+        optimizer.set_lr(0.0);
+        optimizer.step(&problem.gradients(0, &params)).unwrap();
+        assert_eq!(params[0].1.to_f64_vec().unwrap(), problem.start[0]);
+        optimizer.set_lr(0.5);
+        optimizer.step(&problem.gradients(0, &params)).unwrap();
+        assert!(params[0].1.to_f64_vec().unwrap().iter().all(|&p| p == 0.0));
+    }
+}
+
+#[test]
+fn the_norm_stays_on_the_device_and_spans_dtypes_and_the_range_of_f32() {
+    let mut random = Random::fresh("norm");
+    for device in devices::devices(7) {
+        let params = Params::new(&device, DType::F32, 0);
+        let (mut gradients, mut squares) = (Gradients::default(), 0.0);
+        // Beyond 1.8e19 the square is beyond f32; the factor and the norm are not.
+        for (i, (dtype, n, large)) in
+            [(DType::F32, 5000, 1e25), (DType::BF16, 4097, 3e24), (DType::F16, 33, 1.0), (DType::F32, 0, 1.0)]
+                .into_iter()
+                .enumerate()
+        {
+            let values: Vec<f64> = (0..n).map(|_| round(random.range(-1.0, 1.0) * large, dtype)).collect();
+            let zeros = Tensor::zeros(n, dtype, &device).unwrap();
+            let p = params.param_from(&format!("p{i}"), &zeros).unwrap();
+            squares += values.iter().map(|g| g * g).sum::<f64>();
+            gradients.set(&p, tensor(&values, &[n], dtype).to_device(&device).unwrap()).unwrap();
+        }
+        let params = params.trainable();
+        let norm = grad_norm(&gradients, &params).unwrap();
+        assert_eq!((norm.dims(), norm.dtype(), norm.device()), (&[][..], DType::F32, &device));
+        let exact = squares.sqrt();
+        assert!((norm.item::<f64>().unwrap() / exact - 1.0).abs() < 32.0 * f32::EPSILON as f64, "{norm:?} {exact}");
+        let mut optimizer = Sgd::new(params.clone(), SgdConfig::new(1.0)).unwrap();
+        let told = optimizer.step_clipped(&gradients, Clip::Norm(2.0)).unwrap().unwrap();
+        assert_eq!(told.item::<f32>().unwrap(), norm.item::<f32>().unwrap());
+        let moved: f64 = params.iter().flat_map(|(_, p)| p.to_f64_vec().unwrap()).map(|p| p * p).sum();
+        // Rounded to bf16 at worst.
+        assert!((moved.sqrt() / 2.0 - 1.0).abs() < DType::BF16.unit_roundoff(), "{moved}");
+        assert!(optimizer.step_clipped(&gradients, Clip::None).unwrap().is_none());
+    }
+}
+
+#[test]
+fn without_a_loss_scale_what_is_not_a_number_reaches_the_parameters() {
+    for device in devices::devices(8) {
+        for (bad, clip) in [(f32::NAN, Clip::Norm(1.0)), (f32::NAN, Clip::None), (f32::INFINITY, Clip::Norm(1.0))] {
+            let params = Params::new(&device, DType::F32, 0);
+            let p = params.param("p", [3], Init::ONES).unwrap();
+            let mut gradients = Gradients::default();
+            gradients.set(&p, Tensor::from_slice(&[1.0, bad, 2.0], 3, &device).unwrap()).unwrap();
+            Sgd::new(params.trainable(), SgdConfig::new(0.5)).unwrap().step_clipped(&gradients, clip).unwrap();
+            let found = p.to_vec::<f32>().unwrap();
+            // PyTorch's: max / NaN is NaN for all, max / ∞ is 0 (and NaN for what is infinite).
+            let expected = match clip {
+                Clip::Norm(_) if bad.is_nan() => [f32::NAN; 3],
+                Clip::Norm(_) => [1.0, f32::NAN, 1.0],
+                _ => [0.5, f32::NAN, 0.0],
+            };
+            let same = |(a, b): (&f32, &f32)| a == b || a.is_nan() && b.is_nan();
+            assert!(found.iter().zip(&expected).all(same), "{bad} {clip:?}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn two_halves_make_a_step_and_rates_change_between_launches() {
+    let mut random = Random::fresh("halves");
+    let problem = Problem::new(DType::BF16, &[5000, 3], &mut random);
+    for device in devices::devices(9) {
+        let run = |halves: bool| {
+            let params = problem.params_on(&device);
+            let gradients: Vec<_> = (0..STEPS).map(|step| problem.gradients(step, &params)).collect();
+            let mut optimizer = Adam::new(params.clone(), AdamConfig::adamw(0.1)).unwrap();
+            assert!(optimizer.launch(&gradients[0], None).is_err(), "nothing is prepared");
+            for (step, gradients) in gradients.iter().enumerate() {
+                optimizer.set_lr(0.1 / (1 + step) as f64);
+                let clip = Clip::Norm(1.0 + step as f64);
+                if halves {
+                    optimizer.prepare(clip).unwrap();
+                    optimizer.launch(gradients, None).unwrap();
+                } else {
+                    optimizer.step_clipped(gradients, clip).unwrap();
+                }
+            }
+            params.iter().map(|(_, p)| p.to_f64_vec().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(run(true), run(false));
+    }
+}
+
+/// Steps with an overflow in some of them, against a run in which these did not happen.
+#[test]
+fn a_loss_scaler_skips_overflows_backs_off_and_grows() {
+    let mut random = Random::fresh("scaler");
+    let config = LossScalerConfig { initial: 8.0, growth: 2.0, backoff: 0.5, interval: 3 };
+    let overflows = [1, 2, 6];
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        let problem = Problem::new(dtype, &[4100, 3], &mut random);
+        for device in devices::devices(dtype as u64) {
+            for clip in [Clip::None, Clip::Norm(0.5), Clip::Value(0.7)] {
+                let (params, plain) = (problem.params_on(&device), problem.params_on(&device));
+                let mut optimizer = Adam::new(params.clone(), AdamConfig::adamw(0.1)).unwrap();
+                let mut other = Adam::new(plain.clone(), AdamConfig::adamw(0.1)).unwrap();
+                let mut scaler = LossScaler::with_config(&device, config).unwrap();
+                let (mut scale, mut good, mut skipped) = (8.0, 0, 0);
+                for step in 0..14 {
+                    assert_eq!(scaler.factor().unwrap().item::<f64>().unwrap(), scale, "step {step}");
+                    let exact = problem.gradients(step % STEPS, &plain);
+                    let mut gradients = Gradients::default();
+                    for ((_, p), (_, q)) in params.iter().zip(&plain) {
+                        // By powers of two: exact.
+                        gradients.set(p, exact.expect(q).unwrap().affine(scale, 0.0).unwrap()).unwrap();
+                    }
+                    if overflows.contains(&step) {
+                        let mut values = gradients.expect(&params[1].1).unwrap().to_f64_vec().unwrap();
+                        values[2] = if step == 1 { f64::INFINITY } else { f64::NAN };
+                        let bad = tensor(&values, &[3], dtype).to_device(&device).unwrap();
+                        gradients.set(&params[1].1, bad).unwrap();
+                        (scale, good, skipped) = (scale / 2.0, 0, skipped + 1);
+                        scaler.step_clipped(&mut optimizer, &gradients, clip).unwrap();
+                    } else {
+                        let norm = scaler.step_clipped(&mut optimizer, &gradients, clip).unwrap();
+                        let expected = other.step_clipped(&exact, clip).unwrap();
+                        let read = |norm: Option<Tensor>| norm.map(|norm| norm.item::<f64>().unwrap());
+                        assert_eq!(read(norm), read(expected), "{dtype} {clip:?} step {step}");
+                        good += 1;
+                        if good == 3 {
+                            (scale, good) = (scale * 2.0, 0);
+                        }
+                    }
+                }
+                assert_eq!(scaler.skipped().unwrap().item::<i64>().unwrap(), skipped);
+                let (a, b) = (optimizer.state_dict().unwrap(), other.state_dict().unwrap());
+                for (name, value) in a.iter() {
+                    let expected = b.get(name).unwrap().to_f64_vec().unwrap();
+                    assert_eq!(value.to_f64_vec().unwrap(), expected, "{dtype} {clip:?} {name}");
+                }
+                for ((_, p), (_, q)) in params.iter().zip(&plain) {
+                    assert_eq!(p.to_f64_vec().unwrap(), q.to_f64_vec().unwrap(), "{dtype} {clip:?}");
+                }
+                // A saved scaler goes on where it was, in the same memory.
+                let mut second = LossScaler::with_config(&device, config).unwrap();
+                second.load_state_dict(&scaler.state_dict().unwrap(), "a file").unwrap();
+                for scaler in [&mut scaler, &mut second] {
+                    for _ in 0..2 {
+                        scaler.step(&mut optimizer, &problem.gradients(0, &params)).unwrap();
+                    }
+                }
+                let state = |scaler: &LossScaler| scaler.state_dict().unwrap();
+                for name in ["scale", "steps"] {
+                    let [a, b] = [&scaler, &second].map(|s| state(s).get(name).unwrap().to_f64_vec().unwrap());
+                    assert_eq!(a, b, "{name}");
+                }
+                assert!(second.load_state_dict(&other.state_dict().unwrap(), "a file").is_err());
+            }
+        }
+    }
+    for c in [
+        LossScalerConfig { initial: 0.0, ..config },
+        LossScalerConfig { growth: 0.5, ..config },
+        LossScalerConfig { backoff: 1.5, ..config },
+        LossScalerConfig { interval: 0, ..config },
+    ] {
+        assert!(LossScaler::with_config(&Device::Cpu, c).is_err(), "{c:?}");
+    }
+}
+
+/// Updates far below the spacing of the parameter's dtype add up in f32, and are lost without it.
+#[test]
+fn master_weights_keep_what_rounding_would_lose() {
+    for dtype in [DType::F16, DType::BF16] {
+        for device in devices::devices(10) {
+            let run = |master_weights: bool, optimizer: &dyn Fn(Vec<(String, Param)>, bool) -> Box<dyn Optimizer>| {
+                let params = Params::new(&device, dtype, 0);
+                let p = params.param("p", [4099], Init::ONES).unwrap();
+                let mut optimizer = optimizer(params.trainable(), master_weights);
+                let mut gradients = Gradients::default();
+                gradients.set(&p, Tensor::full(1.0, 4099, dtype, &device).unwrap()).unwrap();
+                for _ in 0..32 {
+                    optimizer.step(&gradients).unwrap();
+                }
+                (p.to_f64_vec().unwrap(), optimizer.state_dict().unwrap())
+            };
+            // 32 steps of a sixteenth of the spacing below 1.
+            let step = dtype.unit_roundoff() / 16.0;
+            let sgd = |params, master_weights| -> Box<dyn Optimizer> {
+                Box::new(Sgd::new(params, SgdConfig { master_weights, ..SgdConfig::new(step) }).unwrap())
+            };
+            let adam = |params, master_weights| -> Box<dyn Optimizer> {
+                let c = AdamConfig { master_weights, eps: 0.0, ..AdamConfig::adam(step) };
+                Box::new(Adam::new(params, c).unwrap())
+            };
+            let both: [&dyn Fn(_, _) -> Box<dyn Optimizer>; 2] = [&sgd, &adam];
+            for make in both {
+                let (kept, state) = run(true, make);
+                assert!(kept.iter().all(|&p| p == 1.0 - 32.0 * step), "{dtype}: {}", kept[0]);
+                let master = state.get("p.master").unwrap();
+                assert_eq!((master.dtype(), master.dims()), (DType::F32, &[4099][..]));
+                let (lost, state) = run(false, make);
+                assert!(lost.iter().all(|&p| p == 1.0), "{dtype}: {}", lost[0]);
+                assert!(state.get("p.master").is_none());
+            }
+        }
+    }
+}
+
+#[test]
 fn pytorch_defaults() {
     let sgd = SgdConfig::default();
     assert_eq!((sgd.lr, sgd.momentum, sgd.dampening, sgd.weight_decay, sgd.nesterov), (1e-3, 0.0, 0.0, 0.0, false));
@@ -270,12 +689,12 @@ fn clipping_on_the_way_and_beforehand_agree_with_the_definition() {
                 let mut gradients = problem.gradients(step, &params);
                 match clip {
                     Clip::Norm(max) => {
-                        let norm = clip_grad_norm(&mut gradients, &params, max).unwrap();
+                        let norm = clip_grad_norm(&mut gradients, &params, max).unwrap().item::<f64>().unwrap();
                         let squares = problem.gradients[step].iter().flatten().map(|g| g * g);
                         let exact = squares.sum::<f64>().sqrt();
                         // Lanes of at most 64 f32 squares: their relative error is far below 64 roundoffs.
                         assert!((norm / exact - 1.0).abs() < 64.0 * f32::EPSILON as f64);
-                        let after = grad_norm(&gradients, &params).unwrap();
+                        let after = grad_norm(&gradients, &params).unwrap().item::<f64>().unwrap();
                         assert!(after <= max.min(norm) * (1.0 + 2.0 * dtype.unit_roundoff() + 1e-5));
                     }
                     Clip::Value(max) => clip_grad_value(&mut gradients, &params, max).unwrap(),
@@ -309,8 +728,7 @@ fn absent_rows_of_a_sparse_gradient_count_as_zero() {
             let c = SgdConfig::new(0.1);
             let momentum = SgdConfig { momentum: 0.9, weight_decay: 0.1, ..c };
             let a = AdamConfig::adamw(0.01);
-            let makes: [Box<dyn Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>>>; 3] =
-                [Box::new(sgd(c)), Box::new(sgd(momentum)), Box::new(adam(a))];
+            let makes: [Box<Make>; 3] = [Box::new(sgd(c)), Box::new(sgd(momentum)), Box::new(adam(a))];
             for (k, make) in makes.iter().enumerate() {
                 let params = Params::new(&Device::Cpu, dtype, 0);
                 let p = params.param_from("p", &tensor(&problem.start[0], &[count, width], dtype)).unwrap();
@@ -429,7 +847,11 @@ fn a_resumed_run_continues_bit_for_bit() {
         let problem = Problem::new(dtype, &[100, 2000], &mut random);
         let amsgrad = AdamConfig { amsgrad: true, ..AdamConfig::adamw(0.01) };
         let momentum = SgdConfig { momentum: 0.9, ..SgdConfig::new(0.1) };
-        let makes: [Box<dyn Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>>>; 4] = [
+        let rms = RmsPropConfig { centered: true, momentum: 0.5, ..RmsPropConfig::new(0.01) };
+        let makes: [Box<Make>; 7] = [
+            Box::new(adagrad(AdaGradConfig { lr_decay: 0.1, ..AdaGradConfig::new(0.1) })),
+            Box::new(rmsprop(rms)),
+            Box::new(ftrl(FtrlConfig::new(0.1))),
             Box::new(sgd(SgdConfig::new(0.1))),
             Box::new(sgd(momentum)),
             Box::new(adam(AdamConfig::adam(0.01))),

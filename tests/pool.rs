@@ -1,9 +1,12 @@
 //! Pooling against loops over its definition.
 
+#[cfg(test)]
 mod support;
 
-use support::check::{round, strided, tensor};
-use support::{Array, Domain, OpCheck, Random};
+use crate::support::check::{round, strided, tensor, tensor_on};
+use crate::support::devices::devices;
+use crate::support::large::{Large, compare};
+use crate::support::{Array, Domain, OpCheck, Random};
 use warpsmith::ops::{Pool1dParams, Pool2dParams};
 use warpsmith::{DType, Tensor};
 
@@ -69,7 +72,6 @@ fn windows() -> Vec<Pool2dParams> {
     ]
 }
 
-#[test]
 fn maximum() {
     let dilated = Pool2dParams { stride: [1, 2], padding: [1, 2], dilation: [2, 3], ..Pool2dParams::new([2, 2]) };
     for p in windows().into_iter().chain([dilated]) {
@@ -82,7 +84,6 @@ fn maximum() {
     }
 }
 
-#[test]
 fn averages() {
     let more = [
         Pool2dParams { stride: [2, 2], padding: [1, 1], count_include_pad: false, ..Pool2dParams::new([3, 3]) },
@@ -106,7 +107,6 @@ fn averages() {
     }
 }
 
-#[test]
 fn adaptive_averages() {
     for (dims, out) in [([1, 2, 5, 7], [1, 1]), ([2, 1, 5, 7], [2, 3]), ([1, 1, 2, 3], [4, 5]), ([1, 2, 4, 6], [2, 3])]
     {
@@ -126,7 +126,39 @@ fn adaptive_averages() {
     }
 }
 
-#[test]
+/// From 64 positions on a warp adds a window up; and positions may be wanted as i64.
+fn windows_for_a_warp_and_positions() {
+    let mut r = Random::fresh("large windows");
+    let devices = devices(r.seed());
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        for (dims, p) in [
+            ([2, 3, 7, 9], Pool2dParams::new([7, 9])),
+            ([1, 2, 9, 20], Pool2dParams { stride: [1, 3], padding: [1, 4], ..Pool2dParams::new([8, 8]) }),
+            ([1, 5, 33, 2], Pool2dParams { stride: [2, 1], ceil_mode: true, ..Pool2dParams::new([32, 2]) }),
+        ] {
+            let draw = |random: &mut Random| round(random.range(-2.0, 2.0), dtype);
+            let x = Array::from_fn(&dims, |_| draw(&mut r));
+            let large = Large { expected: average(&x, &p), magnitude: average(&x.map(f64::abs), &p) };
+            let maxima = max(&x, &p);
+            let positions = pool(&x, &p, |values| values.len() as f64).dims;
+            for device in &devices {
+                let t = tensor_on(&x, dtype, device).unwrap();
+                // At most 80 terms in f32, a division and a rounding.
+                let bound = 2.0 * dtype.unit_roundoff() + 82.0 * DType::F32.unit_roundoff();
+                compare("average", &t.avg_pool2d(p).unwrap(), &large, bound);
+                let (out, at) = t.max_pool2d_with_indices(p).unwrap();
+                assert_eq!(out.to_f64_vec().unwrap(), maxima.data);
+                assert_eq!(at.dims(), positions);
+                let outputs = maxima.data.len() / (dims[0] * dims[1]);
+                for (i, &at) in at.to_vec::<i64>().unwrap().iter().enumerate() {
+                    let plane = i / outputs * dims[2] * dims[3];
+                    assert_eq!(x.data[plane + at as usize], maxima.data[i], "{dtype} {dims:?} {i}");
+                }
+            }
+        }
+    }
+}
+
 fn one_dimension_is_two_with_a_height_of_one() {
     let p = Pool1dParams { stride: 2, padding: 1, ..Pool1dParams::new(3) };
     let flat = Pool2dParams { stride: [1, 2], padding: [0, 1], ..Pool2dParams::new([1, 3]) };
@@ -183,14 +215,15 @@ fn larger_planes_and_their_gradients() {
     }
 }
 
-#[test]
 fn positions_are_the_first_of_equals_and_nan_wins() {
     let x = [3.0, 3.0, 1.0, f64::NAN, 7.0, 2.0, f64::NEG_INFINITY, f64::NEG_INFINITY];
-    let t = tensor(&Array::new(&[1, 1, 8], x.to_vec()), DType::F32).unwrap();
-    let (y, at) = t.max_pool2d_with_indices(Pool2dParams::new([1, 2])).unwrap();
-    let y = y.to_vec::<f32>().unwrap();
-    assert!(y[0] == 3.0 && y[1].is_nan() && y[2] == 7.0 && y[3] == f32::NEG_INFINITY);
-    assert_eq!(at.to_vec::<i64>().unwrap(), [0, 3, 4, 6]);
+    for device in devices(0) {
+        let t = tensor_on(&Array::new(&[1, 1, 8], x.to_vec()), DType::F32, &device).unwrap();
+        let (y, at) = t.max_pool2d_with_indices(Pool2dParams::new([1, 2])).unwrap();
+        let y = y.to_vec::<f32>().unwrap();
+        assert!(y[0] == 3.0 && y[1].is_nan() && y[2] == 7.0 && y[3] == f32::NEG_INFINITY);
+        assert_eq!(at.to_vec::<i64>().unwrap(), [0, 3, 4, 6]);
+    }
 }
 
 #[test]
@@ -206,3 +239,12 @@ fn errors_say_what_does_not_fit() {
     assert!(message(x(&[1, 4, 4]).adaptive_avg_pool2d([0, 1])).contains("empty"));
     assert_eq!(x(&[0, 3, 4, 4]).max_pool2d(Pool2dParams::new([2, 2])).unwrap().dims(), [0, 3, 2, 2]);
 }
+
+crate::support::device_checks!(
+    maximum,
+    averages,
+    adaptive_averages,
+    one_dimension_is_two_with_a_height_of_one,
+    windows_for_a_warp_and_positions,
+    positions_are_the_first_of_equals_and_nan_wins
+);

@@ -1,9 +1,13 @@
 //! Benches on a CUDA device: the time, operations and bytes of a call against the device's roofline; on the virtual GPU
-//! (`WARPSMITH_BENCH_GPU=virtual`) its counters, for it has no clock to go by.
+//! (`WARPSMITH_BENCH_GPU=virtual`) its counters, for it has no clock to go by. `WARPSMITH_BENCH_TABLE` names a file that
+//! the counters are appended to, from which `cargo xtask counters` writes docs/counters.md.
+#![allow(dead_code)] // each bench uses its own part
 
+use std::io::Write;
 use std::time::Instant;
 use virtual_gpu::VirtualGpu;
-use warpsmith::{DType, Device, Result};
+use warpsmith::autograd::Backward;
+use warpsmith::{DType, Device, Result, Tensor};
 
 /// Where the calls run.
 pub struct Gpu {
@@ -37,6 +41,27 @@ pub struct Floor {
     pub bytes: f64,
 }
 
+impl Floor {
+    /// Of what memory bounds: so many bytes, and operations that do not matter beside them.
+    pub fn bytes(bytes: usize) -> Floor {
+        Floor { peak: Peak::F32, operations: 0.0, bytes: bytes as f64 }
+    }
+}
+
+/// Values that are neither alike nor sorted.
+pub fn ramp(device: &Device, dtype: DType, dims: &[usize]) -> Tensor {
+    let numel: usize = dims.iter().product();
+    let values: Vec<f32> = (0..numel).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect();
+    Tensor::from_slice(&values, dims, device).and_then(|x| x.to_dtype(dtype)).expect("values of the shape")
+}
+
+/// Numbers below `bound` in no order.
+pub fn scattered(device: &Device, dims: &[usize], bound: usize) -> Tensor {
+    let numel: usize = dims.iter().product();
+    let values: Vec<i64> = (0..numel).map(|i| (i * 7919 % bound) as i64).collect();
+    Tensor::from_slice(&values, dims, device).expect("numbers of the shape")
+}
+
 /// Dense TFLOP/s of f32, of TF32, and of f16 and bf16 with f32 sums; GB/s. From NVIDIA's data sheets and whitepapers.
 const PEAKS: &[(&str, [f64; 3], f64)] = &[
     ("A100-SXM4-40GB", [19.5, 156.0, 312.0], 1555.0),
@@ -65,6 +90,29 @@ impl Gpu {
             Some(gpu) => self.count(gpu, name, floor, call),
             None => self.time(name, floor, call),
         }
+    }
+
+    /// Reports a function's forward and, where it has a floor, its backward alone.
+    pub fn passes(
+        &self,
+        name: &str,
+        inputs: &[&Tensor],
+        f: impl Fn(&[Tensor]) -> Result<Tensor>,
+        forward: Floor,
+        backward: Option<Floor>,
+    ) {
+        let run = || -> Result<()> {
+            let plain: Vec<Tensor> = inputs.iter().map(|x| x.detach()).collect();
+            self.report(name, &forward, &mut || f(&plain).map(drop))?;
+            let Some(floor) = backward else { return Ok(()) };
+            let tracked: Vec<Tensor> =
+                plain.iter().map(|x| if x.dtype().is_float() { x.track() } else { x.clone() }).collect();
+            let y = f(&tracked)?;
+            let seed = y.detach().ones_like()?;
+            let mut call = || Backward::new().retain_graph().run_with(&y, seed.clone()).map(drop);
+            self.report(&format!("{name}, backward"), &floor, &mut call)
+        };
+        run().unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 
     fn name(&self) -> &str {
@@ -114,6 +162,13 @@ impl Gpu {
         Ok(())
     }
 
+    /// Appends a line to the table that is asked for.
+    fn keep(&self, line: &str) {
+        let Some(path) = std::env::var_os("WARPSMITH_BENCH_TABLE") else { return };
+        let table = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        table.and_then(|mut table| table.write_all(line.as_bytes())).expect("the table can be written");
+    }
+
     fn count(&self, gpu: &VirtualGpu, name: &str, floor: &Floor, call: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         gpu.clear_profile();
         call()?;
@@ -142,6 +197,26 @@ impl Gpu {
             total("shared_passes"),
             100.0 * 2.0 * total("tensor_multiply_adds") / floor.operations.max(1.0),
         );
+        let dram = total("dram_bytes_read") + total("dram_bytes_written");
+        let row = [
+            floor.bytes,
+            moved * 32.0,
+            needed * 32.0,
+            dram,
+            floor.operations,
+            total("instructions"),
+            total("bank_conflicts"),
+            total("shared_passes"),
+        ];
+        let row = row.map(|number| number.to_string()).join("\t");
+        self.keep(&format!("{}\t{}\t{name}\t{row}\n", family(), self.name()));
         Ok(())
     }
+}
+
+/// The bench's name: that of the program, without cargo's hash.
+fn family() -> String {
+    let path = std::env::current_exe().unwrap_or_default();
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    stem.rsplit_once('-').map_or(stem.clone(), |(name, _)| name.to_owned())
 }

@@ -1,11 +1,12 @@
 //! Training an image classifier: the loop that `train_resnet` and the tests run.
 
 use super::digits::Images;
+use super::{generator, numbered};
 use std::path::PathBuf;
 use warpsmith::models::{ResNet, ResNetConfig};
 use warpsmith::nn::{Ctx, Module, Params};
 use warpsmith::optim::{Optimizer, Sgd, SgdConfig, schedule};
-use warpsmith::random::{Philox, below, permutation};
+use warpsmith::random::{below, permutation};
 use warpsmith::train::{Checkpoint, Curve, Progress, draw_curves, smoothed};
 use warpsmith::{DType, Device, Error, Result, metrics, no_grad};
 
@@ -66,7 +67,7 @@ pub fn train(options: &Options, training: &Images, test: &Images) -> Result<Outc
     let per_epoch = training.len().div_ceil(options.batch) as u64;
     let total = options.epochs * per_epoch;
     let stop = options.steps.unwrap_or(total).min(total);
-    let mut progress = Progress::new(total, run.step);
+    let mut progress = Progress::new(total, run.step, "images");
     while run.step < stop {
         let epoch = run.step / per_epoch;
         let order = permutation(training.len(), &mut generator(options.seed, 1, epoch));
@@ -78,7 +79,8 @@ pub fn train(options: &Options, training: &Images, test: &Images) -> Result<Outc
             let factor = schedule::warmup_cosine(run.step, per_epoch, total, 0.0);
             run.optimizer.set_lr(options.lr * factor);
             let (loss, accuracy) = run.train_step(training, places)?;
-            progress.step(run.step, loss, accuracy, places.len());
+            let message = format!("loss {loss:.4}, accuracy {:.1} %", 100.0 * accuracy);
+            progress.step(run.step, &message, places.len());
         }
         if run.step.is_multiple_of(per_epoch) {
             let accuracy = run.accuracy(test)?;
@@ -93,11 +95,6 @@ pub fn train(options: &Options, training: &Images, test: &Images) -> Result<Outc
     }
     progress.finish();
     run.finish(per_epoch)
-}
-
-/// A generator for one purpose and number, so that resuming needs none of the earlier draws.
-fn generator(seed: u64, purpose: u64, number: u64) -> Philox {
-    Philox::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (purpose << 56) ^ number)
 }
 
 impl Run<'_> {
@@ -157,9 +154,6 @@ impl Run<'_> {
     fn finish(self, per_epoch: u64) -> Result<Outcome> {
         let file = |name: &str| self.options.out.join(name);
         self.params.save(file("model.safetensors"))?;
-        let numbered = |values: &[f64], scale: f64| -> Vec<(f64, f64)> {
-            values.iter().enumerate().map(|(i, &v)| ((i + 1) as f64 * scale, v)).collect()
-        };
         let epochs = 1.0 / per_epoch as f64;
         let losses = vec![
             Curve::new("smoothed", numbered(&smoothed(&self.history.losses, 0.9), epochs)),

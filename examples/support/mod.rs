@@ -3,7 +3,10 @@
 
 pub mod classify;
 pub mod digits;
+pub mod language;
+pub mod text;
 
+use warpsmith::random::Philox;
 use warpsmith::{Device, Error, Result};
 
 /// The values that [`device`] takes, for `--help`.
@@ -26,4 +29,14 @@ pub fn device(name: &str) -> Result<Device> {
         }
         _ => Err(Error::argument("device", format!("expected {DEVICES}; got {name}"))),
     }
+}
+
+/// A generator for one purpose and number, so that resuming needs none of the earlier draws.
+pub fn generator(seed: u64, purpose: u64, number: u64) -> Philox {
+    Philox::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (purpose << 56) ^ number)
+}
+
+/// Values as the points of a curve, numbered from 1, `scale` apart.
+pub fn numbered(values: &[f64], scale: f64) -> Vec<(f64, f64)> {
+    values.iter().enumerate().map(|(i, &v)| ((i + 1) as f64 * scale, v)).collect()
 }

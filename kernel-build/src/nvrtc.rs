@@ -76,8 +76,29 @@ impl Nvrtc {
         self.numbers.contains(&arch.number())
     }
 
+    /// Compiles to PTX alone, without the checks of [`compile`](crate::compile()): to try something out.
+    ///
+    /// # Errors
+    /// [`Error::Compile`] with NVRTC's log.
+    pub fn ptx(&self, source: &Source, arch: Arch) -> Result<String> {
+        let virtual_arch = arch.to_string().replace("sm_", "compute_");
+        let mut options = vec![format!("--gpu-architecture={virtual_arch}"), "--std=c++17".into(), "-lineinfo".into()];
+        options.extend(source.options.iter().cloned());
+        self.run(source, &options)?.text(c"nvrtcGetPTXSize", c"nvrtcGetPTX")
+    }
+
     /// Compiles to PTX and machine code in one call.
     pub(crate) fn compile(&self, source: &Source, options: &[String]) -> Result<Output> {
+        let handle = self.run(source, options)?;
+        let log = handle.text(c"nvrtcGetProgramLogSize", c"nvrtcGetProgramLog")?;
+        // The log is read though all went well: a serialised wgmma or a spill comes with success.
+        let ptx = handle.text(c"nvrtcGetPTXSize", c"nvrtcGetPTX")?;
+        let cubin = handle.bytes(c"nvrtcGetCUBINSize", c"nvrtcGetCUBIN")?;
+        Ok(Output { ptx, cubin, log })
+    }
+
+    /// Compiles; an error carries the log.
+    fn run(&self, source: &Source, options: &[String]) -> Result<Handle<'_>> {
         let text = c_string(&source.text)?;
         let label = c_string(&source.label)?;
         let names = source.headers.iter().map(|(name, _)| c_string(name)).collect::<Result<Vec<_>>>()?;
@@ -116,9 +137,8 @@ impl Nvrtc {
                 option_pointers.as_ptr(),
             )
         };
-        // The log is read whatever the status: a serialised wgmma or a spill comes with success.
-        let log = handle.text(c"nvrtcGetProgramLogSize", c"nvrtcGetProgramLog")?;
         if status != 0 {
+            let log = handle.text(c"nvrtcGetProgramLogSize", c"nvrtcGetProgramLog")?;
             return Err(Error::Compile(format!(
                 "{} does not compile ({}):\n{}",
                 source.label,
@@ -126,9 +146,7 @@ impl Nvrtc {
                 log.trim()
             )));
         }
-        let ptx = handle.text(c"nvrtcGetPTXSize", c"nvrtcGetPTX")?;
-        let cubin = handle.bytes(c"nvrtcGetCUBINSize", c"nvrtcGetCUBIN")?;
-        Ok(Output { ptx, cubin, log })
+        Ok(handle)
     }
 
     /// # Safety

@@ -7,7 +7,6 @@ typedef unsigned char u8;
 typedef signed char i8;
 typedef unsigned short u16;
 typedef short i16;
-typedef double f64;
 
 #define DEVICE __device__ __forceinline__
 

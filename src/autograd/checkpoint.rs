@@ -1,11 +1,13 @@
 //! Activation checkpointing (Chen et al. 2016, "Training deep nets with sublinear memory cost").
 
-use super::{Backward, BackwardCtx, Gradient, Node, Op, Saved, mode, no_grad};
-use crate::{Result, Tensor};
+use super::{Backward, BackwardCtx, Gradient, Node, Op, Saved, autocast, mode, no_grad};
+use crate::{DType, Result, Tensor};
 use std::sync::Arc;
 
 struct Checkpoint<F> {
     f: F,
+    /// The forward's mixed precision.
+    low: Option<DType>,
     inputs: Vec<Saved>,
 }
 
@@ -25,6 +27,7 @@ impl<F: Fn(&[Tensor]) -> Result<Tensor> + Send + Sync> Op for Checkpoint<F> {
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
         let out = {
             let _mode = mode::set(true);
+            let _scope = autocast::enter(self.low);
             (self.f)(&inputs)?
         };
         if !out.requires_grad() {
@@ -52,6 +55,7 @@ pub fn checkpoint(
     // Recorded even if no input is tracked: the closure may have captured variables.
     let refs: Vec<&Tensor> = inputs.iter().collect();
     let saved = inputs.iter().enumerate().map(|(i, x)| Saved::input(i, x)).collect();
-    let node = Node::operation(&out, &refs, Arc::new(Checkpoint { f, inputs: saved }));
+    let low = autocast::autocast_dtype();
+    let node = Node::operation(&out, &refs, Arc::new(Checkpoint { f, low, inputs: saved }));
     Ok(out.with_node(Some(node)))
 }

@@ -1,7 +1,7 @@
 //! The walk: from the root to the leaves in descending node order, accumulating in one place, freeing as it goes.
 
 use super::intercept::intercepted;
-use super::{BackwardCtx, Gradient, Gradients, Node, mode};
+use super::{BackwardCtx, Gradient, Gradients, Node, autocast, mode};
 use crate::{Error, Result, Tensor};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -50,6 +50,7 @@ impl Backward {
         let seed = Gradient::Dense(seed);
         start.check("backward", &seed)?;
         let _mode = mode::set(self.create_graph);
+        let _scope = autocast::suspend();
         let mut done = Gradients::default();
         // Every consumer of a node has a larger id, so the largest pending node has all of its gradient.
         let mut pending: BTreeMap<u64, (Arc<Node>, Gradient)> = BTreeMap::new();

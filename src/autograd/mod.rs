@@ -3,6 +3,7 @@
 //! An operation computes its output and calls [`record`] with how to make its [`Op`]; an output that has no backward
 //! goes through [`record_opaque`], which is an error where a gradient would be lost.
 
+mod autocast;
 mod checkpoint;
 mod engine;
 mod gradients;
@@ -12,6 +13,8 @@ mod node;
 mod saved;
 mod var;
 
+pub(crate) use autocast::cast as cast_leaf;
+pub use autocast::{autocast, autocast_dtype};
 pub use checkpoint::checkpoint;
 pub use engine::Backward;
 pub use gradients::{Gradient, Gradients, RowSparse};

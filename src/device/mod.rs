@@ -5,6 +5,7 @@
 
 pub mod cpu;
 pub mod cuda;
+pub(crate) mod replay;
 
 use crate::{DType, Element, Error, Layout, Result, with_dtype};
 use cpu::CpuMemory;

@@ -3,8 +3,8 @@
 
 use super::params::{
     AttentionParams, BatchNormParams, ConvParams, CrossEntropyParams, ElementwiseParams, GemmParams, IndexParams,
-    LayerNormParams, MultinomialParams, PartialSumsParams, PoolParams, RandomParams, ReduceParams, RotaryParams,
-    ScanParams, SegmentParams, SoftmaxParams, SortParams, StridedParams, TriangleParams, WindowParams,
+    LayerNormParams, LossScaling, MultinomialParams, PartialSumsParams, PoolParams, RandomParams, ReduceParams,
+    RotaryParams, ScanParams, SegmentParams, SoftmaxParams, SortParams, StridedParams, TriangleParams, WindowParams,
 };
 
 crate::include_kernels!();
@@ -25,6 +25,8 @@ crate::kernel_struct!(unsafe GemmParams);
 crate::kernel_struct!(unsafe IndexParams);
 // SAFETY: as above.
 crate::kernel_struct!(unsafe LayerNormParams);
+// SAFETY: as above.
+crate::kernel_struct!(unsafe LossScaling);
 // SAFETY: as above.
 crate::kernel_struct!(unsafe MultinomialParams);
 // SAFETY: as above.

@@ -1,4 +1,4 @@
-//! What the families' CUDA launches share: operands as pointers, alignment, and launches of one of several kernels.
+//! What the families' CUDA launches share: operands as pointers, and alignment.
 
 use super::elementwise::{Contiguous, contiguous};
 use crate::device::cuda::{CudaDevice, CudaMemory, DevicePtr, DevicePtrMut};
@@ -26,26 +26,6 @@ macro_rules! with_cuda_float {
     };
 }
 pub(crate) use with_cuda_float;
-
-/// Launches the kernel whose name the matching arm gives; each is held against the signature that the table has of it.
-macro_rules! launch_one {
-    ($table:path, $device:expr, $config:expr, $arguments:tt, match $choice:expr, {
-        $($pattern:pat => $kernel:expr),* $(,)?
-    }) => {
-        match $choice {
-            $($pattern => $crate::kernels::operands::launch_one!(@ $table, $device, $config, $kernel, $arguments),)*
-        }
-    };
-    (@ $table:path, $device:expr, $config:expr, $kernel:expr, ($($value:ident: $ty:ty),* $(,)?)) => {{
-        $crate::launches! {
-            in $table;
-            unsafe fn launch = [$kernel] ($($value: $ty),*);
-        }
-        // SAFETY: as the function around it says.
-        unsafe { launch($device, $config, $($value),*) }
-    }};
-}
-pub(crate) use launch_one;
 
 fn memory(buffer: &Buffer) -> Result<&CudaMemory> {
     match buffer.memory() {

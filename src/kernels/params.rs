@@ -136,6 +136,10 @@ pub const REPORT_INDEX: u32 = 1;
 pub const REPORT_WEIGHTS: u32 = 2;
 #[doc = " More samples (value) than positive weights (bound)."]
 pub const REPORT_SAMPLES: u32 = 3;
+#[doc = " A label (value) that is no class; the bound's low half is the number of classes, its high half the row."]
+pub const REPORT_LABEL: u32 = 4;
+#[doc = " A mean over rows (value) of which none counts."]
+pub const REPORT_NOTHING: u32 = 5;
 #[doc = " A walk over axes: an index in row-major order lies at the sum of coordinate times stride, in elements."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq)]
@@ -240,6 +244,8 @@ pub struct RandomParams {
     pub count: u64,
     #[doc = " The first block of counters."]
     pub first: u64,
+    #[doc = " Address of a number that is added to it; 0 for none."]
+    pub offset: u64,
     #[doc = " Words below this make an event; up to 2^32."]
     pub threshold: u64,
     #[doc = " The key."]
@@ -253,15 +259,16 @@ pub struct RandomParams {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of RandomParams"][::core::mem::size_of::<RandomParams>() - 40usize];
+    ["Size of RandomParams"][::core::mem::size_of::<RandomParams>() - 48usize];
     ["Alignment of RandomParams"][::core::mem::align_of::<RandomParams>() - 8usize];
     ["Offset of field: RandomParams::count"][::core::mem::offset_of!(RandomParams, count) - 0usize];
     ["Offset of field: RandomParams::first"][::core::mem::offset_of!(RandomParams, first) - 8usize];
-    ["Offset of field: RandomParams::threshold"][::core::mem::offset_of!(RandomParams, threshold) - 16usize];
-    ["Offset of field: RandomParams::key0"][::core::mem::offset_of!(RandomParams, key0) - 24usize];
-    ["Offset of field: RandomParams::key1"][::core::mem::offset_of!(RandomParams, key1) - 28usize];
-    ["Offset of field: RandomParams::a"][::core::mem::offset_of!(RandomParams, a) - 32usize];
-    ["Offset of field: RandomParams::b"][::core::mem::offset_of!(RandomParams, b) - 36usize];
+    ["Offset of field: RandomParams::offset"][::core::mem::offset_of!(RandomParams, offset) - 16usize];
+    ["Offset of field: RandomParams::threshold"][::core::mem::offset_of!(RandomParams, threshold) - 24usize];
+    ["Offset of field: RandomParams::key0"][::core::mem::offset_of!(RandomParams, key0) - 32usize];
+    ["Offset of field: RandomParams::key1"][::core::mem::offset_of!(RandomParams, key1) - 36usize];
+    ["Offset of field: RandomParams::a"][::core::mem::offset_of!(RandomParams, a) - 40usize];
+    ["Offset of field: RandomParams::b"][::core::mem::offset_of!(RandomParams, b) - 44usize];
 };
 #[doc = " Sampling from rows of weights."]
 #[repr(C)]
@@ -273,6 +280,8 @@ pub struct MultinomialParams {
     pub samples: u64,
     #[doc = " The first block of counters."]
     pub first: u64,
+    #[doc = " Address of a number that is added to it; 0 for none."]
+    pub offset: u64,
     #[doc = " The key."]
     pub key0: u32,
     #[doc = " The key's second word."]
@@ -288,18 +297,19 @@ pub struct MultinomialParams {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of MultinomialParams"][::core::mem::size_of::<MultinomialParams>() - 48usize];
+    ["Size of MultinomialParams"][::core::mem::size_of::<MultinomialParams>() - 56usize];
     ["Alignment of MultinomialParams"][::core::mem::align_of::<MultinomialParams>() - 8usize];
     ["Offset of field: MultinomialParams::n"][::core::mem::offset_of!(MultinomialParams, n) - 0usize];
     ["Offset of field: MultinomialParams::samples"][::core::mem::offset_of!(MultinomialParams, samples) - 8usize];
     ["Offset of field: MultinomialParams::first"][::core::mem::offset_of!(MultinomialParams, first) - 16usize];
-    ["Offset of field: MultinomialParams::key0"][::core::mem::offset_of!(MultinomialParams, key0) - 24usize];
-    ["Offset of field: MultinomialParams::key1"][::core::mem::offset_of!(MultinomialParams, key1) - 28usize];
-    ["Offset of field: MultinomialParams::bits"][::core::mem::offset_of!(MultinomialParams, bits) - 32usize];
+    ["Offset of field: MultinomialParams::offset"][::core::mem::offset_of!(MultinomialParams, offset) - 24usize];
+    ["Offset of field: MultinomialParams::key0"][::core::mem::offset_of!(MultinomialParams, key0) - 32usize];
+    ["Offset of field: MultinomialParams::key1"][::core::mem::offset_of!(MultinomialParams, key1) - 36usize];
+    ["Offset of field: MultinomialParams::bits"][::core::mem::offset_of!(MultinomialParams, bits) - 40usize];
     ["Offset of field: MultinomialParams::replacement"]
-        [::core::mem::offset_of!(MultinomialParams, replacement) - 36usize];
-    ["Offset of field: MultinomialParams::operation"][::core::mem::offset_of!(MultinomialParams, operation) - 40usize];
-    ["Offset of field: MultinomialParams::reserved"][::core::mem::offset_of!(MultinomialParams, reserved) - 44usize];
+        [::core::mem::offset_of!(MultinomialParams, replacement) - 44usize];
+    ["Offset of field: MultinomialParams::operation"][::core::mem::offset_of!(MultinomialParams, operation) - 48usize];
+    ["Offset of field: MultinomialParams::reserved"][::core::mem::offset_of!(MultinomialParams, reserved) - 52usize];
 };
 #[doc = " Sorting of rows by radix."]
 #[repr(C)]
@@ -455,36 +465,56 @@ pub const OPTIMIZER_SGD_MOMENTUM: u32 = 1;
 pub const OPTIMIZER_ADAM: u32 = 2;
 #[doc = " AMSGrad."]
 pub const OPTIMIZER_AMSGRAD: u32 = 3;
-#[doc = " Switch: the velocity begins as the gradient."]
-pub const OPTIMIZER_FIRST: u32 = 1;
+#[doc = " AdaGrad."]
+pub const OPTIMIZER_ADAGRAD: u32 = 4;
+#[doc = " RMSprop."]
+pub const OPTIMIZER_RMSPROP: u32 = 5;
+#[doc = " FTRL-proximal."]
+pub const OPTIMIZER_FTRL: u32 = 6;
 #[doc = " Switch: look ahead."]
-pub const OPTIMIZER_NESTEROV: u32 = 2;
+pub const OPTIMIZER_NESTEROV: u32 = 1;
 #[doc = " Switch: the decay is a factor of the parameter."]
-pub const OPTIMIZER_DECOUPLED: u32 = 4;
+pub const OPTIMIZER_DECOUPLED: u32 = 2;
+#[doc = " Switch: the mean of the gradients is subtracted from that of their squares."]
+pub const OPTIMIZER_CENTERED: u32 = 4;
+#[doc = " Switch: there is a velocity."]
+pub const OPTIMIZER_VELOCITY: u32 = 8;
 #[doc = " Switch: only a row-sparse gradient's own rows change."]
-pub const OPTIMIZER_TOUCH: u32 = 8;
-#[doc = " Place of the factor of gradients."]
-pub const OPTIMIZER_SCALE: u32 = 0;
-#[doc = " Place of the largest magnitude of a scaled gradient."]
-pub const OPTIMIZER_BOUND: u32 = 1;
-#[doc = " Place of the decay: a factor of the parameter in the gradient, or of itself."]
-pub const OPTIMIZER_DECAY: u32 = 2;
-#[doc = " Place of the step size."]
-pub const OPTIMIZER_RATE: u32 = 3;
-#[doc = " Place of the share of the velocity that stays."]
-pub const OPTIMIZER_MOMENTUM: u32 = 4;
-#[doc = " Place of the share of a gradient that enters the velocity."]
-pub const OPTIMIZER_UNDAMPED: u32 = 5;
-#[doc = " Place of 1 - beta1."]
-pub const OPTIMIZER_NEW_MEAN: u32 = 4;
-#[doc = " Place of beta2."]
-pub const OPTIMIZER_OLD_SQUARE: u32 = 5;
-#[doc = " Place of 1 - beta2."]
-pub const OPTIMIZER_NEW_SQUARE: u32 = 6;
-#[doc = " Place of the root of 1 - beta2^t."]
-pub const OPTIMIZER_BIAS: u32 = 7;
+pub const OPTIMIZER_TOUCH: u32 = 16;
+#[doc = " Parameters and gradients of f32."]
+pub const OPTIMIZER_F32: u32 = 0;
+#[doc = " Parameters and gradients of f16."]
+pub const OPTIMIZER_F16: u32 = 1;
+#[doc = " Parameters and gradients of bf16."]
+pub const OPTIMIZER_BF16: u32 = 2;
+#[doc = " Place of the decay among a rule's options."]
+pub const OPTIMIZER_DECAY: u32 = 0;
 #[doc = " Place of what is added to the denominator."]
-pub const OPTIMIZER_EPSILON: u32 = 8;
+pub const OPTIMIZER_EPSILON: u32 = 1;
+#[doc = " Place of the share of the velocity that stays, or of the mean of gradients."]
+pub const OPTIMIZER_MOMENTUM: u32 = 2;
+#[doc = " Place of the share of the mean of squares that stays."]
+pub const OPTIMIZER_SQUARE: u32 = 3;
+#[doc = " Place of the share of a gradient that does not enter the velocity."]
+pub const OPTIMIZER_DAMPENING: u32 = 4;
+#[doc = " Place of how fast the rate falls with the count of updates."]
+pub const OPTIMIZER_RATE_DECAY: u32 = 4;
+#[doc = " Place of the penalty of magnitudes."]
+pub const OPTIMIZER_L1: u32 = 2;
+#[doc = " Place of the penalty of squares."]
+pub const OPTIMIZER_L2: u32 = 3;
+#[doc = " Place of what is added to the root of the sum of squares."]
+pub const OPTIMIZER_BETA: u32 = 4;
+#[doc = " Place of the largest norm of all gradients in the block of a step."]
+pub const OPTIMIZER_MAX_NORM: u32 = 0;
+#[doc = " Place of the largest magnitude of a number of a gradient."]
+pub const OPTIMIZER_BOUND: u32 = 1;
+#[doc = " Place of the first group's rate; the others follow."]
+pub const OPTIMIZER_RATES: u32 = 2;
+#[doc = " Place of the factor of gradients in what was found of them."]
+pub const OPTIMIZER_SCALE: u32 = 0;
+#[doc = " Place of whether nothing is to change: not 0."]
+pub const OPTIMIZER_SKIP: u32 = 1;
 #[doc = " One parameter of an optimizer's step, in a table in device memory; addresses as numbers."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq)]
@@ -493,10 +523,14 @@ pub struct OptimizerSlot {
     pub param: u64,
     #[doc = " Its gradient, or the rows of a row-sparse one."]
     pub grad: u64,
+    #[doc = " The parameter in f32; 0 for none."]
+    pub master: u64,
     #[doc = " Its state, as many as the rule has."]
     pub state: [u64; 3usize],
     #[doc = " The row numbers of a row-sparse gradient, i64 and ascending; 0 for a dense one."]
     pub indices: u64,
+    #[doc = " The count of updates, i64, once for each block."]
+    pub counts: u64,
     #[doc = " Elements that are visited."]
     pub count: u64,
     #[doc = " Rows of a row-sparse gradient."]
@@ -509,24 +543,51 @@ pub struct OptimizerSlot {
     pub rule: u32,
     #[doc = " Bits of OPTIMIZER_* that name switches."]
     pub flags: u32,
-    #[doc = " The rule's numbers, in the places that OPTIMIZER_* name."]
-    pub constants: [f32; 12usize],
+    #[doc = " One of OPTIMIZER_* that name types."]
+    pub dtype: u32,
+    #[doc = " Which of the step's rates."]
+    pub group: u32,
+    #[doc = " The rule's options, in the places that OPTIMIZER_* name."]
+    pub options: [f64; 5usize],
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of OptimizerSlot"][::core::mem::size_of::<OptimizerSlot>() - 136usize];
+    ["Size of OptimizerSlot"][::core::mem::size_of::<OptimizerSlot>() - 152usize];
     ["Alignment of OptimizerSlot"][::core::mem::align_of::<OptimizerSlot>() - 8usize];
     ["Offset of field: OptimizerSlot::param"][::core::mem::offset_of!(OptimizerSlot, param) - 0usize];
     ["Offset of field: OptimizerSlot::grad"][::core::mem::offset_of!(OptimizerSlot, grad) - 8usize];
-    ["Offset of field: OptimizerSlot::state"][::core::mem::offset_of!(OptimizerSlot, state) - 16usize];
-    ["Offset of field: OptimizerSlot::indices"][::core::mem::offset_of!(OptimizerSlot, indices) - 40usize];
-    ["Offset of field: OptimizerSlot::count"][::core::mem::offset_of!(OptimizerSlot, count) - 48usize];
-    ["Offset of field: OptimizerSlot::rows"][::core::mem::offset_of!(OptimizerSlot, rows) - 56usize];
-    ["Offset of field: OptimizerSlot::row"][::core::mem::offset_of!(OptimizerSlot, row) - 64usize];
-    ["Offset of field: OptimizerSlot::first"][::core::mem::offset_of!(OptimizerSlot, first) - 72usize];
-    ["Offset of field: OptimizerSlot::rule"][::core::mem::offset_of!(OptimizerSlot, rule) - 80usize];
-    ["Offset of field: OptimizerSlot::flags"][::core::mem::offset_of!(OptimizerSlot, flags) - 84usize];
-    ["Offset of field: OptimizerSlot::constants"][::core::mem::offset_of!(OptimizerSlot, constants) - 88usize];
+    ["Offset of field: OptimizerSlot::master"][::core::mem::offset_of!(OptimizerSlot, master) - 16usize];
+    ["Offset of field: OptimizerSlot::state"][::core::mem::offset_of!(OptimizerSlot, state) - 24usize];
+    ["Offset of field: OptimizerSlot::indices"][::core::mem::offset_of!(OptimizerSlot, indices) - 48usize];
+    ["Offset of field: OptimizerSlot::counts"][::core::mem::offset_of!(OptimizerSlot, counts) - 56usize];
+    ["Offset of field: OptimizerSlot::count"][::core::mem::offset_of!(OptimizerSlot, count) - 64usize];
+    ["Offset of field: OptimizerSlot::rows"][::core::mem::offset_of!(OptimizerSlot, rows) - 72usize];
+    ["Offset of field: OptimizerSlot::row"][::core::mem::offset_of!(OptimizerSlot, row) - 80usize];
+    ["Offset of field: OptimizerSlot::first"][::core::mem::offset_of!(OptimizerSlot, first) - 88usize];
+    ["Offset of field: OptimizerSlot::rule"][::core::mem::offset_of!(OptimizerSlot, rule) - 96usize];
+    ["Offset of field: OptimizerSlot::flags"][::core::mem::offset_of!(OptimizerSlot, flags) - 100usize];
+    ["Offset of field: OptimizerSlot::dtype"][::core::mem::offset_of!(OptimizerSlot, dtype) - 104usize];
+    ["Offset of field: OptimizerSlot::group"][::core::mem::offset_of!(OptimizerSlot, group) - 108usize];
+    ["Offset of field: OptimizerSlot::options"][::core::mem::offset_of!(OptimizerSlot, options) - 112usize];
+};
+#[doc = " How the factor of a loss follows what is found of the gradients."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct LossScaling {
+    #[doc = " The factor grows by this."]
+    pub growth: f64,
+    #[doc = " The factor shrinks by this."]
+    pub backoff: f64,
+    #[doc = " Steps without an overflow after which it grows."]
+    pub interval: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of LossScaling"][::core::mem::size_of::<LossScaling>() - 24usize];
+    ["Alignment of LossScaling"][::core::mem::align_of::<LossScaling>() - 8usize];
+    ["Offset of field: LossScaling::growth"][::core::mem::offset_of!(LossScaling, growth) - 0usize];
+    ["Offset of field: LossScaling::backoff"][::core::mem::offset_of!(LossScaling, backoff) - 8usize];
+    ["Offset of field: LossScaling::interval"][::core::mem::offset_of!(LossScaling, interval) - 16usize];
 };
 #[doc = " No activation after a matrix product."]
 pub const ACTIVATION_NONE: u32 = 0;
@@ -934,6 +995,12 @@ pub const TARGETS_PROBABILITIES: u32 = 1;
 pub const TARGETS_WEIGHTED: u32 = 2;
 #[doc = " A part of each target is spread over all classes."]
 pub const TARGETS_SMOOTHED: u32 = 4;
+#[doc = " One label counts for nothing."]
+pub const TARGETS_IGNORED: u32 = 8;
+#[doc = " The loss is a mean: gradients are divided as it was."]
+pub const LOSS_MEAN: u32 = 16;
+#[doc = " The losses were added up: all rows have one gradient."]
+pub const LOSS_REDUCED: u32 = 32;
 #[doc = " A cross-entropy of rows of logits."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq)]
@@ -950,12 +1017,18 @@ pub struct CrossEntropyParams {
     pub uniform: f32,
     #[doc = " What it leaves to the target: 1 - smoothing."]
     pub sharp: f32,
-    #[doc = " What smoothing gives a row in all, weighted."]
+    #[doc = " What smoothing gives a row in all, where classes have no weights."]
     pub smoothed: f32,
+    #[doc = " The label of rows that count for nothing, under TARGETS_IGNORED."]
+    pub ignored: i64,
+    #[doc = " The host's number of the operation, for reports."]
+    pub operation: u32,
+    #[doc = " Zero."]
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of CrossEntropyParams"][::core::mem::size_of::<CrossEntropyParams>() - 32usize];
+    ["Size of CrossEntropyParams"][::core::mem::size_of::<CrossEntropyParams>() - 48usize];
     ["Alignment of CrossEntropyParams"][::core::mem::align_of::<CrossEntropyParams>() - 8usize];
     ["Offset of field: CrossEntropyParams::rows"][::core::mem::offset_of!(CrossEntropyParams, rows) - 0usize];
     ["Offset of field: CrossEntropyParams::classes"][::core::mem::offset_of!(CrossEntropyParams, classes) - 8usize];
@@ -964,6 +1037,10 @@ const _: () = {
     ["Offset of field: CrossEntropyParams::uniform"][::core::mem::offset_of!(CrossEntropyParams, uniform) - 20usize];
     ["Offset of field: CrossEntropyParams::sharp"][::core::mem::offset_of!(CrossEntropyParams, sharp) - 24usize];
     ["Offset of field: CrossEntropyParams::smoothed"][::core::mem::offset_of!(CrossEntropyParams, smoothed) - 28usize];
+    ["Offset of field: CrossEntropyParams::ignored"][::core::mem::offset_of!(CrossEntropyParams, ignored) - 32usize];
+    ["Offset of field: CrossEntropyParams::operation"]
+        [::core::mem::offset_of!(CrossEntropyParams, operation) - 40usize];
+    ["Offset of field: CrossEntropyParams::reserved"][::core::mem::offset_of!(CrossEntropyParams, reserved) - 44usize];
 };
 #[doc = " A batch norm over (samples, channels, length)."]
 #[repr(C)]

@@ -39,3 +39,12 @@ pub fn accuracy(logits: &Tensor, labels: &Tensor) -> Result<f64> {
         n => Ok(correct as f64 / n as f64),
     }
 }
+
+/// How many equally likely tokens the model hesitates between: e to the mean cross-entropy (in nats) of a token.
+///
+/// ```
+/// assert!((warpsmith::metrics::perplexity(65f64.ln()) - 65.0).abs() < 1e-9);
+/// ```
+pub fn perplexity(mean_cross_entropy: f64) -> f64 {
+    mean_cross_entropy.exp()
+}

@@ -2,6 +2,8 @@
 
 pub mod gpt;
 pub mod resnet;
+mod sampling;
 
-pub use gpt::{Gpt, GptConfig};
+pub use gpt::{Gpt, GptCache, GptConfig};
 pub use resnet::{ResNet, ResNetConfig};
+pub use sampling::Sampling;

@@ -6,6 +6,7 @@
 mod activation;
 mod atomic;
 mod attention;
+mod autocast;
 mod conv;
 mod ctx;
 mod embedding;

@@ -57,7 +57,7 @@ impl BatchNorm {
             self.running_mean.set(&mean)?;
             self.running_var.set(&var)
         })?;
-        self.num_batches_tracked.set(self.num_batches_tracked.get() + 1);
+        self.num_batches_tracked.advance();
         Ok(())
     }
 }

@@ -1,25 +1,29 @@
 //! State dictionaries: what a model saves, and loading it back strictly.
 
 use super::params::{Param, Params};
+use crate::device::{Buffer, replay};
+use crate::kernels::elementwise;
 use crate::{DType, Device, Error, Result, Tensor};
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 /// A tensor that is saved with the model and not trained; clones are the same buffer.
 #[derive(Clone, Debug)]
 pub struct StateBuffer {
     value: Arc<RwLock<Tensor>>,
+    /// A graph writes the value at its place, which it keeps from then on.
+    placed: Arc<AtomicBool>,
 }
 
 impl StateBuffer {
     pub(super) fn new(value: Tensor) -> Self {
-        StateBuffer { value: Arc::new(RwLock::new(value.detach())) }
+        StateBuffer { value: Arc::new(RwLock::new(value.detach())), placed: Arc::default() }
     }
 
-    /// The value.
+    /// The value. Once a captured step sets it, later steps write over what this gives: copy what is to stay.
     pub fn get(&self) -> Tensor {
         self.value.read().clone()
     }
@@ -33,9 +37,23 @@ impl StateBuffer {
         if old.dtype() != value.dtype() {
             return Err(Error::dtype("buffer", format!("a value of {}", old.dtype()), &[value.dtype()]));
         }
+        if replay::noting() {
+            self.placed.store(true, Ordering::Release);
+        }
+        if self.placed.load(Ordering::Acquire) {
+            // A graph knows the address of the value that it reads: whatever is set must be there at its next launch.
+            let value = value.detach().contiguous()?;
+            return old.storage().write(|buffer| copy_whole(&value, buffer));
+        }
         *old = value.detach();
         Ok(())
     }
+}
+
+/// Overwrites a buffer with a contiguous tensor's elements.
+fn copy_whole(value: &Tensor, buffer: &mut Buffer) -> Result<()> {
+    let guard = value.read();
+    elementwise::copy(guard.view()?, buffer)
 }
 
 /// A number that is saved with the model as an i64 scalar: batches seen.
@@ -51,6 +69,17 @@ impl Counter {
     /// Sets the count.
     pub fn set(&self, value: i64) {
         self.0.store(value, Ordering::Release);
+    }
+
+    /// Counts one more; a captured step does at each launch of its graph.
+    pub fn advance(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+        replay::note(|| {
+            let count = self.0.clone();
+            move || {
+                count.fetch_add(1, Ordering::AcqRel);
+            }
+        });
     }
 }
 
@@ -203,7 +232,7 @@ impl Params {
             let Some(name) = self.relative(name) else { continue };
             let value = match &entry.kind {
                 Kind::Param(param) => param.snapshot()?,
-                Kind::Buffer(buffer) => buffer.get(),
+                Kind::Buffer(buffer) => buffer.get().copy()?,
                 Kind::Counter(counter) => Tensor::from_slice(&[counter.get()], (), &Device::Cpu)?,
             };
             out.insert(name, value);

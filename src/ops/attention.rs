@@ -1,5 +1,6 @@
 //! Scaled dot-product attention.
 
+use super::autocast;
 use crate::autograd::{BackwardCtx, Gradient, Op, Saved, needs_grad, record, record_opaque};
 use crate::device::Buffer;
 use crate::kernels::attention::{self, AttentionDesc, AttentionInputs, AttentionSaved};
@@ -80,6 +81,9 @@ impl Tensor {
         params: &AttentionParams,
     ) -> Result<Tensor> {
         const OP: &str = "scaled_dot_product_attention";
+        if let Some(([q, k, v], [mask])) = autocast::cast(OP, [self, keys, values], [params.mask.as_ref()])? {
+            return q.scaled_dot_product_attention(&k, &v, &AttentionParams { mask, ..*params });
+        }
         let shapes = [*self.shape(), *keys.shape(), *values.shape()];
         let (&[batch, heads, queries, dim], &[_, kv_heads, key_count, _], &[_, _, _, value_dim]) =
             (self.dims(), keys.dims(), values.dims())

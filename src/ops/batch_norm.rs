@@ -1,5 +1,6 @@
 //! Batch norm in training and inference, alone and fused with a residual addition and a relu.
 
+use super::autocast;
 use crate::autograd::{BackwardCtx, Gradient, Op, Saved, needs_grad, record, record_opaque};
 use crate::device::Buffer;
 use crate::kernels::batchnorm::{
@@ -104,6 +105,9 @@ fn batch_norm(
     eps: f64,
     options: Options<'_>,
 ) -> Result<BatchNormOutput> {
+    if let Some(([x], [residual])) = autocast::cast("batch_norm", [x], [options.residual])? {
+        return batch_norm(op, &x, [weight, bias], eps, Options { residual: residual.as_ref(), ..options });
+    }
     if x.rank() < 2 {
         return Err(Error::shape(op, "(N, C) or (N, C, …)", &[*x.shape()]));
     }

@@ -1,6 +1,7 @@
 //! Arithmetic on tensors broadcast together: `add`, `sub`, `mul`, `div`, `maximum`, `minimum`, `pow`, `lerp`,
 //! `mul_add`, `add_relu`.
 
+use super::autocast;
 use super::support::{map, map_number, map_owned, relu_gradient, unbroadcast};
 use crate::autograd::{BackwardCtx, Gradient, Op, Saved, record, record_opaque};
 use crate::kernels::elementwise::{self as kernel, IntegerMap};
@@ -147,24 +148,36 @@ impl Op for AddRelu {
 impl Tensor {
     /// a + b, broadcast by NumPy's rule. Every dtype; integers wrap.
     pub fn add(&self, other: &Tensor) -> Result<Tensor> {
+        if let Some(([a, b], [])) = autocast::cast("add", [self, other], [])? {
+            return a.add(&b);
+        }
         let out = map_number(kernel::Add, IntegerMap::Add, [self, other])?;
         linear("add", out, self, other, [1.0, 1.0])
     }
 
     /// a − b, broadcast by NumPy's rule. Every dtype; integers wrap.
     pub fn sub(&self, other: &Tensor) -> Result<Tensor> {
+        if let Some(([a, b], [])) = autocast::cast("sub", [self, other], [])? {
+            return a.sub(&b);
+        }
         let out = map_number(kernel::Sub, IntegerMap::Sub, [self, other])?;
         linear("sub", out, self, other, [1.0, -1.0])
     }
 
     /// a · b elementwise, broadcast by NumPy's rule. Every dtype; integers wrap.
     pub fn mul(&self, other: &Tensor) -> Result<Tensor> {
+        if let Some(([a, b], [])) = autocast::cast("mul", [self, other], [])? {
+            return a.mul(&b);
+        }
         let out = map_number(kernel::Mul, IntegerMap::Mul, [self, other])?;
         record(out, &[self, other], || Mul { a: Saved::input(0, self), b: Saved::input(1, other) })
     }
 
     /// a / b elementwise, broadcast by NumPy's rule; float dtypes (convert integers with `to_dtype` first).
     pub fn div(&self, other: &Tensor) -> Result<Tensor> {
+        if let Some(([a, b], [])) = autocast::cast("div", [self, other], [])? {
+            return a.div(&b);
+        }
         let out = map(kernel::Div, [self, other])?;
         record(out, &[self, other], || Div { a: Saved::input(0, self), b: Saved::input(1, other) })
     }
@@ -172,6 +185,9 @@ impl Tensor {
     /// The larger of a and b, broadcast by NumPy's rule; every dtype. NaN if either is NaN. At a tie each gets half of
     /// the gradient, as in PyTorch.
     pub fn maximum(&self, other: &Tensor) -> Result<Tensor> {
+        if let Some(([a, b], [])) = autocast::cast("maximum", [self, other], [])? {
+            return a.maximum(&b);
+        }
         let out = map_number(kernel::Maximum, IntegerMap::Maximum, [self, other])?;
         extremum("maximum", out, self, other, true)
     }
@@ -179,6 +195,9 @@ impl Tensor {
     /// The smaller of a and b, broadcast by NumPy's rule; every dtype. NaN if either is NaN. At a tie each gets half of
     /// the gradient, as in PyTorch.
     pub fn minimum(&self, other: &Tensor) -> Result<Tensor> {
+        if let Some(([a, b], [])) = autocast::cast("minimum", [self, other], [])? {
+            return a.minimum(&b);
+        }
         let out = map_number(kernel::Minimum, IntegerMap::Minimum, [self, other])?;
         extremum("minimum", out, self, other, false)
     }
@@ -186,12 +205,18 @@ impl Tensor {
     /// aᵇ elementwise, broadcast by NumPy's rule; float dtypes. Special values are IEEE 754's (C's `pow`). The gradient
     /// for a is 0 where b is 0, that for b is 0 where a is 0 and b ≥ 0, as in PyTorch.
     pub fn pow(&self, exponent: &Tensor) -> Result<Tensor> {
+        if let Some(([a, b], [])) = autocast::cast("pow", [self, exponent], [])? {
+            return a.pow(&b);
+        }
         let out = map(kernel::Pow, [self, exponent])?;
         record(out, &[self, exponent], || Pow { a: Saved::input(0, self), b: Saved::input(1, exponent) })
     }
 
     /// a + `weight` (b − a), broadcast by NumPy's rule; float dtypes.
     pub fn lerp(&self, other: &Tensor, weight: f64) -> Result<Tensor> {
+        if let Some(([a, b], [])) = autocast::cast("lerp", [self, other], [])? {
+            return a.lerp(&b, weight);
+        }
         let out = map(kernel::Lerp { weight }, [self, other])?;
         linear("lerp", out, self, other, [1.0 - weight, weight])
     }
@@ -206,6 +231,9 @@ impl Tensor {
     /// # Ok::<(), warpsmith::Error>(())
     /// ```
     pub fn mul_add(&self, factor: &Tensor, summand: &Tensor) -> Result<Tensor> {
+        if let Some(([a, b, c], [])) = autocast::cast("mul_add", [self, factor, summand], [])? {
+            return a.mul_add(&b, &c);
+        }
         let out = map(kernel::MulAdd, [self, factor, summand])?;
         record(out, &[self, factor, summand], || MulAdd {
             a: Saved::input(0, self),
@@ -216,6 +244,9 @@ impl Tensor {
 
     /// max(a + b, 0), broadcast by NumPy's rule, in one pass; float dtypes. The end of a residual block.
     pub fn add_relu(&self, other: &Tensor) -> Result<Tensor> {
+        if let Some(([a, b], [])) = autocast::cast("add_relu", [self, other], [])? {
+            return a.add_relu(&b);
+        }
         let y = map(kernel::AddRelu, [self, other])?;
         record(y.clone(), &[self, other], || AddRelu { y: Saved::output(&y), shapes: [*self.shape(), *other.shape()] })
     }

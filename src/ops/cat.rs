@@ -1,5 +1,6 @@
 //! Joining tensors: cat along an axis, stack along a new one.
 
+use super::autocast;
 use crate::autograd::{BackwardCtx, Gradient, Op, record};
 use crate::device::Buffer;
 use crate::kernels::index;
@@ -36,6 +37,9 @@ impl Tensor {
     /// ```
     pub fn cat(tensors: &[impl AsRef<Tensor>], axis: isize) -> Result<Tensor> {
         let tensors: Vec<&Tensor> = tensors.iter().map(AsRef::as_ref).collect();
+        if let Some(tensors) = autocast::cast_all("cat", &tensors)? {
+            return Tensor::cat(&tensors, axis);
+        }
         let Some(&first) = tensors.first() else {
             return Err(Error::argument("cat", "at least one tensor, got none"));
         };

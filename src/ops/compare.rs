@@ -1,11 +1,15 @@
 //! Comparisons and logic. They give masks: u8 tensors of 0 and 1, constants for autograd.
 
+use super::autocast;
 use super::support::{expanded, scalar};
 use crate::device::Buffer;
 use crate::kernels::elementwise::{Relation, compare};
 use crate::{DType, Error, Result, Tensor};
 
 fn relation(relation: Relation, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if let Some(([a, b], [])) = autocast::cast("compare", [a, b], [])? {
+        return self::relation(relation, &a, &b);
+    }
     let shape = a.shape().broadcast(b.shape(), relation.name())?;
     if a.dtype() != b.dtype() {
         let expected = "operands of one dtype (convert with to_dtype)";

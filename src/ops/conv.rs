@@ -6,6 +6,7 @@
 //! Channels last, as in PyTorch, is how a tensor lies in memory, not another order of its axes: of (N, C, H, W) with the
 //! strides of a contiguous (N, H, W, C). Where x or the weight lies so, y does too, and so do the gradients.
 
+use super::autocast;
 use crate::autograd::{BackwardCtx, Gradient, Op, Saved, record};
 use crate::device::Buffer;
 use crate::kernels::conv::{self, ConvDesc};
@@ -248,6 +249,9 @@ impl Tensor {
     /// # Ok::<(), warpsmith::Error>(())
     /// ```
     pub fn conv2d(&self, weight: &Tensor, bias: Option<&Tensor>, params: Conv2dParams) -> Result<Tensor> {
+        if let Some(([x, w], [b])) = autocast::cast("conv2d", [self, weight], [bias])? {
+            return x.conv2d(&w, b.as_ref(), params);
+        }
         let Conv2dParams { stride, padding, dilation, groups } = params;
         let fits = self.rank() == 4
             && weight.rank() == 4
@@ -272,6 +276,9 @@ impl Tensor {
     /// The 1-D convolution of x (N, C, L) with a weight of (O, C/groups, K) and a bias of (O) → (N, O, OL); otherwise as
     /// [`conv2d`](Tensor::conv2d).
     pub fn conv1d(&self, weight: &Tensor, bias: Option<&Tensor>, params: Conv1dParams) -> Result<Tensor> {
+        if let Some(([x, w], [b])) = autocast::cast("conv1d", [self, weight], [bias])? {
+            return x.conv1d(&w, b.as_ref(), params);
+        }
         if self.rank() != 3 || weight.rank() != 3 {
             let found = shapes(&[Some(self), Some(weight), bias]);
             return Err(Error::shape("conv1d", "x (N, C, L) and weight (O, C/groups, K)", &found));
@@ -297,6 +304,9 @@ impl Tensor {
         params: ConvTranspose2dParams,
     ) -> Result<Tensor> {
         const OP: &str = "conv_transpose2d";
+        if let Some(([x, w], [b])) = autocast::cast(OP, [self, weight], [bias])? {
+            return x.conv_transpose2d(&w, b.as_ref(), params);
+        }
         let ConvTranspose2dParams { stride, padding, output_padding, dilation, groups } = params;
         let outputs = (weight.rank() == 4).then(|| weight.dims()[1].saturating_mul(groups));
         let fits = self.rank() == 4

@@ -1,8 +1,9 @@
 //! Cross-entropy of logits, fused with the softmax, and the negative log-likelihood of log-probabilities.
 
+use super::autocast;
 use crate::autograd::{BackwardCtx, Gradient, Op, Saved, needs_grad, record, record_opaque};
-use crate::device::Buffer;
-use crate::kernels::softmax_xent::{self, CrossEntropyDesc, Targets};
+use crate::device::{Buffer, View};
+use crate::kernels::softmax_xent::{self, CrossEntropyDesc, Targets, Upstream};
 use crate::{DType, Error, Reduction, Result, Shape, Tensor};
 
 /// How [`Tensor::cross_entropy`] and [`Tensor::nll_loss`] weigh classes and samples.
@@ -45,58 +46,59 @@ fn rows(op: &'static str, x: &Tensor) -> Result<(Tensor, Shape)> {
     }
 }
 
-/// The labels as classes; an error names the first that is none, and where it is.
-fn labels(
-    op: &'static str,
-    targets: &Tensor,
-    samples: &Shape,
-    classes: usize,
-    ignore: Option<i64>,
-) -> Result<Vec<Option<usize>>> {
-    if targets.shape() != samples {
-        let expected = format!("labels of shape {samples}, one for each sample");
-        return Err(Error::shape(op, expected, &[*targets.shape()]));
-    }
-    let values: Vec<i64> = match targets.dtype() {
-        DType::I64 => targets.to_vec::<i64>()?,
-        DType::U32 => targets.to_vec::<u32>()?.into_iter().map(i64::from).collect(),
-        DType::U8 => targets.to_vec::<u8>()?.into_iter().map(i64::from).collect(),
-        other => return Err(Error::dtype(op, "labels of dtype i64, u32 or u8", &[other])),
-    };
-    let class = |(i, label): (usize, i64)| match usize::try_from(label) {
-        _ if Some(label) == ignore => Ok(None),
-        Ok(class) if class < classes => Ok(Some(class)),
-        _ => {
-            let ignored = ignore.map_or(String::new(), |i| format!(", or {i} to be ignored"));
-            let message = format!("label {label} at position {i} is out of range: 0 to {classes} exclusive{ignored}");
-            Err(Error::argument(op, message))
-        }
-    };
-    values.into_iter().enumerate().map(class).collect()
+/// What rows are compared with, in the logits' memory; float targets are probabilities.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Labels,
+    Probabilities,
 }
 
-/// What both losses share.
+/// What both losses share: all that their gradients need besides the logits.
 struct Loss {
-    classes: Option<Vec<Option<usize>>>,
+    targets: Saved,
+    kind: Kind,
     smoothing: f64,
-    weight: Option<Vec<f64>>,
-    reduction: Reduction,
-    /// What a mean divides by.
-    count: f64,
+    ignored: Option<i64>,
+    weight: Option<Saved>,
+    /// What a mean was divided by.
+    divisor: Option<Saved>,
     rows: usize,
     width: usize,
 }
 
-impl Loss {
-    fn new(
+/// The operands of a loss before it is recorded.
+struct Given {
+    targets: Tensor,
+    kind: Kind,
+    smoothing: f64,
+    ignored: Option<i64>,
+    weight: Option<Tensor>,
+    rows: usize,
+    width: usize,
+}
+
+impl Given {
+    /// Labels: one for each sample.
+    fn labels(
         op: &'static str,
         x: &Tensor,
-        classes: Option<Vec<Option<usize>>>,
+        samples: &Shape,
+        targets: &Tensor,
         params: &CrossEntropyParams,
     ) -> Result<Self> {
+        if targets.shape() != samples {
+            let expected = format!("labels of shape {samples}, one for each sample");
+            return Err(Error::shape(op, expected, &[*targets.shape()]));
+        }
+        if !matches!(targets.dtype(), DType::I64 | DType::U32 | DType::U8) {
+            return Err(Error::dtype(op, "labels of dtype i64, u32 or u8", &[targets.dtype()]));
+        }
+        Self::new(op, x, targets.detach().to_device(x.device())?, Kind::Labels, params)
+    }
+
+    fn new(op: &'static str, x: &Tensor, targets: Tensor, kind: Kind, params: &CrossEntropyParams) -> Result<Self> {
         let (rows, width) = (x.dims()[0], x.dims()[1]);
-        let weight = params.weight.as_ref();
-        if let Some(weight) = weight {
+        if let Some(weight) = &params.weight {
             if weight.dims() != [width] {
                 let expected = format!("class weights of shape [{width}]");
                 return Err(Error::shape(op, expected, &[*weight.shape()]));
@@ -108,55 +110,85 @@ impl Loss {
         if !(0.0..=1.0).contains(&params.label_smoothing) {
             return Err(Error::argument(op, format!("label smoothing {} is not in 0 to 1", params.label_smoothing)));
         }
-        let weight = weight.map(Tensor::to_f64_vec).transpose()?;
-        let of = |class: usize| weight.as_ref().map_or(1.0, |w| w[class]);
-        let count = match &classes {
-            Some(classes) => classes.iter().flatten().map(|&c| of(c)).sum(),
-            None => rows as f64,
+        let weight = match &params.weight {
+            Some(weight) if weight.device() != x.device() => {
+                Some(weight.to_dtype(statistics(x))?.to_device(x.device())?)
+            }
+            weight => weight.clone(),
         };
-        let counted = classes.as_ref().map_or(rows, |c| c.iter().flatten().count());
-        if params.reduction == Reduction::Mean && counted == 0 {
-            let message = format!("the mean over none of {rows} samples: all are ignored, or the batch is empty");
-            return Err(Error::argument(op, message));
+        let (smoothing, ignored) = (params.label_smoothing, params.ignore_index);
+        Ok(Given { targets, kind, smoothing, ignored, weight, rows, width })
+    }
+
+    /// The rows' losses, reduced and rounded to the logits' dtype, and what a mean was divided by.
+    fn reduce(
+        &self,
+        op: &'static str,
+        losses: Buffer,
+        x: &Tensor,
+        samples: &Shape,
+        reduction: Reduction,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        if reduction == Reduction::None {
+            return Ok((Tensor::from_buffer(losses, *samples)?.to_dtype(x.dtype())?, None));
         }
-        let (smoothing, reduction) = (params.label_smoothing, params.reduction);
-        Ok(Loss { classes, smoothing, weight, reduction, count, rows, width })
+        let (targets, weight) = (self.targets.read(), self.weight.as_ref().map(Tensor::read));
+        let weight = weight.as_ref().map(|weight| weight.view()).transpose()?;
+        let desc = self.desc(weight);
+        let (targets, mean) = (of_kind(self.kind, targets.view()?), reduction == Reduction::Mean);
+        let (out, divisor) = softmax_xent::reduce_losses(op, &desc, targets, &losses, mean, x.dtype())?;
+        let divisor = divisor.map(|divisor| Tensor::from_buffer(divisor, Shape::scalar())).transpose()?;
+        Ok((Tensor::from_buffer(out, Shape::scalar())?, divisor))
     }
 
-    fn desc(&self) -> CrossEntropyDesc<'_> {
-        let weight = self.weight.as_deref();
-        CrossEntropyDesc { rows: self.rows, classes: self.width, smoothing: self.smoothing, weight }
+    fn desc<'a>(&self, weight: Option<View<'a>>) -> CrossEntropyDesc<'a> {
+        let &Given { rows, width, smoothing, ignored, .. } = self;
+        CrossEntropyDesc { rows, classes: width, smoothing, ignored, weight }
     }
 
-    /// The rows' losses, reduced and rounded to the logits' dtype.
-    fn reduce(&self, losses: &Buffer, x: &Tensor, samples: &Shape) -> Result<Tensor> {
-        let losses = losses_as_f64(losses)?;
-        let total: f64 = losses.iter().sum();
-        match self.reduction {
-            Reduction::Mean => Tensor::full(total / self.count, (), x.dtype(), x.device()),
-            Reduction::Sum => Tensor::full(total, (), x.dtype(), x.device()),
-            Reduction::None => crate::with_float!(x.dtype(), T => {
-                let values: Vec<T> = losses.into_iter().map(<T as crate::Element>::from_f64).collect();
-                Tensor::from_slice(&values, samples, x.device())
-            }, else Err(Error::dtype("cross_entropy", "float logits", &[x.dtype()]))),
+    fn save(&self, divisor: Option<&Tensor>) -> Loss {
+        Loss {
+            targets: Saved::constant(&self.targets),
+            kind: self.kind,
+            smoothing: self.smoothing,
+            ignored: self.ignored,
+            weight: self.weight.as_ref().map(Saved::constant),
+            divisor: divisor.map(Saved::constant),
+            rows: self.rows,
+            width: self.width,
         }
-    }
-
-    /// The gradient of each row's loss.
-    fn upstream(&self, grad: &Tensor) -> Result<Vec<f64>> {
-        let grad = grad.to_f64_vec()?;
-        Ok(match self.reduction {
-            Reduction::Mean => vec![grad[0] / self.count; self.rows],
-            Reduction::Sum => vec![grad[0]; self.rows],
-            Reduction::None => grad,
-        })
     }
 }
 
-fn losses_as_f64(losses: &Buffer) -> Result<Vec<f64>> {
-    match losses.dtype() {
-        DType::F64 => losses.to_vec::<f64>(),
-        _ => Ok(losses.to_vec::<f32>()?.into_iter().map(f64::from).collect()),
+fn of_kind(kind: Kind, view: View<'_>) -> Targets<'_> {
+    match kind {
+        Kind::Labels => Targets::Labels(view),
+        Kind::Probabilities => Targets::Probabilities(view),
+    }
+}
+
+/// The dtype of what is computed of rows.
+fn statistics(x: &Tensor) -> DType {
+    if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 }
+}
+
+impl Loss {
+    /// Calls `f` with what the kernels of a gradient take.
+    fn with<R>(
+        &self,
+        ctx: &BackwardCtx<'_>,
+        grad: &Tensor,
+        f: impl FnOnce(&CrossEntropyDesc<'_>, Targets<'_>, Upstream<'_>) -> Result<R>,
+    ) -> Result<R> {
+        let get = |saved: &Option<Saved>| saved.as_ref().map(|saved| saved.get(ctx)).transpose();
+        let (targets, weight, divisor) = (self.targets.get(ctx)?, get(&self.weight)?, get(&self.divisor)?);
+        let (targets, grad) = (targets.read(), grad.read());
+        let (weight, divisor) = (weight.as_ref().map(Tensor::read), divisor.as_ref().map(Tensor::read));
+        let &Loss { rows, width, smoothing, ignored, .. } = self;
+        let weight = weight.as_ref().map(|weight| weight.view()).transpose()?;
+        let desc = CrossEntropyDesc { rows, classes: width, smoothing, ignored, weight };
+        let divisor = divisor.as_ref().map(|divisor| divisor.view()).transpose()?;
+        f(&desc, of_kind(self.kind, targets.view()?), Upstream { grad: grad.view()?, divisor })
     }
 }
 
@@ -164,7 +196,6 @@ struct CrossEntropy {
     loss: Loss,
     logits: Saved,
     lse: Saved,
-    probabilities: Option<Saved>,
 }
 
 impl Op for CrossEntropy {
@@ -174,28 +205,24 @@ impl Op for CrossEntropy {
 
     fn backward(&self, ctx: &BackwardCtx<'_>, grad: Tensor) -> Result<Vec<Option<Gradient>>> {
         let lse = self.lse.get(ctx)?;
-        let probabilities = self.probabilities.as_ref().map(|p| p.get(ctx)).transpose()?;
-        let upstream = self.loss.upstream(&grad)?;
-        let (lse, probabilities) = (lse.read(), probabilities.as_ref().map(Tensor::read));
-        let targets = match (&self.loss.classes, &probabilities) {
-            (_, Some(probabilities)) => Targets::Probabilities(probabilities.view()?),
-            (classes, None) => Targets::Classes(classes.as_deref().unwrap_or(&[])),
-        };
-        let (desc, lse) = (self.loss.desc(), lse.view()?);
-        // Nothing else holds the logits (an output layer's result, as a rule): the gradient takes their place.
-        if let Some(logits) = self.logits.expendable(ctx) {
-            logits
-                .storage()
-                .write(|buffer| softmax_xent::cross_entropy_backward(&desc, None, targets, lse, &upstream, buffer))?;
-            return Ok(vec![Some(logits.detach().into())]);
-        }
-        let logits = self.logits.get(ctx)?;
-        let mut dx = Buffer::uninit(logits.device(), logits.dtype(), logits.numel())?;
-        let view = logits.read();
-        softmax_xent::cross_entropy_backward(&desc, Some(view.view()?), targets, lse, &upstream, &mut dx)?;
-        drop(view);
-        let dx = Tensor::from_buffer(dx, *logits.shape())?;
-        Ok(vec![Some(record_opaque("backward of cross_entropy", dx, &[&logits, &grad])?.into())])
+        let lse = lse.read();
+        self.loss.with(ctx, &grad, |desc, targets, upstream| {
+            let lse = lse.view()?;
+            // Nothing else holds the logits (an output layer's result, as a rule): the gradient takes their place.
+            if let Some(logits) = self.logits.expendable(ctx) {
+                logits
+                    .storage()
+                    .write(|buffer| softmax_xent::cross_entropy_backward(desc, None, targets, lse, upstream, buffer))?;
+                return Ok(vec![Some(logits.detach().into())]);
+            }
+            let logits = self.logits.get(ctx)?;
+            let mut dx = Buffer::uninit(logits.device(), logits.dtype(), logits.numel())?;
+            let view = logits.read();
+            softmax_xent::cross_entropy_backward(desc, Some(view.view()?), targets, lse, upstream, &mut dx)?;
+            drop(view);
+            let dx = Tensor::from_buffer(dx, *logits.shape())?;
+            Ok(vec![Some(record_opaque("backward of cross_entropy", dx, &[&logits, &grad])?.into())])
+        })
     }
 }
 
@@ -210,10 +237,12 @@ impl Op for Nll {
         "nll_loss"
     }
 
-    fn backward(&self, _: &BackwardCtx<'_>, grad: Tensor) -> Result<Vec<Option<Gradient>>> {
+    fn backward(&self, ctx: &BackwardCtx<'_>, grad: Tensor) -> Result<Vec<Option<Gradient>>> {
         let mut dx = Buffer::uninit(grad.device(), self.dtype, self.shape.numel())?;
-        let (upstream, classes) = (self.loss.upstream(&grad)?, self.loss.classes.as_deref().unwrap_or(&[]));
-        softmax_xent::nll_backward(&self.loss.desc(), classes, &upstream, &mut dx)?;
+        self.loss.with(ctx, &grad, |desc, targets, upstream| match targets {
+            Targets::Labels(labels) => softmax_xent::nll_backward(desc, labels, upstream, &mut dx),
+            Targets::Probabilities(_) => unreachable!("nll_loss takes labels only"),
+        })?;
         let dx = Tensor::from_buffer(dx, self.shape)?;
         Ok(vec![Some(record_opaque("backward of nll_loss", dx, &[&grad])?.into())])
     }
@@ -225,7 +254,8 @@ impl Tensor {
     ///
     /// One loss per sample, −Σ weight · target · log_softmax(logits), reduced as the parameters say, of the logits'
     /// dtype; computed in f32 (f64 for f64), without the softmax in memory. A label outside 0 to C is an error that
-    /// names it, and so is a mean over no samples. Labels and weights are constants; a tracked target is an error.
+    /// names it, and so is a mean over no samples: at once on the CPU, on CUDA at the next call that waits for the device
+    /// (the loss' read-out, as a rule). Labels and weights are constants; a tracked target is an error.
     ///
     /// ```
     /// # use warpsmith::{CrossEntropyParams, Device, Tensor};
@@ -237,8 +267,11 @@ impl Tensor {
     /// ```
     pub fn cross_entropy(&self, targets: &Tensor, params: &CrossEntropyParams) -> Result<Tensor> {
         const OP: &str = "cross_entropy";
+        if let Some(([x, t], [])) = autocast::cast(OP, [self, targets], [])? {
+            return x.cross_entropy(&t, params);
+        }
         let (x, samples) = rows(OP, self)?;
-        let (classes, probabilities) = if targets.dtype().is_float() {
+        let given = if targets.dtype().is_float() {
             if targets.shape() != self.shape() || targets.dtype() != self.dtype() {
                 let expected = format!("target probabilities of the logits' shape and dtype ({})", self.dtype());
                 return Err(Error::shape(OP, expected, &[*self.shape(), *targets.shape()]));
@@ -246,28 +279,23 @@ impl Tensor {
             if needs_grad(&[targets]) {
                 return Err(Error::NoBackward { op: "cross_entropy (target probabilities)" });
             }
-            (None, Some(rows(OP, targets)?.0))
+            Given::new(OP, &x, rows(OP, targets)?.0, Kind::Probabilities, params)?
         } else {
-            (Some(labels(OP, targets, &samples, x.dims()[1], params.ignore_index)?), None)
+            Given::labels(OP, &x, &samples, targets, params)?
         };
-        let loss = Loss::new(OP, &x, classes, params)?;
-        let statistics = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
-        let mut losses = Buffer::uninit(x.device(), statistics, loss.rows)?;
-        let mut lse = Buffer::uninit(x.device(), statistics, loss.rows)?;
-        let guards = (x.read(), probabilities.as_ref().map(Tensor::read));
-        let of = match &guards.1 {
-            Some(probabilities) => Targets::Probabilities(probabilities.view()?),
-            None => Targets::Classes(loss.classes.as_deref().unwrap_or(&[])),
-        };
-        softmax_xent::cross_entropy(&loss.desc(), guards.0.view()?, of, &mut losses, &mut lse)?;
+        let mut losses = Buffer::uninit(x.device(), statistics(&x), given.rows)?;
+        let mut lse = Buffer::uninit(x.device(), statistics(&x), given.rows)?;
+        let guards = (x.read(), given.targets.read(), given.weight.as_ref().map(Tensor::read));
+        let weight = guards.2.as_ref().map(|weight| weight.view()).transpose()?;
+        let of = of_kind(given.kind, guards.1.view()?);
+        softmax_xent::cross_entropy(&given.desc(weight), guards.0.view()?, of, &mut losses, &mut lse)?;
         drop(guards);
-        let out = loss.reduce(&losses, &x, &samples)?;
-        let lse = Tensor::from_buffer(lse, Shape::new(&[loss.rows])?)?;
+        let (out, divisor) = given.reduce(OP, losses, &x, &samples, params.reduction)?;
+        let lse = Tensor::from_buffer(lse, Shape::new(&[given.rows])?)?;
         record(out, &[&x], || CrossEntropy {
-            loss,
+            loss: given.save(divisor.as_ref()),
             logits: Saved::input(0, &x),
             lse: Saved::constant(&lse),
-            probabilities: probabilities.as_ref().map(Saved::constant),
         })
     }
 
@@ -276,16 +304,20 @@ impl Tensor {
     /// [`cross_entropy`](Tensor::cross_entropy); label smoothing must be 0.
     pub fn nll_loss(&self, targets: &Tensor, params: &CrossEntropyParams) -> Result<Tensor> {
         const OP: &str = "nll_loss";
+        if let Some(([x], [])) = autocast::cast(OP, [self], [])? {
+            return x.nll_loss(targets, params);
+        }
         if params.label_smoothing != 0.0 {
             return Err(Error::argument(OP, "label smoothing needs logits: use cross_entropy"));
         }
         let (x, samples) = rows(OP, self)?;
-        let classes = labels(OP, targets, &samples, x.dims()[1], params.ignore_index)?;
-        let loss = Loss::new(OP, &x, Some(classes), params)?;
-        let statistics = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
-        let mut losses = Buffer::uninit(x.device(), statistics, loss.rows)?;
-        softmax_xent::nll(&loss.desc(), x.read().view()?, loss.classes.as_deref().unwrap_or(&[]), &mut losses)?;
-        let out = loss.reduce(&losses, &x, &samples)?;
-        record(out, &[&x], || Nll { loss, shape: *x.shape(), dtype: x.dtype() })
+        let given = Given::labels(OP, &x, &samples, targets, params)?;
+        let mut losses = Buffer::uninit(x.device(), statistics(&x), given.rows)?;
+        let guards = (x.read(), given.targets.read(), given.weight.as_ref().map(Tensor::read));
+        let weight = guards.2.as_ref().map(|weight| weight.view()).transpose()?;
+        softmax_xent::nll(&given.desc(weight), guards.0.view()?, guards.1.view()?, &mut losses)?;
+        drop(guards);
+        let (out, divisor) = given.reduce(OP, losses, &x, &samples, params.reduction)?;
+        record(out, &[&x], || Nll { loss: given.save(divisor.as_ref()), shape: *x.shape(), dtype: x.dtype() })
     }
 }

@@ -1,5 +1,6 @@
 //! Running sums and products along an axis.
 
+use super::autocast;
 use crate::autograd::{BackwardCtx, Gradient, Op, Saved, record, record_opaque};
 use crate::device::Buffer;
 use crate::kernels::reduce::{self, Scan};
@@ -42,11 +43,17 @@ impl Op for CumProd {
 impl Tensor {
     /// Running sums along `axis`: element i is the sum of elements 0 to i. Any dtype; integers give i64.
     pub fn cumsum(&self, axis: isize) -> Result<Tensor> {
+        if let Some(([x], [])) = autocast::cast("cumsum", [self], [])? {
+            return x.cumsum(axis);
+        }
         self.running_sum(self.shape().axis(axis, "cumsum")?, Scan::Sum)
     }
 
     /// Running products along `axis`. Any dtype; integers give i64. The gradient is exact where factors are zero.
     pub fn cumprod(&self, axis: isize) -> Result<Tensor> {
+        if let Some(([x], [])) = autocast::cast("cumprod", [self], [])? {
+            return x.cumprod(axis);
+        }
         let axis = self.shape().axis(axis, "cumprod")?;
         record(self.scanned(axis, Scan::Product)?, &[self], || CumProd { axis, x: Saved::input(0, self) })
     }

@@ -1,5 +1,6 @@
 //! Elements by index along an axis: gather and its reverse, scatter_add.
 
+use super::autocast;
 use crate::autograd::{BackwardCtx, Gradient, Op, record};
 use crate::device::Buffer;
 use crate::kernels::index;
@@ -62,6 +63,9 @@ impl Tensor {
     /// Any dtype. `index` (i64, u32 or u8) has the source's shape. Sources that meet are added in their order, so the
     /// result is the same on every run.
     pub fn scatter_add(&self, axis: isize, index: &Tensor, source: &Tensor) -> Result<Tensor> {
+        if let Some(([a, b], [])) = autocast::cast("scatter_add", [self, source], [])? {
+            return a.scatter_add(axis, index, &b);
+        }
         let at = self.shape().axis(axis, "scatter_add")?;
         let base = self.copy()?;
         base.storage()

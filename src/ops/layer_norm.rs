@@ -1,5 +1,6 @@
 //! Layer norm, fused with a residual addition or alone; RMS norm; group norm.
 
+use super::autocast;
 use crate::autograd::{BackwardCtx, Gradient, Op, Saved, record, record_opaque};
 use crate::device::Buffer;
 use crate::kernels::layernorm::{
@@ -82,6 +83,9 @@ fn norm(
     residual: Option<&Tensor>,
     [weight, bias]: [Option<&Tensor>; 2],
 ) -> Result<(Tensor, Option<Tensor>)> {
+    if let Some(([x], [r, w, b])) = autocast::cast(names.forward, [x], [residual, weight, bias])? {
+        return norm(names, desc, &x, r.as_ref(), [w.as_ref(), b.as_ref()]);
+    }
     let statistics = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
     let mut y = Buffer::uninit(x.device(), x.dtype(), x.numel())?;
     let mut sum = residual.map(|_| Buffer::uninit(x.device(), x.dtype(), x.numel())).transpose()?;

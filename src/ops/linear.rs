@@ -1,6 +1,7 @@
 //! Affine maps of the last axis, fused with their bias and activation.
 
 use super::activation::gelu_backward;
+use super::autocast;
 use super::support::{map_owned, relu_gradient};
 use crate::autograd::{BackwardCtx, Gradient, Op, Saved, needs_grad, record};
 use crate::device::Buffer;
@@ -91,6 +92,9 @@ impl Tensor {
     }
 
     fn affine_map(&self, weight: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
+        if let Some(([x, w], [b])) = autocast::cast("linear", [self, weight], [bias])? {
+            return x.affine_map(&w, b.as_ref(), activation);
+        }
         let features = self.dims().last().copied();
         let wrong_bias = bias.is_some_and(|b| weight.rank() == 0 || b.dims() != &weight.dims()[..1]);
         if weight.rank() != 2 || features != Some(weight.dims()[1]) || wrong_bias {

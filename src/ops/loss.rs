@@ -1,6 +1,7 @@
 //! Losses between tensors of one shape. Every loss is computed and summed in f32 (f64 for f64) without storing the
 //! elements' losses, unless [`Reduction::None`] asks for them.
 
+use super::autocast;
 use super::support::{expanded, map};
 use crate::autograd::{BackwardCtx, Gradient, Op, Saved, record, record_opaque};
 use crate::device::Buffer;
@@ -102,6 +103,9 @@ fn symmetric<F: Map<2>, B: Map<3> + 'static>(
     f: F,
     backward: impl Fn(f64) -> B + Send + Sync + 'static,
 ) -> Result<Tensor> {
+    if let Some(([x, t], [])) = autocast::cast(names[0], [x, target], [])? {
+        return symmetric(names, &x, &t, reduction, f, backward);
+    }
     check(names[0], x, target)?;
     record(forward(f, [x, target], reduction)?, &[x, target], || Loss {
         name: names[0],
@@ -124,6 +128,9 @@ fn constant_target<F: Map<2>, B: Map<3> + 'static>(
     f: F,
     backward: impl Fn(f64) -> B + Send + Sync + 'static,
 ) -> Result<Tensor> {
+    if let Some(([x, t], [])) = autocast::cast(names[0], [x, target], [])? {
+        return constant_target(names, &x, &t, reduction, f, backward);
+    }
     check(names[0], x, target)?;
     let out = record_opaque(names[2], forward(f, [x, target], reduction)?, &[target])?;
     record(out, &[x], || Loss {
@@ -190,6 +197,9 @@ impl Tensor {
         reduction: Reduction,
     ) -> Result<Tensor> {
         const NAME: &str = "bce_with_logits";
+        if let Some(([x, t], [w])) = autocast::cast(NAME, [self, target], [pos_weight])? {
+            return x.bce_with_logits(&t, w.as_ref(), reduction);
+        }
         let Some(weight) = pos_weight else {
             let names = [NAME, "backward of bce_with_logits", "bce_with_logits (gradient of the target)"];
             let backward = |scale| kernel::BceLogitsBackward { scale };

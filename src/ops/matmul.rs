@@ -1,5 +1,6 @@
 //! Matrix products: `matmul` with NumPy's batch broadcasting, `bmm`, `dot`, `outer`.
 
+use super::autocast;
 use super::support::unbroadcast;
 use crate::autograd::{BackwardCtx, Gradient, Op, Saved, record};
 use crate::device::Buffer;
@@ -40,6 +41,9 @@ impl Tensor {
     /// # Ok::<(), warpsmith::Error>(())
     /// ```
     pub fn matmul(&self, other: &Tensor) -> Result<Tensor> {
+        if let Some(([a, b], [])) = autocast::cast("matmul", [self, other], [])? {
+            return a.matmul(&b);
+        }
         let (ra, rb) = (self.rank(), other.rank());
         if ra == 0 || rb == 0 {
             let expected = "operands of at least one axis (multiply by a scalar with mul)";

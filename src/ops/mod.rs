@@ -4,6 +4,7 @@
 mod activation;
 mod arithmetic;
 mod attention;
+pub mod autocast;
 mod axes;
 mod batch_norm;
 mod binary;

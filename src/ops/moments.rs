@@ -1,5 +1,6 @@
 //! Variance, standard deviation, norms and logsumexp over axes.
 
+use super::autocast;
 use super::axes::{Axes, drop_axes, every_axis, reduce_axes, reduce_to, reduction_methods, wide};
 use super::support::map;
 use crate::autograd::{BackwardCtx, Gradient, Op, Saved, record, record_opaque};
@@ -132,6 +133,9 @@ impl Tensor {
 
     fn moment(&self, list: &[isize], correction: f64, root: bool) -> Result<Tensor> {
         let reduction = if root { Reduction::Std { correction } } else { Reduction::Var { correction } };
+        if let Some(([x], [])) = autocast::cast(reduction.name(), [self], [])? {
+            return x.moment(list, correction, root);
+        }
         let axes = Axes::new(self.shape(), list, reduction.name())?;
         let freedom = (axes.count(self.shape()) as f64 - correction).max(0.0);
         let out = reduce_axes(self, &axes, reduction)?;
@@ -143,6 +147,9 @@ impl Tensor {
 
     /// The 1-norm Σ|x| over `axes`, which stay as axes of extent 1. Floats only; the gradient at 0 is 0.
     pub fn norm1_keepdim(&self, axes: &[isize]) -> Result<Tensor> {
+        if let Some(([x], [])) = autocast::cast("norm1", [self], [])? {
+            return x.norm1_keepdim(axes);
+        }
         let axes = Axes::new(self.shape(), axes, "norm1")?;
         record(reduce_axes(self, &axes, Reduction::Norm1)?, &[self], || Norm1 { x: Saved::input(0, self) })
     }
@@ -151,6 +158,9 @@ impl Tensor {
 
     /// The 2-norm √Σx² over `axes`, which stay as axes of extent 1. Floats only; the gradient at 0 is 0.
     pub fn norm2_keepdim(&self, axes: &[isize]) -> Result<Tensor> {
+        if let Some(([x], [])) = autocast::cast("norm2", [self], [])? {
+            return x.norm2_keepdim(axes);
+        }
         let axes = Axes::new(self.shape(), axes, "norm2")?;
         let out = reduce_axes(self, &axes, Reduction::Norm2)?;
         let y = Saved::output(&out);
@@ -168,6 +178,9 @@ impl Tensor {
     /// ln Σ eˣ over `axes`, which stay as axes of extent 1. Floats only; the largest element is taken out first, so nothing
     /// overflows.
     pub fn logsumexp_keepdim(&self, axes: &[isize]) -> Result<Tensor> {
+        if let Some(([x], [])) = autocast::cast("logsumexp", [self], [])? {
+            return x.logsumexp_keepdim(axes);
+        }
         let axes = Axes::new(self.shape(), axes, "logsumexp")?;
         let dtype = Reduction::LogSumExp.output(self.dtype())?;
         let unrounded = reduce_to(self, &axes, Reduction::LogSumExp, wide(dtype))?;

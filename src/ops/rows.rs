@@ -1,5 +1,6 @@
 //! Rows by number: index_select and its reverse index_add, embedding, flip.
 
+use super::autocast;
 use crate::autograd::{BackwardCtx, Gradient, Op, RowSparse, record};
 use crate::device::Buffer;
 use crate::kernels::index;
@@ -49,11 +50,19 @@ impl Op for Embedding {
             return Ok(vec![None]);
         }
         let rows = grad.reshape(self.shape.with_dim(0, self.ids.numel()))?;
-        if !ctx.is_leaf(0) || ctx.create_graph() {
+        if !ctx.is_leaf(0) || ctx.create_graph() || self.better_dense(&rows) {
             let zeros = Tensor::zeros(self.shape, grad.dtype(), grad.device())?;
             return Ok(vec![Some(zeros.index_add(0, &self.ids, &rows)?.into())]);
         }
         Ok(vec![Some(Gradient::Rows(Box::new(RowSparse::sum_of(&self.ids, &rows, self.shape)?)))])
+    }
+}
+
+impl Embedding {
+    /// Which rows occur is known without waiting on the host alone. Elsewhere waiting pays only for a table that is large
+    /// both in itself and beside its gradient.
+    fn better_dense(&self, rows: &Tensor) -> bool {
+        !rows.device().is_cpu() && self.shape.numel() / 16 <= rows.numel().max(1 << 20)
     }
 }
 
@@ -111,6 +120,9 @@ impl Tensor {
     /// This tensor with row i of `source` added to row `index[i]` of `axis`; repeats add up, in order. The reverse of
     /// [`index_select`](Tensor::index_select).
     pub fn index_add(&self, axis: isize, index: &Tensor, source: &Tensor) -> Result<Tensor> {
+        if let Some(([a, b], [])) = autocast::cast("index_add", [self, source], [])? {
+            return a.index_add(axis, index, &b);
+        }
         let at = self.shape().axis(axis, "index_add")?;
         let expected = Shape::new(self.shape().with_dim(at, index.numel()).dims())?;
         if index.rank() != 1 || source.shape() != &expected {
@@ -127,7 +139,8 @@ impl Tensor {
     /// of range is an error naming it.
     ///
     /// Where the table is a variable its gradient is row-sparse ([`Gradient::Rows`]): the ids that occur, each with the sum
-    /// of its rows.
+    /// of its rows. Outside the host's memory, where counting them waits for the device, that is so for tables of more than
+    /// 2²⁴ elements that are 16 times larger than the gradient; those of others are dense.
     pub fn embedding(&self, ids: &Tensor) -> Result<Tensor> {
         if self.rank() == 0 {
             return Err(Error::shape("embedding", "a table of at least one axis", &[*self.shape()]));

@@ -1,5 +1,6 @@
 //! Choosing between values by a mask: `where_cond` and `masked_fill`.
 
+use super::autocast;
 use super::support::{expanded, scalar, unbroadcast};
 use crate::autograd::{BackwardCtx, Gradient, Op, Saved, record};
 use crate::device::Buffer;
@@ -49,6 +50,9 @@ impl Tensor {
     /// # Ok::<(), warpsmith::Error>(())
     /// ```
     pub fn where_cond(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        if let Some(([a, b], [])) = autocast::cast("where", [a, b], [])? {
+            return self.where_cond(&a, &b);
+        }
         record(choose(self, a, b)?, &[a, b], || Where { mask: Saved::constant(self), shapes: [*a.shape(), *b.shape()] })
     }
 

@@ -1,5 +1,6 @@
 //! Softmax and its logarithm along an axis.
 
+use super::autocast;
 use crate::autograd::{BackwardCtx, Gradient, Op, Saved, record, record_opaque};
 use crate::device::Buffer;
 use crate::kernels::softmax_xent::{self, SoftmaxDesc};
@@ -25,6 +26,9 @@ impl Op for Softmax {
 }
 
 fn softmax(op: &'static str, x: &Tensor, axis: isize, log: bool) -> Result<Tensor> {
+    if let Some(([x], [])) = autocast::cast(op, [x], [])? {
+        return softmax(op, &x, axis, log);
+    }
     let axis = x.shape().axis(axis, op)?;
     let extent = |dims: &[usize]| dims.iter().product();
     let (before, after) = (extent(&x.dims()[..axis]), extent(&x.dims()[axis + 1..]));

@@ -1,5 +1,6 @@
 //! Sums, means and products over axes.
 
+use super::autocast;
 use super::axes::{Axes, reduce_axes, reduction_methods};
 use crate::autograd::{BackwardCtx, Gradient, Op, Saved, record, record_opaque};
 use crate::device::Buffer;
@@ -82,6 +83,9 @@ impl Tensor {
     /// # Ok::<(), warpsmith::Error>(())
     /// ```
     pub fn sum_keepdim(&self, axes: &[isize]) -> Result<Tensor> {
+        if let Some(([x], [])) = autocast::cast("sum", [self], [])? {
+            return x.sum_keepdim(axes);
+        }
         let axes = Axes::new(self.shape(), axes, "sum")?;
         record(reduce_axes(self, &axes, Reduction::Sum)?, &[self], || Sum { shape: *self.shape() })
     }
@@ -90,6 +94,9 @@ impl Tensor {
 
     /// The mean over `axes`, which stay as axes of extent 1. Floats only; NaN where there is nothing to average.
     pub fn mean_keepdim(&self, axes: &[isize]) -> Result<Tensor> {
+        if let Some(([x], [])) = autocast::cast("mean", [self], [])? {
+            return x.mean_keepdim(axes);
+        }
         let axes = Axes::new(self.shape(), axes, "mean")?;
         let count = axes.count(self.shape());
         record(reduce_axes(self, &axes, Reduction::Mean)?, &[self], || Mean { shape: *self.shape(), count })
@@ -100,6 +107,9 @@ impl Tensor {
     /// The product over `axes`, which stay as axes of extent 1. Any dtype; integers give i64. The gradient is exact where
     /// factors are zero.
     pub fn prod_keepdim(&self, axes: &[isize]) -> Result<Tensor> {
+        if let Some(([x], [])) = autocast::cast("prod", [self], [])? {
+            return x.prod_keepdim(axes);
+        }
         let axes = Axes::new(self.shape(), axes, "prod")?;
         record(reduce_axes(self, &axes, Reduction::Product)?, &[self], || Prod {
             x: Saved::input(0, self),

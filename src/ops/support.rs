@@ -1,5 +1,6 @@
 //! What most operations share: allocate, call the family, wrap; operations of one input; the gradient of broadcasting.
 
+use super::autocast;
 use crate::autograd::{BackwardCtx, Gradient, Op, Saved, record};
 use crate::device::{Buffer, View};
 use crate::kernels::elementwise::{self, IntegerMap, Map};
@@ -128,6 +129,9 @@ pub(super) fn unary<F: Map<1>, B: Map<2> + 'static>(
     kernel: B,
     composed: impl Fn(&Tensor, &Tensor) -> Result<Tensor> + Send + Sync + 'static,
 ) -> Result<Tensor> {
+    if let Some(([x], [])) = autocast::cast(F::NAME, [x], [])? {
+        return unary(&x, f, save, kernel, composed);
+    }
     let y = map(f, [x])?;
     record(y.clone(), &[x], || {
         let saved = match save {

@@ -1,10 +1,9 @@
 //! Adam and AdamW.
 
-use super::group::{Config, Groups};
-use super::{Clip, Optimizer};
-use crate::kernels::optimizer as kernel;
-use crate::nn::{Param, StateDict};
-use crate::{Error, Gradients, Result};
+use super::group::{Groups, Options, grouped};
+use crate::kernels::optimizer::Rule;
+use crate::nn::Param;
+use crate::{Error, Result};
 
 /// The options of [`Adam`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,21 +18,19 @@ pub struct AdamConfig {
     pub weight_decay: f64,
     /// Whether the decay shrinks the parameter itself (AdamW) or joins the gradient (Adam).
     pub decoupled: bool,
-    /// Whether the denominator takes the largest mean square so far (all groups must agree).
+    /// Whether the denominator takes the largest mean square so far.
     pub amsgrad: bool,
-}
-
-impl Config for AdamConfig {
-    fn lr(&self) -> f64 {
-        self.lr
-    }
+    /// Whether parameters of f16 and bf16 are kept and updated in f32 too, so that small updates are not lost to
+    /// rounding.
+    pub master_weights: bool,
 }
 
 impl AdamConfig {
     /// PyTorch's defaults of `Adam`: β 0.9 and 0.999, eps 1e-8, no decay.
     pub fn adam(lr: f64) -> Self {
         let betas = (0.9, 0.999);
-        AdamConfig { lr, betas, eps: 1e-8, weight_decay: 0.0, decoupled: false, amsgrad: false }
+        let (eps, weight_decay) = (1e-8, 0.0);
+        AdamConfig { lr, betas, eps, weight_decay, decoupled: false, amsgrad: false, master_weights: true }
     }
 
     /// PyTorch's defaults of `AdamW`: as Adam's, with a decoupled decay of 0.01.
@@ -49,16 +46,11 @@ impl Default for AdamConfig {
     }
 }
 
-enum State {
-    Means(Groups<AdamConfig, 2>),
-    Largest(Groups<AdamConfig, 3>),
-}
-
 /// Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019) and AMSGrad (Reddi et al. 2018), as PyTorch's.
 ///
 /// The means of parameters of half precision are kept in f32. A row-sparse gradient counts as zero in absent rows.
 pub struct Adam {
-    state: State,
+    groups: Groups,
 }
 
 impl Adam {
@@ -69,77 +61,22 @@ impl Adam {
 
     /// Several groups, each with its options: no decay for biases and norms.
     pub fn with_groups(groups: Vec<(Vec<(String, Param)>, AdamConfig)>) -> Result<Self> {
-        for (_, c) in &groups {
-            let unit = 0.0..1.0;
-            let sound = c.lr >= 0.0 && c.eps >= 0.0 && c.weight_decay >= 0.0;
-            if !sound || !unit.contains(&c.betas.0) || !unit.contains(&c.betas.1) {
-                let message = format!("{c:?}: nothing may be negative, and betas lie in [0, 1)");
-                return Err(Error::argument("adam", message));
-            }
-        }
-        let amsgrad = groups.iter().filter(|(_, c)| c.amsgrad).count();
-        if amsgrad != 0 && amsgrad != groups.len() {
-            return Err(Error::argument("adam", "either all groups use amsgrad or none"));
-        }
-        let state = if amsgrad > 0 {
-            State::Largest(Groups::new(groups, ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"])?)
-        } else {
-            State::Means(Groups::new(groups, ["exp_avg", "exp_avg_sq"])?)
-        };
-        Ok(Adam { state })
+        let groups = groups.into_iter().map(|(params, c)| Ok((params, options(&c)?)));
+        Ok(Adam { groups: Groups::new(groups.collect::<Result<_>>()?)? })
     }
 }
 
-fn rule(c: &AdamConfig, lr: f64, steps: u64, clip: kernel::Clip) -> kernel::Adam {
-    let t = (steps + 1) as f64;
-    kernel::Adam {
-        lr,
-        beta1: c.betas.0,
-        beta2: c.betas.1,
-        eps: c.eps,
-        weight_decay: c.weight_decay,
-        decoupled: c.decoupled,
-        bias1: 1.0 - c.betas.0.powf(t),
-        bias2_sqrt: (1.0 - c.betas.1.powf(t)).sqrt(),
-        clip,
+fn options(c: &AdamConfig) -> Result<Options> {
+    let unit = 0.0..1.0;
+    let sound = c.lr >= 0.0 && c.eps >= 0.0 && c.weight_decay >= 0.0;
+    if !sound || !unit.contains(&c.betas.0) || !unit.contains(&c.betas.1) {
+        let message = format!("{c:?}: nothing may be negative, and betas lie in [0, 1)");
+        return Err(Error::argument("adam", message));
     }
+    let AdamConfig { lr, betas: (beta1, beta2), eps, weight_decay, decoupled, amsgrad, master_weights } = *c;
+    let states: &[_] = if amsgrad { &["exp_avg", "exp_avg_sq", "max_exp_avg_sq"] } else { &["exp_avg", "exp_avg_sq"] };
+    let rule = Rule::Adam { beta1, beta2, eps, weight_decay, decoupled, amsgrad };
+    Ok(Options { rule, lr, states, initial: 0.0, master_weights })
 }
 
-impl Optimizer for Adam {
-    fn step_clipped(&mut self, gradients: &Gradients, clip: Clip) -> Result<f64> {
-        match &mut self.state {
-            State::Means(groups) => groups.step(gradients, clip, rule),
-            State::Largest(groups) => {
-                groups.step(gradients, clip, |c, lr, steps, clip| kernel::AmsGrad(rule(c, lr, steps, clip)))
-            }
-        }
-    }
-
-    fn lr(&self) -> f64 {
-        match &self.state {
-            State::Means(g) => g.lr,
-            State::Largest(g) => g.lr,
-        }
-    }
-
-    fn set_lr(&mut self, lr: f64) {
-        match &mut self.state {
-            State::Means(g) => g.lr = lr,
-            State::Largest(g) => g.lr = lr,
-        }
-    }
-
-    fn state_dict(&self) -> Result<StateDict> {
-        match &self.state {
-            State::Means(g) => g.state_dict(),
-            State::Largest(g) => g.state_dict(),
-        }
-    }
-
-    fn load_state_dict(&mut self, state: &StateDict, what: &str) -> Result<()> {
-        match &mut self.state {
-            State::Means(g) => g.load_state_dict(state, what),
-            State::Largest(g) => g.load_state_dict(state, what),
-        }
-    }
-}
+grouped!(Adam);

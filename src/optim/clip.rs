@@ -3,7 +3,7 @@
 use crate::autograd::{Gradient, RowSparse};
 use crate::kernels::optimizer;
 use crate::nn::Param;
-use crate::{Error, Gradients, Result};
+use crate::{DType, Error, Gradients, Result, Shape, Tensor};
 
 /// How a step clips gradients.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,14 +17,12 @@ pub enum Clip {
 }
 
 impl Clip {
-    pub(super) fn factors(self, norm: f64) -> Result<optimizer::Clip> {
+    /// The bound of the norm, if there is one, and that of each number.
+    pub(super) fn bounds(self) -> Result<(Option<f64>, f64)> {
         match self {
-            Clip::None => Ok(optimizer::Clip::NONE),
-            Clip::Norm(max) => Ok(optimizer::Clip { scale: scale(norm, max)?, bound: f64::INFINITY }),
-            Clip::Value(max) => {
-                positive(max)?;
-                Ok(optimizer::Clip { scale: 1.0, bound: max })
-            }
+            Clip::None => Ok((None, f64::INFINITY)),
+            Clip::Norm(max) => positive(max).map(|()| (Some(max), f64::INFINITY)),
+            Clip::Value(max) => positive(max).map(|()| (None, max)),
         }
     }
 }
@@ -33,41 +31,41 @@ fn positive(max: f64) -> Result<()> {
     if max > 0.0 { Ok(()) } else { Err(Error::argument("clip", format!("the bound must be positive, got {max}"))) }
 }
 
-/// PyTorch's factor: at most 1, with 1e-6 beside the norm.
-fn scale(norm: f64, max: f64) -> Result<f64> {
-    positive(max)?;
-    Ok((max / (norm + 1e-6)).min(1.0))
-}
-
-pub(super) fn total_norm<'a>(gradients: impl Iterator<Item = &'a Gradient>) -> Result<f64> {
-    let values: Vec<_> = gradients
-        .map(|g| match g {
-            Gradient::Dense(g) => g,
-            Gradient::Rows(r) => &r.rows,
-        })
-        .collect();
-    let guards: Vec<_> = values.iter().map(|t| t.read()).collect();
-    let views = guards.iter().map(|g| g.view()).collect::<Result<Vec<_>>>()?;
-    Ok(optimizer::sum_of_squares(&views)?.sqrt())
-}
-
 fn of<'a>(gradients: &'a Gradients, params: &'a [(String, Param)]) -> impl Iterator<Item = (&'a Param, &'a Gradient)> {
     params.iter().filter_map(|(_, p)| Some((p, gradients.get_sparse(p)?)))
 }
 
-/// The 2-norm of the gradients of these parameters together.
-pub fn grad_norm(gradients: &Gradients, params: &[(String, Param)]) -> Result<f64> {
-    total_norm(of(gradients, params).map(|(_, g)| g))
+/// The 2-norm of the gradients of these parameters together: one number on their device, f32 (f64 beside f64
+/// gradients). Reading it with [`item`](Tensor::item) waits for the device.
+pub fn grad_norm(gradients: &Gradients, params: &[(String, Param)]) -> Result<Tensor> {
+    let values = of(gradients, params).map(|(_, g)| match g {
+        Gradient::Dense(g) => g,
+        Gradient::Rows(r) => &r.rows,
+    });
+    let guards: Vec<_> = values.map(|t| t.read()).collect();
+    let views = guards.iter().map(|g| g.view()).collect::<Result<Vec<_>>>()?;
+    Tensor::from_buffer(optimizer::norm(&views)?, Shape::scalar())
 }
 
-/// Scales the gradients of these parameters so that their norm is at most `max`; returns the norm they had. Where an
-/// optimizer's step follows, [`step_clipped`](super::Optimizer::step_clipped) does the same without rewriting them.
-pub fn clip_grad_norm(gradients: &mut Gradients, params: &[(String, Param)], max: f64) -> Result<f64> {
+/// Scales the gradients of these parameters so that their norm is at most `max`, by PyTorch's factor min(1, max/(norm +
+/// 1e-6)); returns the norm they had, without waiting for the device. Where an optimizer's step follows,
+/// [`step_clipped`](super::Optimizer::step_clipped) does the same without rewriting them.
+pub fn clip_grad_norm(gradients: &mut Gradients, params: &[(String, Param)], max: f64) -> Result<Tensor> {
+    positive(max)?;
     let norm = grad_norm(gradients, params)?;
-    let scale = scale(norm, max)?;
-    if scale < 1.0 {
-        rewrite(gradients, params, |t| t.affine(scale, 0.0))?;
+    let factor = norm.affine(1.0, 1e-6)?.recip()?.affine(max, 0.0)?.clamp(f64::NEG_INFINITY, 1.0)?;
+    // Each dtype's own, so that products keep the gradients' dtypes.
+    let mut factors: Vec<(DType, Tensor)> = vec![];
+    for (_, g) in of(gradients, params) {
+        if !factors.iter().any(|(dtype, _)| *dtype == g.dtype()) {
+            factors.push((g.dtype(), factor.to_dtype(g.dtype())?));
+        }
     }
+    rewrite(gradients, params, |t| {
+        let found = factors.iter().find(|(dtype, _)| *dtype == t.dtype());
+        let Some((_, factor)) = found else { unreachable!("every gradient's dtype has its factor") };
+        t * factor
+    })?;
     Ok(norm)
 }
 

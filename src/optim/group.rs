@@ -1,110 +1,132 @@
 //! What all optimizers share: parameters with their state, in groups.
 
-use super::clip::{Clip, total_norm};
+use super::{Clip, LossScaler};
 use crate::autograd::{Gradient, Gradients};
-use crate::device::Buffer;
-use crate::kernels::optimizer::{self, Grad, Rule, Slot, state_dtype};
+use crate::device::{Buffer, replay};
+use crate::kernels::elementwise;
+use crate::kernels::optimizer::{self, Grad, Rule, Settings, Slot, Stepper, state_dtype};
 use crate::nn::{Misfit, Param, StateDict};
 use crate::{DType, Device, Error, Result, Shape, Tensor};
 
-/// A parameter, the number of its updates and `N` tensors of state (absent before the first update).
-struct Item<const N: usize> {
+/// A parameter and what its updates need, which is there from the first one on.
+struct Item {
     name: String,
     param: Param,
     group: usize,
-    steps: u64,
-    state: Option<[Buffer; N]>,
+    begun: Option<State>,
+}
+
+struct State {
+    /// The count of updates.
+    count: Buffer,
+    /// As the rule has them.
+    values: Vec<Buffer>,
+    /// The parameter in f32.
+    master: Option<Buffer>,
 }
 
 /// The options of a group.
-pub(super) trait Config: Copy {
-    fn lr(&self) -> f64;
+#[derive(Clone, Copy)]
+pub(super) struct Options {
+    pub rule: Rule,
+    pub lr: f64,
+    /// The name of each number of state.
+    pub states: &'static [&'static str],
+    /// What the first number of state begins as; the others begin as 0.
+    pub initial: f64,
+    /// Whether parameters of f16 and bf16 are kept in f32 too.
+    pub master_weights: bool,
 }
 
-/// Parameters in groups of options `C`, with their state.
-pub(super) struct Groups<C, const N: usize> {
-    configs: Vec<C>,
+impl Options {
+    fn keeps_master(&self, dtype: DType) -> bool {
+        self.master_weights && matches!(dtype, DType::F16 | DType::BF16)
+    }
+}
+
+/// Parameters in groups of options, with their state.
+pub(super) struct Groups {
+    options: Vec<Options>,
     /// The rate of the first group.
     pub(super) lr: f64,
     /// Each group's rate, divided by the first one's.
     ratios: Vec<f64>,
-    items: Vec<Item<N>>,
-    state_names: [&'static str; N],
+    items: Vec<Item>,
+    stepper: Stepper,
+    /// How often the state was replaced.
+    pub(super) generation: u64,
 }
 
-/// A gradient and where it is for.
-struct Found {
-    item: usize,
-    gradient: Gradient,
-}
-
-impl<C: Config, const N: usize> Groups<C, N> {
-    pub(super) fn new(groups: Vec<(Vec<(String, Param)>, C)>, state_names: [&'static str; N]) -> Result<Self> {
-        let lr = groups.first().map_or(0.0, |(_, c)| c.lr());
-        let ratios = groups.iter().map(|(_, c)| if lr > 0.0 { c.lr() / lr } else { 1.0 }).collect();
-        let mut out = Groups { configs: vec![], lr, ratios, items: Vec::<Item<N>>::new(), state_names };
-        for (group, (params, config)) in groups.into_iter().enumerate() {
-            out.configs.push(config);
+impl Groups {
+    pub(super) fn new(groups: Vec<(Vec<(String, Param)>, Options)>) -> Result<Self> {
+        let lr = groups.first().map_or(0.0, |(_, o)| o.lr);
+        let ratios = groups.iter().map(|(_, o)| if lr > 0.0 { o.lr / lr } else { 1.0 }).collect();
+        let (mut all, mut items) = (vec![], Vec::<Item>::new());
+        for (group, (params, options)) in groups.into_iter().enumerate() {
+            all.push(options);
             for (name, param) in params {
-                if let Some(other) = out.items.iter().find(|i| i.name == name || i.param.same(&param)) {
+                if let Some(other) = items.iter().find(|i| i.name == name || i.param.same(&param)) {
                     let message = format!("{name} and {} are one parameter or have one name", other.name);
                     return Err(Error::argument("optimizer", message));
                 }
-                out.items.push(Item { name, param, group, steps: 0, state: None });
+                items.push(Item { name, param, group, begun: None });
             }
         }
-        if out.items.is_empty() {
+        let Some(first) = items.first() else {
             return Err(Error::argument("optimizer", "there are no parameters to train"));
+        };
+        if let Some(other) = items.iter().find(|i| i.param.device() != first.param.device()) {
+            let (one, two) = (first.param.device(), other.param.device());
+            let message = format!("{} is on {one} and {} on {two}; all go on one device", first.name, other.name);
+            return Err(Error::Device { op: "optimizer", message });
         }
-        Ok(out)
+        let stepper = Stepper::new(first.param.device());
+        Ok(Groups { options: all, lr, ratios, items, stepper, generation: 0 })
     }
 
-    /// One update; `rule` makes a parameter's rule from its group's options and rate, its count of updates so far and
-    /// the clipping. Returns the norm, if it was measured.
-    pub(super) fn step<R: Rule<N>>(
-        &mut self,
-        gradients: &Gradients,
-        clip: Clip,
-        rule: impl Fn(&C, f64, u64, optimizer::Clip) -> R,
-    ) -> Result<f64> {
-        let mut found = vec![];
-        for (item, i) in self.items.iter().enumerate() {
-            let Some(gradient) = gradients.get_sparse(&i.param) else { continue };
+    /// The host's half of an update.
+    pub(super) fn prepare(&mut self, clip: Clip) -> Result<()> {
+        let (max_norm, bound) = clip.bounds()?;
+        let rates = self.ratios.iter().map(|ratio| self.lr * ratio).collect();
+        self.stepper.prepare(Settings { max_norm, bound, rates })
+    }
+
+    /// The device's half.
+    pub(super) fn launch(&mut self, gradients: &Gradients, scaler: Option<&mut LossScaler>) -> Result<Option<Tensor>> {
+        let Groups { options, items, stepper, .. } = self;
+        let mut due: Vec<(&mut Item, Gradient)> = vec![];
+        for item in items {
+            let Some(gradient) = gradients.get_sparse(&item.param) else { continue };
             // A view of the parameter itself cannot be read while the parameter is written.
             let gradient = match gradient {
-                Gradient::Dense(g) if std::sync::Arc::ptr_eq(g.storage(), i.param.storage()) => g.copy()?.into(),
+                Gradient::Dense(g) if std::sync::Arc::ptr_eq(g.storage(), item.param.storage()) => g.copy()?.into(),
                 other => other.clone(),
             };
-            found.push(Found { item, gradient });
+            item.begin(&options[item.group])?;
+            due.push((item, gradient));
         }
-        let norm = match clip {
-            Clip::Norm(_) => total_norm(found.iter().map(|f| &f.gradient))?,
-            _ => 0.0,
-        };
-        let clip = clip.factors(norm)?;
-        let guards: Vec<_> = found.iter().map(|f| Guards::new(&f.gradient)).collect();
-        for f in &found {
-            self.items[f.item].prepare()?;
-        }
-        let mut due = found.iter().map(|f| f.item).peekable();
-        let mut items: Vec<&mut Item<N>> = vec![];
-        for (i, item) in self.items.iter_mut().enumerate() {
-            if due.next_if_eq(&i).is_some() {
-                items.push(item);
-            }
-        }
+        let (items, gradients): (Vec<&mut Item>, Vec<Gradient>) = due.into_iter().unzip();
+        let guards: Vec<_> = gradients.iter().map(Guards::new).collect();
         let params: Vec<Param> = items.iter().map(|i| i.param.clone()).collect();
         let mut buffers: Vec<_> = params.iter().map(|p| p.storage().write_guard()).collect();
         let mut slots = Vec::with_capacity(items.len());
-        for ((item, guard), param) in items.iter_mut().zip(&guards).zip(&mut buffers) {
-            let lr = self.lr * self.ratios[item.group];
-            let rule = rule(&self.configs[item.group], lr, item.steps, clip);
-            item.steps += 1;
-            let Some(state) = &mut item.state else { unreachable!("prepare made the state") };
-            slots.push(Slot { rule, param, grad: guard.grad()?, state: state.each_mut() });
+        for ((item, guard), param) in items.into_iter().zip(&guards).zip(&mut buffers) {
+            let Some(state) = &mut item.begun else { unreachable!("begin made the state") };
+            slots.push(Slot {
+                rule: options[item.group].rule,
+                group: item.group,
+                param,
+                master: state.master.as_mut(),
+                grad: guard.grad()?,
+                state: &mut state.values,
+                count: &mut state.count,
+            });
         }
-        optimizer::step(&mut slots)?;
-        Ok(norm)
+        let norm = match scaler {
+            None => stepper.launch(&mut slots, None)?,
+            Some(scaler) => scaler.with(|scaling| stepper.launch(&mut slots, Some(scaling)))?,
+        };
+        norm.map(|norm| Tensor::from_buffer(norm, Shape::scalar())).transpose()
     }
 
     /// The rate, the count of each parameter's updates (-1 before its first) and each state as `name.state`.
@@ -112,10 +134,14 @@ impl<C: Config, const N: usize> Groups<C, N> {
         let mut out = StateDict::new();
         out.insert("lr", Tensor::from_slice(&[self.lr], (), &Device::Cpu)?);
         for item in &self.items {
-            let steps = item.state.as_ref().map_or(-1, |_| item.steps as i64);
+            let steps = match &item.begun {
+                Some(state) => optimizer::count(&state.count)? as i64,
+                None => -1,
+            };
             out.insert(format!("{}.steps", item.name), Tensor::from_slice(&[steps], (), &Device::Cpu)?);
-            let Some(state) = &item.state else { continue };
-            for (buffer, name) in state.iter().zip(self.state_names) {
+            let Some(state) = &item.begun else { continue };
+            let values = state.values.iter().zip(self.options[item.group].states.iter().copied());
+            for (buffer, name) in values.chain(state.master.iter().map(|master| (master, "master"))) {
                 let mut copy = Buffer::uninit(&buffer.device(), buffer.dtype(), buffer.len())?;
                 copy.copy_from(buffer)?;
                 out.insert(format!("{}.{name}", item.name), Tensor::from_buffer(copy, *item.param.shape())?);
@@ -143,8 +169,10 @@ impl<C: Config, const N: usize> Groups<C, N> {
                 }
             };
             known.insert(name);
+            let options = &self.options[item.group];
+            let master = options.keeps_master(item.param.dtype()).then_some("master");
             let mut state = vec![];
-            for suffix in self.state_names.iter().filter(|_| steps >= 0) {
+            for suffix in options.states.iter().copied().chain(master).filter(|_| steps >= 0) {
                 let name = format!("{}.{suffix}", item.name);
                 match dict.get(&name) {
                     Some(t) => {
@@ -163,17 +191,22 @@ impl<C: Config, const N: usize> Groups<C, N> {
         misfit.into_result(what)?;
         let mut states = vec![];
         for (item, (steps, tensors)) in self.items.iter().zip(values) {
-            let mut buffers = vec![];
-            for tensor in tensors {
-                buffers.push(copy_to(tensor, item.param.device())?);
-            }
-            states.push((steps, <[Buffer; N]>::try_from(buffers).ok().filter(|_| steps >= 0)));
+            let device = item.param.device();
+            let mut values = tensors.into_iter().map(|t| copy_to(t, device)).collect::<Result<Vec<_>>>()?;
+            let kept = self.options[item.group].states.len();
+            states.push(if steps >= 0 {
+                let count = optimizer::counter(device, item.param.numel(), steps as u64)?;
+                let master = (values.len() > kept).then(|| values.pop()).flatten();
+                Some(State { count, values, master })
+            } else {
+                None
+            });
         }
         self.lr = dict.expect("lr")?.item::<f64>()?;
-        for (item, (steps, state)) in self.items.iter_mut().zip(states) {
-            item.steps = steps.max(0) as u64;
-            item.state = state;
+        for (item, state) in self.items.iter_mut().zip(states) {
+            item.begun = state;
         }
+        self.generation += 1;
         Ok(())
     }
 }
@@ -189,16 +222,36 @@ fn copy_to(tensor: &Tensor, device: &Device) -> Result<Buffer> {
     crate::with_dtype!(tensor.dtype(), T => Buffer::from_slice(device, &guard.view()?.to_vec::<T>()?))
 }
 
-impl<const N: usize> Item<N> {
-    fn prepare(&mut self) -> Result<()> {
-        if self.state.is_none() {
-            let (device, n) = (self.param.device(), self.param.numel());
-            let mut state = vec![];
-            for _ in 0..N {
-                state.push(Buffer::zeros(device, state_dtype(self.param.dtype()), n)?);
-            }
-            self.state = state.try_into().ok();
+impl Item {
+    /// Makes the state before the first update.
+    fn begin(&mut self, options: &Options) -> Result<()> {
+        if self.begun.is_some() {
+            return Ok(());
         }
+        if replay::noting() {
+            let message = format!(
+                "the first update of {} is inside a captured step, which would begin it anew at every \
+                launch: run the step plainly once with all that it updates",
+                self.name
+            );
+            return Err(Error::argument("optimizer", message));
+        }
+        let (device, n, dtype) = (self.param.device(), self.param.numel(), self.param.dtype());
+        let mut values = vec![];
+        for _ in options.states {
+            values.push(Buffer::zeros(device, state_dtype(dtype), n)?);
+        }
+        if let Some(first) = values.first_mut().filter(|_| options.initial != 0.0) {
+            elementwise::fill(options.initial, first)?;
+        }
+        let mut master = None;
+        if options.keeps_master(dtype) {
+            let mut copy = Buffer::uninit(device, DType::F32, n)?;
+            let guard = self.param.read();
+            elementwise::cast(guard.view()?, &mut copy)?;
+            master = Some(copy);
+        }
+        self.begun = Some(State { count: optimizer::counter(device, n, 0)?, values, master });
         Ok(())
     }
 }
@@ -224,3 +277,44 @@ impl<'a> Guards<'a> {
         })
     }
 }
+
+/// What every optimizer does through its groups.
+macro_rules! grouped {
+    ($($optimizer:ident),+) => {$(
+        impl crate::optim::Optimizer for $optimizer {
+            fn prepare(&mut self, clip: crate::optim::Clip) -> crate::Result<()> {
+                self.groups.prepare(clip)
+            }
+
+            fn launch(
+                &mut self,
+                gradients: &crate::Gradients,
+                scaler: Option<&mut crate::optim::LossScaler>,
+            ) -> crate::Result<Option<crate::Tensor>> {
+                self.groups.launch(gradients, scaler)
+            }
+
+            fn generation(&self) -> u64 {
+                self.groups.generation
+            }
+
+            fn lr(&self) -> f64 {
+                self.groups.lr
+            }
+
+            fn set_lr(&mut self, lr: f64) {
+                self.groups.lr = lr;
+            }
+
+            fn state_dict(&self) -> crate::Result<crate::nn::StateDict> {
+                self.groups.state_dict()
+            }
+
+            fn load_state_dict(&mut self, state: &crate::nn::StateDict, what: &str) -> crate::Result<()> {
+                self.groups.load_state_dict(state, what)
+            }
+        }
+    )+};
+}
+
+pub(super) use grouped;

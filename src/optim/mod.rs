@@ -1,22 +1,34 @@
-//! Floor 5: optimizers with PyTorch's defaults and update rules, clipping and learning-rate schedules.
+//! Floor 5: optimizers with PyTorch's defaults and update rules, clipping, loss scaling and learning-rate schedules.
 //!
 //! An optimizer takes named parameters (`params.trainable()`), in one group or several, and updates them in place from
-//! the [`Gradients`] of a backward, all tensors in one pass.
+//! the [`Gradients`] of a backward, all tensors in one pass. Nothing that a step finds out (the norm of the gradients,
+//! whether they are finite, how often each parameter was updated) comes back to the host.
 
+mod adagrad;
 mod adam;
 mod clip;
+mod ftrl;
 mod group;
+mod rmsprop;
+mod scaler;
 pub mod schedule;
 mod sgd;
 
+pub use adagrad::{AdaGrad, AdaGradConfig};
 pub use adam::{Adam, AdamConfig};
 pub use clip::{Clip, clip_grad_norm, clip_grad_value, grad_norm};
+pub use ftrl::{Ftrl, FtrlConfig};
+pub use rmsprop::{RmsProp, RmsPropConfig};
+pub use scaler::{LossScaler, LossScalerConfig};
 pub use sgd::{Sgd, SgdConfig};
 
 use crate::nn::StateDict;
-use crate::{Gradients, Result};
+use crate::{Gradients, Result, Tensor};
 
 /// Updates parameters from gradients.
+///
+/// A step has two halves, so that a CUDA graph can hold the second: [`prepare`](Optimizer::prepare) tells the device
+/// what changes from step to step (rates and bounds), [`launch`](Optimizer::launch) gives it the work.
 pub trait Optimizer: Send {
     /// One update of every parameter that has a gradient; others stay as they are.
     fn step(&mut self, gradients: &Gradients) -> Result<()> {
@@ -24,8 +36,30 @@ pub trait Optimizer: Send {
     }
 
     /// As [`step`](Optimizer::step) with the gradients clipped on their way, at no extra pass over memory but the one
-    /// that measures the norm. Returns the norm before clipping (0 unless it was measured).
-    fn step_clipped(&mut self, gradients: &Gradients, clip: Clip) -> Result<f64>;
+    /// that measures the norm. Returns the norm before clipping, if it was measured: one number on the parameters'
+    /// device, to be read ([`Tensor::item`]) when it is wanted; only that waits for the device.
+    fn step_clipped(&mut self, gradients: &Gradients, clip: Clip) -> Result<Option<Tensor>> {
+        self.prepare(clip)?;
+        self.launch(gradients, None)
+    }
+
+    /// The host's half of a step: rates and bounds, by at most one small copy, to the same address every time.
+    fn prepare(&mut self, clip: Clip) -> Result<()>;
+
+    /// The device's half, as last prepared: kernels only, at the same addresses as long as the parameters with
+    /// gradients, these gradients' addresses and the kind of clipping are the same. Captured in a graph after a step
+    /// outside of it (which makes the state), it can be replayed, each time after [`prepare`](Optimizer::prepare) with
+    /// that kind of clipping.
+    ///
+    /// With a `scaler`, the gradients are of the scaled loss: they are divided by the scale, and if one of them is not
+    /// finite nothing but the scale changes; [`LossScaler::step`] does both halves.
+    fn launch(&mut self, gradients: &Gradients, scaler: Option<&mut LossScaler>) -> Result<Option<Tensor>>;
+
+    /// Another number once the state has moved to other memory, as when one was loaded: captured work does not find it
+    /// there, and has to be captured again.
+    fn generation(&self) -> u64 {
+        0
+    }
 
     /// The learning rate of the first group.
     fn lr(&self) -> f64;
@@ -33,8 +67,8 @@ pub trait Optimizer: Send {
     /// Sets the learning rate: of the first group, the others keep their ratio to it.
     fn set_lr(&mut self, lr: f64);
 
-    /// Everything that the next step depends on besides parameters and gradients, rates included: saved and loaded, a
-    /// run continues bit for bit.
+    /// Waits for the device. Everything that the next step depends on besides parameters and gradients, rates included:
+    /// saved and loaded, a run continues bit for bit.
     fn state_dict(&self) -> Result<StateDict>;
 
     /// Takes back what [`state_dict`](Optimizer::state_dict) gave. Strict: an error lists what does not fit, and then

@@ -1,10 +1,9 @@
 //! Stochastic gradient descent.
 
-use super::group::{Config, Groups};
-use super::{Clip, Optimizer};
-use crate::kernels::optimizer as kernel;
-use crate::nn::{Param, StateDict};
-use crate::{Error, Gradients, Result};
+use super::group::{Groups, Options, grouped};
+use crate::kernels::optimizer::Rule;
+use crate::nn::Param;
+use crate::{Error, Result};
 
 /// The options of [`Sgd`]; the default has PyTorch's: rate 1e-3, everything else off.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,17 +18,15 @@ pub struct SgdConfig {
     pub weight_decay: f64,
     /// Whether to look ahead; needs momentum and no dampening.
     pub nesterov: bool,
+    /// Whether parameters of f16 and bf16 are kept and updated in f32 too, so that small updates are not lost to
+    /// rounding.
+    pub master_weights: bool,
 }
 
 impl Default for SgdConfig {
     fn default() -> Self {
-        SgdConfig { lr: 1e-3, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false }
-    }
-}
-
-impl Config for SgdConfig {
-    fn lr(&self) -> f64 {
-        self.lr
+        let (momentum, dampening, weight_decay) = (0.0, 0.0, 0.0);
+        SgdConfig { lr: 1e-3, momentum, dampening, weight_decay, nesterov: false, master_weights: true }
     }
 }
 
@@ -40,17 +37,12 @@ impl SgdConfig {
     }
 }
 
-enum State {
-    Plain(Groups<SgdConfig, 0>),
-    Momentum(Groups<SgdConfig, 1>),
-}
-
 /// Stochastic gradient descent with momentum, Nesterov's look-ahead, dampening and weight decay, as PyTorch's `SGD`.
 ///
 /// The velocity of parameters of half precision is kept in f32. A row-sparse gradient counts as zero in absent rows;
 /// without momentum and decay they are not touched.
 pub struct Sgd {
-    state: State,
+    groups: Groups,
 }
 
 impl Sgd {
@@ -61,67 +53,24 @@ impl Sgd {
 
     /// Several groups, each with its options.
     pub fn with_groups(groups: Vec<(Vec<(String, Param)>, SgdConfig)>) -> Result<Self> {
-        for (_, c) in &groups {
-            let sound = c.lr >= 0.0 && c.momentum >= 0.0 && c.weight_decay >= 0.0;
-            if !sound || c.nesterov && (c.momentum <= 0.0 || c.dampening != 0.0) {
-                let message = format!("{c:?}: nothing may be negative, and nesterov needs momentum and no dampening");
-                return Err(Error::argument("sgd", message));
-            }
-        }
-        // One group with momentum gives all of them a velocity; where momentum is 0 it is the gradient itself.
-        let state = if groups.iter().any(|(_, c)| c.momentum != 0.0) {
-            State::Momentum(Groups::new(groups, ["velocity"])?)
-        } else {
-            State::Plain(Groups::new(groups, [])?)
-        };
-        Ok(Sgd { state })
+        let groups = groups.into_iter().map(|(params, c)| Ok((params, options(&c)?)));
+        Ok(Sgd { groups: Groups::new(groups.collect::<Result<_>>()?)? })
     }
 }
 
-fn plain(c: &SgdConfig, lr: f64, clip: kernel::Clip) -> kernel::Sgd {
-    kernel::Sgd { lr, weight_decay: c.weight_decay, clip }
+fn options(c: &SgdConfig) -> Result<Options> {
+    let sound = c.lr >= 0.0 && c.momentum >= 0.0 && c.weight_decay >= 0.0;
+    if !sound || c.nesterov && (c.momentum <= 0.0 || c.dampening != 0.0) {
+        let message = format!("{c:?}: nothing may be negative, and nesterov needs momentum and no dampening");
+        return Err(Error::argument("sgd", message));
+    }
+    let SgdConfig { lr, momentum, dampening, weight_decay, nesterov, master_weights } = *c;
+    let (rule, states): (_, &[_]) = if momentum == 0.0 {
+        (Rule::Sgd { weight_decay }, &[])
+    } else {
+        (Rule::SgdMomentum { weight_decay, momentum, dampening, nesterov }, &["velocity"])
+    };
+    Ok(Options { rule, lr, states, initial: 0.0, master_weights })
 }
 
-impl Optimizer for Sgd {
-    fn step_clipped(&mut self, gradients: &Gradients, clip: Clip) -> Result<f64> {
-        match &mut self.state {
-            State::Plain(groups) => groups.step(gradients, clip, |c, lr, _, clip| plain(c, lr, clip)),
-            State::Momentum(groups) => groups.step(gradients, clip, |c, lr, steps, clip| kernel::SgdMomentum {
-                sgd: plain(c, lr, clip),
-                momentum: c.momentum,
-                // A group without momentum moves by the gradient, dampened by nothing.
-                dampening: if c.momentum == 0.0 { 0.0 } else { c.dampening },
-                nesterov: c.nesterov,
-                first: steps == 0,
-            }),
-        }
-    }
-
-    fn lr(&self) -> f64 {
-        match &self.state {
-            State::Plain(g) => g.lr,
-            State::Momentum(g) => g.lr,
-        }
-    }
-
-    fn set_lr(&mut self, lr: f64) {
-        match &mut self.state {
-            State::Plain(g) => g.lr = lr,
-            State::Momentum(g) => g.lr = lr,
-        }
-    }
-
-    fn state_dict(&self) -> Result<StateDict> {
-        match &self.state {
-            State::Plain(g) => g.state_dict(),
-            State::Momentum(g) => g.state_dict(),
-        }
-    }
-
-    fn load_state_dict(&mut self, state: &StateDict, what: &str) -> Result<()> {
-        match &mut self.state {
-            State::Plain(g) => g.load_state_dict(state, what),
-            State::Momentum(g) => g.load_state_dict(state, what),
-        }
-    }
-}
+grouped!(Sgd);

@@ -1,24 +1,24 @@
 //! Shared, lockable storage with a version that counts in-place writes.
 
-use crate::device::{Buffer, View};
+use crate::device::{Buffer, View, replay};
 use crate::{DType, Device, Layout, Result};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// One buffer, shared by every tensor that views it. Only a variable's storage is ever written again.
 pub(crate) struct Storage {
     buffer: RwLock<Buffer>,
     dtype: DType,
     device: Device,
-    version: AtomicU64,
+    version: Arc<AtomicU64>,
     name: OnceLock<String>,
 }
 
 impl Storage {
     pub(crate) fn new(buffer: Buffer) -> Self {
         let (dtype, device) = (buffer.dtype(), buffer.device());
-        Storage { buffer: RwLock::new(buffer), dtype, device, version: AtomicU64::new(0), name: OnceLock::new() }
+        Storage { buffer: RwLock::new(buffer), dtype, device, version: Arc::default(), name: OnceLock::new() }
     }
 
     pub(crate) fn dtype(&self) -> DType {
@@ -57,6 +57,12 @@ impl Storage {
     pub(crate) fn write_guard(&self) -> RwLockWriteGuard<'_, Buffer> {
         let buffer = self.buffer.write();
         self.version.fetch_add(1, Ordering::AcqRel);
+        replay::note(|| {
+            let version = self.version.clone();
+            move || {
+                version.fetch_add(1, Ordering::AcqRel);
+            }
+        });
         buffer
     }
 

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 /// Between two plain lines at least this long passes.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Shows steps done, loss, accuracy and samples per second: as a bar on standard error where that is a terminal, else
-/// as plain lines on standard output, the first at once and then at most one in five seconds.
+/// Shows steps done, what a step says of itself, and samples per second: as a bar on standard error where that is a
+/// terminal, else as plain lines on standard output, the first at once and then at most one in five seconds.
 pub struct Progress {
     bar: Option<ProgressBar>,
+    unit: &'static str,
     total: u64,
     started: Instant,
     samples: u64,
@@ -18,8 +19,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// `total` steps, of which `done` were done by an earlier run.
-    pub fn new(total: u64, done: u64) -> Self {
+    /// `total` steps, of which `done` were done by an earlier run; a step is of so many of `unit`: images, tokens.
+    pub fn new(total: u64, done: u64, unit: &'static str) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr()).with_position(done);
             let template = "{bar:30} {pos}/{len} {msg} ({elapsed} of about {duration})";
@@ -27,14 +28,14 @@ impl Progress {
             bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
         });
-        Progress { bar, total, started: Instant::now(), samples: 0, last_line: None }
+        Progress { bar, unit, total, started: Instant::now(), samples: 0, last_line: None }
     }
 
-    /// Step number `step` (counted from 1) is done, with this loss and share of right answers, on `samples` samples.
-    pub fn step(&mut self, step: u64, loss: f64, accuracy: f64, samples: usize) {
+    /// Step number `step` (counted from 1) is done, with this to say, on `samples` samples.
+    pub fn step(&mut self, step: u64, message: &str, samples: usize) {
         self.samples += samples as u64;
         let rate = self.samples as f64 / self.started.elapsed().as_secs_f64().max(1e-9);
-        let message = format!("loss {loss:.4}, accuracy {:.1} %, {rate:.0} images/s", 100.0 * accuracy);
+        let message = format!("{message}, {rate:.0} {}/s", self.unit);
         match &self.bar {
             Some(bar) => {
                 bar.set_position(step);

@@ -4,6 +4,7 @@
 //! that they have; the check of the check only where the CPU is not under test, and in f32.
 
 use super::devices::{self, CUDA_FLOATS, Gpu};
+use super::record::{self, ratio};
 use super::{Array, Random};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -200,7 +201,7 @@ impl OpCheck {
     /// On a CUDA device; where the CPU is not under test, the check of the check as well.
     fn run_on_gpu(&self, gpu: &Gpu, dtype: DType, case: &Case, values: &[Vec<f64>], random: &mut Random) {
         let flowed = self.run_on(&gpu.device, gpu.name, dtype, case, &[Lay::Plain, Lay::Reversed, Lay::Shifted]);
-        if self.differentiable && dtype == DType::F32 && !devices::cpu() {
+        if self.differentiable && dtype == DType::F32 && devices::proves() {
             let case = Case::new(self, dtype, values, random);
             self.prove_faults_show(&gpu.device, dtype, case, &flowed, random);
         }
@@ -381,6 +382,7 @@ impl<'a> Case<'a> {
         }
         let found = out.to_f64_vec()?;
         let unit = error_of(self.check.ulps, self.dtype);
+        let mut worst = 0f64;
         for (i, (&found, &expected)) in found.iter().zip(&self.expected.data).enumerate() {
             let bound = unit * self.magnitude.data[i] + smallest(self.dtype);
             let same = found == expected || found.is_nan() && expected.is_nan();
@@ -388,7 +390,9 @@ impl<'a> Case<'a> {
                 let message = format!("element {i}: {found:e} instead of {expected:e}, bound {bound:e}");
                 return Err(Failure(message));
             }
+            worst = if same { worst } else { worst.max(ratio((found - expected).abs(), bound)) };
         }
+        record::case(&self.check.name, self.dtype, worst);
         Ok(())
     }
 
@@ -436,11 +440,13 @@ impl<'a> Case<'a> {
         let unit = error_of(self.check.grad_ulps, self.dtype) + 1e-9;
         let mean = scale.iter().sum::<f64>() / scale.len().max(1) as f64;
         let (mut energy, mut product, mut slack) = (0.0, 0.0, 0.0);
+        let mut worst = 0f64;
         for (i, ((&f, &e), &s)) in found.iter().zip(expected).zip(scale).enumerate() {
             let bound = unit * s.max(mean) + smallest(self.dtype) * ROUNDINGS;
             if !within((f - e).abs(), bound) {
                 return Err(format!("gradient {input}[{i}]: {f:e} instead of {e:e}, bound {bound:e}"));
             }
+            worst = worst.max(ratio((f - e).abs(), bound));
             energy += e * e;
             product += f * e;
             slack += (e * bound).powi(2);
@@ -449,6 +455,7 @@ impl<'a> Case<'a> {
         if energy > 0.0 && (product / energy - 1.0).abs() > 2.0 * slack.sqrt() / energy {
             return Err(format!("gradient {input} is scaled by {}", product / energy));
         }
+        record::case(&self.check.name, self.dtype, worst);
         Ok(())
     }
 }

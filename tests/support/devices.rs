@@ -21,17 +21,26 @@ struct Chosen {
     cpu: bool,
     gpus: Vec<Gpu>,
     driver: Option<VirtualGpu>,
+    /// Whether checks are checked on CUDA devices as well.
+    proves: bool,
+}
+
+static CHOSEN: OnceLock<Chosen> = OnceLock::new();
+
+/// Makes a CUDA device the only one under test, for a program that has chosen it; checks are not checked again. False
+/// where something was asked of the devices before.
+pub fn choose(device: Device, driver: Option<VirtualGpu>) -> bool {
+    CHOSEN.set(Chosen { cpu: false, gpus: vec![Gpu { name: "cuda", device }], driver, proves: false }).is_ok()
 }
 
 fn chosen() -> &'static Chosen {
-    static CHOSEN: OnceLock<Chosen> = OnceLock::new();
     CHOSEN.get_or_init(|| match std::env::var("WARPSMITH_TEST_DEVICE").as_deref() {
         Err(_) => virtual_gpus(true),
-        Ok("cpu") => Chosen { cpu: true, gpus: vec![], driver: None },
+        Ok("cpu") => Chosen { cpu: true, gpus: vec![], driver: None, proves: false },
         Ok("virtual") => virtual_gpus(false),
         Ok("cuda") => {
             let device = Device::cuda(0).expect("WARPSMITH_TEST_DEVICE=cuda needs a CUDA device");
-            Chosen { cpu: false, gpus: vec![Gpu { name: "cuda", device }], driver: None }
+            Chosen { cpu: false, gpus: vec![Gpu { name: "cuda", device }], driver: None, proves: true }
         }
         Ok(other) => panic!("WARPSMITH_TEST_DEVICE={other}: cpu, virtual or cuda (unset: cpu and virtual)"),
     })
@@ -44,7 +53,7 @@ fn virtual_gpus(cpu: bool) -> Chosen {
         let device = Device::cuda(ordinal).unwrap_or_else(|error| panic!("virtual {}: {error}", model.id));
         Gpu { name: model.id, device }
     };
-    Chosen { cpu, gpus: models.iter().enumerate().map(gpu).collect(), driver: Some(driver) }
+    Chosen { cpu, gpus: models.iter().enumerate().map(gpu).collect(), driver: Some(driver), proves: !cpu }
 }
 
 /// Whether the CPU device is under test.
@@ -60,6 +69,21 @@ pub fn gpus(seed: u64) -> &'static [Gpu] {
     }
     let one = (seed >> 32 ^ seed) as usize % gpus.len();
     &gpus[one..=one]
+}
+
+/// Every CUDA device under test, for checks that spread their cases over them.
+pub fn all_gpus() -> Vec<Device> {
+    chosen().gpus.iter().map(|gpu| gpu.device.clone()).collect()
+}
+
+/// The virtual GPU, where it is under test.
+pub fn driver() -> Option<VirtualGpu> {
+    chosen().driver
+}
+
+/// Whether the check of the check is made on CUDA devices: where the CPU, on which it is quicker, is not under test.
+pub fn proves() -> bool {
+    chosen().proves
 }
 
 /// Whether every model and layout is asked for.

@@ -1,6 +1,7 @@
 //! Comparison of results too large for central differences with plain f64 loops.
 
 use super::Array;
+use super::record::{self, ratio};
 use warpsmith::Tensor;
 
 /// What is expected, and the sum of the magnitudes of the terms that it is the sum of.
@@ -30,10 +31,14 @@ impl Large {
 /// Every element within `bound` times its magnitude (plus what a rounding to f16 does near zero).
 pub fn compare(what: &str, found: &Tensor, large: &Large, bound: f64) {
     assert_eq!(found.dims(), large.expected.dims, "{what}: shape");
+    let dtype = found.dtype();
     let found = found.to_f64_vec().expect("a float tensor");
+    let mut worst = 0f64;
     for (i, ((f, e), m)) in found.iter().zip(&large.expected.data).zip(&large.magnitude.data).enumerate() {
         let limit = bound * m + 2f64.powi(-24);
         let close = (f - e).abs() <= limit;
         assert!(close, "{what}[{i}] of {}: {f:e} instead of {e:e}, limit {limit:e}", large.expected.data.len());
+        worst = worst.max(ratio((f - e).abs(), limit));
     }
+    record::case("", dtype, worst);
 }

@@ -1,10 +1,18 @@
 //! A generator of its own (splitmix64, Steele et al. 2014), so that tests share nothing with the library.
 
+use std::sync::OnceLock;
+
+/// The seed of every fresh generator, for a program that has chosen one; it prints it itself.
+pub static SEED: OnceLock<u64> = OnceLock::new();
+
 pub struct Random(u64);
 
 impl Random {
     /// Seeded by `WARPSMITH_TEST_SEED`, else by the clock; the seed is printed (and shown when a test fails).
     pub fn fresh(what: &str) -> Self {
+        if let Some(&seed) = SEED.get() {
+            return Random(seed);
+        }
         let seed = match std::env::var("WARPSMITH_TEST_SEED") {
             Ok(text) => text.parse().expect("WARPSMITH_TEST_SEED is a number"),
             Err(_) => std::time::UNIX_EPOCH.elapsed().expect("a clock after 1970").as_nanos() as u64,

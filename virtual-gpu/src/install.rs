@@ -6,6 +6,7 @@
 
 use crate::BUILD_MARK;
 use crate::model::DeviceModel;
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -160,8 +161,10 @@ const PROFILE: u32 = 0;
 const FAULTS: u32 = 1;
 const LAST_ERROR: u32 = 2;
 const LEAKS: u32 = 3;
+const CALLS: u32 = 4;
 const CLEAR_RECORDS: u32 = 1;
 const CLEAR_FAULTS: u32 = 2;
+const CLEAR_CALLS: u32 = 4;
 
 impl VirtualGpu {
     /// Applies settings.
@@ -230,6 +233,21 @@ impl VirtualGpu {
     /// The allocations that are alive, one line each.
     pub fn live_allocations(&self) -> Vec<String> {
         self.text(LEAKS).lines().map(str::to_owned).collect()
+    }
+
+    /// How often each entry point of the driver was called so far (`cuMemcpyDtoHAsync`, without a version's suffix),
+    /// refused calls too: for tests that count synchronisations, copies or allocations.
+    pub fn calls(&self) -> BTreeMap<String, u64> {
+        let text = self.text(CALLS);
+        let one =
+            |line: &str| line.split_once(' ').and_then(|(name, count)| Some((name.to_owned(), count.parse().ok()?)));
+        text.lines().filter_map(one).collect()
+    }
+
+    /// Counts calls from nought again.
+    pub fn clear_calls(&self) {
+        // SAFETY: no pointers.
+        unsafe { (self.clear)(CLEAR_CALLS) }
     }
 
     /// Injects faults, counted from now: the n-th allocation fails, the n-th launch fails, the device is lost at the n-th

@@ -46,7 +46,7 @@ fn run(arguments: &ArgMatches) -> Result<()> {
 
 fn generate() -> Result<String> {
     /// The header names its number types as Rust does; bindgen writes them with an underscore behind.
-    const NUMBERS: [&str; 5] = ["i32", "u32", "i64", "u64", "f32"];
+    const NUMBERS: [&str; 6] = ["i32", "u32", "i64", "u64", "f32", "f64"];
     let bindings = bindgen::Builder::default()
         .header(root().join("kernels/params.h").to_string_lossy())
         .clang_args(["-x", "c++", "-std=c++17", "--target=x86_64-unknown-linux-gnu", "-fparse-all-comments"])

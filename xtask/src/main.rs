@@ -3,7 +3,10 @@
 //! A task is a file here and a line in [`TASKS`].
 
 mod codegen;
+mod counters;
 mod faults;
+mod kernel_fault_list;
+mod kernel_faults;
 mod nvrtc;
 mod package;
 mod packed;
@@ -23,8 +26,17 @@ pub struct Task {
     pub run: fn(&ArgMatches) -> Result<()>,
 }
 
-const TASKS: &[Task] =
-    &[test::TASK, nvrtc::TASK, codegen::TASK, package::TASK, packed::TASK, faults::TASK, peers::TASK];
+const TASKS: &[Task] = &[
+    test::TASK,
+    nvrtc::TASK,
+    codegen::TASK,
+    package::TASK,
+    packed::TASK,
+    faults::TASK,
+    kernel_faults::TASK,
+    counters::TASK,
+    peers::TASK,
+];
 
 fn main() -> ExitCode {
     let commands = TASKS.iter().map(|task| (task.command)());

@@ -1,6 +1,7 @@
 //! Opening a device, what it can do, and its stream.
 
 use super::driver_error;
+use super::graph::{self, Graphs};
 use super::launch::Recent;
 use super::memory::Reuse;
 use super::module::LoadedModule;
@@ -25,6 +26,9 @@ struct Inner {
     ordinal: usize,
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
+    /// What captures record.
+    captured: OnceLock<Arc<CudaStream>>,
+    graphs: Graphs,
     spec: GpuSpec,
     /// Loaded modules, by the address of their table.
     modules: Mutex<HashMap<usize, Arc<LoadedModule>>>,
@@ -111,6 +115,8 @@ impl CudaDevice {
             ordinal,
             context,
             stream,
+            captured: OnceLock::new(),
+            graphs: Graphs::default(),
             spec,
             modules: Mutex::default(),
             recent: Mutex::default(),
@@ -141,10 +147,12 @@ impl CudaDevice {
     /// What went wrong in a launch, and wrong values that kernels have met (an index out of range), show up here or when
     /// values are copied to the host, at the latest.
     pub fn synchronize(&self) -> Result<()> {
-        self.bind("synchronize")?;
-        self.inner.stream.synchronize().map_err(|error| self.failed("synchronize", error))?;
+        const OP: &str = "synchronize";
+        self.not_captured(OP, "a captured step cannot wait for its own work; wait after it was launched")?;
+        self.bind(OP)?;
+        self.wait().map_err(|error| self.failed(OP, error))?;
         self.inner.recent.lock().clear();
-        self.reported("synchronize")
+        self.reported(OP)
     }
 
     /// Bytes that live buffers of this process hold on the device.
@@ -152,9 +160,25 @@ impl CudaDevice {
         self.inner.held.load(Ordering::Relaxed)
     }
 
-    /// The driver's handle of the stream that all work of this device goes to, for other users of the driver.
+    /// The driver's handle of the stream that all work of this device goes to, for other users of the driver: the one
+    /// that is being recorded on a thread that captures.
     pub fn stream(&self) -> sys::CUstream {
+        graph::capturing_stream(self.inner.ordinal).unwrap_or_else(|| self.main_stream())
+    }
+
+    /// The stream whose work is done, also on a thread that captures.
+    pub(super) fn main_stream(&self) -> sys::CUstream {
         self.inner.stream.cu_stream()
+    }
+
+    /// The stream that captures record, made at the first one.
+    pub(super) fn capture_stream(&self) -> Result<sys::CUstream> {
+        if self.inner.captured.get().is_none() {
+            let stream = self.inner.context.new_stream().map_err(|error| self.failed("capture", error))?;
+            let _ = self.inner.captured.set(stream);
+        }
+        let stream = self.inner.captured.get().unwrap_or(&self.inner.stream);
+        Ok(stream.cu_stream())
     }
 
     /// Makes the device's context the calling thread's, as every call of the driver needs it.
@@ -162,7 +186,31 @@ impl CudaDevice {
         if let Some(cause) = self.inner.lost.get() {
             return Err(self.lost(op, cause));
         }
-        self.inner.context.bind_to_thread().map_err(|error| self.failed(op, error))
+        if let Some(capture) = graph::capturing()
+            && capture.ordinal != self.inner.ordinal
+        {
+            let message = format!("a step that is captured on cuda:{} works on that device alone", capture.ordinal);
+            return Err(Error::Device { op, message });
+        }
+        self.enter().map_err(|error| self.failed(op, error))
+    }
+
+    /// The same for clean-up, which no capture forbids.
+    pub(super) fn enter(&self) -> Result<(), DriverError> {
+        match self.inner.lost.get() {
+            Some(_) => Err(DriverError(sys::CUresult::CUDA_ERROR_CONTEXT_IS_DESTROYED)),
+            None => self.inner.context.bind_to_thread(),
+        }
+    }
+
+    /// Waits for all work that was given; the context is current.
+    pub(super) fn wait(&self) -> Result<(), DriverError> {
+        // SAFETY: the stream is the device's own.
+        unsafe { result::stream::synchronize(self.main_stream()) }
+    }
+
+    pub(super) fn graphs(&self) -> &Graphs {
+        &self.inner.graphs
     }
 
     /// The driver's error as ours. After one that the context does not survive the device is lost.

@@ -199,12 +199,19 @@ impl Kernel {
 pub(super) struct Recent {
     last: [Option<Arc<Loaded>>; 8],
     count: usize,
+    /// Launches of graphs, of whatever kernels.
+    graphs: usize,
 }
 
 impl Recent {
     fn push(&mut self, launched: &Arc<Loaded>) {
+        launched.launches.fetch_add(1, Ordering::Relaxed);
         self.last[self.count % self.last.len()] = Some(launched.clone());
         self.count += 1;
+    }
+
+    pub(super) fn push_graph(&mut self) {
+        self.graphs += 1;
     }
 
     pub(super) fn clear(&mut self) {
@@ -219,7 +226,13 @@ impl std::fmt::Display for Recent {
             .filter_map(|i| self.last[i % self.last.len()].as_ref())
             .map(|launched| launched.info.name.as_ref())
             .collect();
+        if self.graphs > 0 {
+            write!(f, "in one of {} launches of captured graphs, or ", self.graphs)?;
+        }
         match (self.count, names.as_slice()) {
+            (_, []) if self.graphs > 0 => {
+                f.write_str("before them; run the steps without a graph to learn in which kernel")
+            }
             (_, []) => f.write_str("nothing was launched since the device was last waited for"),
             (_, [only]) => write!(f, "in the launch of {only}"),
             (count, names) => {

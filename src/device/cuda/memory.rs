@@ -1,12 +1,15 @@
 //! Device memory and copies.
 
 use super::CudaDevice;
+use super::arena::Arena;
 use super::argument::{DevicePtr, DevicePtrMut};
+use super::{graph, staging};
 use crate::{Element, Error, Result};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::CUresult;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// A run of bytes in a CUDA device's memory; freed in stream order, after all work that was given before.
@@ -16,7 +19,22 @@ pub struct CudaMemory {
     /// 0 where there are no bytes.
     address: u64,
     bytes: usize,
+    origin: Origin,
 }
+
+/// Where memory comes from and goes back to.
+#[derive(Debug)]
+enum Origin {
+    /// The driver, at a time as graphs count it.
+    Driver(u64),
+    /// A graph's arena.
+    Arena(Arc<Arena>),
+}
+
+const FROM_HOST: &str = "a captured step would copy the same values from the host at every launch: make them an input of \
+    the step, or make the tensor before the step is captured";
+const TO_HOST: &str = "captured work has no values before the graph is launched: return the tensor from the step, and \
+    read it after the launch";
 
 impl CudaMemory {
     /// Fresh memory with arbitrary contents, aligned to at least 256 bytes.
@@ -24,7 +42,18 @@ impl CudaMemory {
     /// # Errors
     /// [`Error::OutOfMemory`] where the device has not that much left.
     pub fn uninit(device: &CudaDevice, bytes: usize) -> Result<Self> {
-        let mut memory = CudaMemory { device: device.clone(), address: 0, bytes };
+        if let Some(capture) = graph::capturing().filter(|_| bytes > 0) {
+            device.bind("allocation")?;
+            let (address, arena) = (capture.arena.take(device, bytes)?, capture.arena.clone());
+            return Ok(CudaMemory { device: device.clone(), address, bytes, origin: Origin::Arena(arena) });
+        }
+        Self::of_driver(device, bytes)
+    }
+
+    /// The same from the driver also on a thread that captures: memory that outlives the capture's own.
+    pub(super) fn of_driver(device: &CudaDevice, bytes: usize) -> Result<Self> {
+        let origin = Origin::Driver(device.graphs().now());
+        let mut memory = CudaMemory { device: device.clone(), address: 0, bytes, origin };
         if bytes == 0 {
             return Ok(memory);
         }
@@ -32,6 +61,10 @@ impl CudaMemory {
         memory.address = allocate(device, bytes).map_err(|error| no_room(device, bytes, error))?;
         device.held().fetch_add(bytes, Ordering::Relaxed);
         Ok(memory)
+    }
+
+    pub(super) fn address(&self) -> u64 {
+        self.address
     }
 
     /// Fresh memory of zero bytes.
@@ -66,11 +99,18 @@ impl CudaMemory {
         if values.is_empty() {
             return Ok(());
         }
+        self.device.not_captured("copy from host", FROM_HOST)?;
+        self.place(values)
+    }
+
+    /// The same also on a thread that captures, where it is done at once and not recorded.
+    pub(super) fn place<T: Element>(&self, values: &[T]) -> Result<()> {
+        self.fits::<T>("copy from host", 0, values.len())?;
         self.device.bind("copy from host")?;
         // SAFETY: elements are plain numbers without padding, so their bytes are initialised.
         let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) };
         // SAFETY: the memory has room for the values (checked above).
-        unsafe { self.device.staging().lock().upload(&self.device, self.address, bytes) }
+        unsafe { staging::upload(&self.device, self.address, bytes) }
             .map_err(|error| self.device.failed("copy from host", error))
     }
 
@@ -86,12 +126,13 @@ impl CudaMemory {
         if len == 0 {
             return Ok(values);
         }
+        self.device.not_captured("copy to host", TO_HOST)?;
         self.device.bind("copy to host")?;
         let address = self.address + (offset * size_of::<T>()) as u64;
         // SAFETY: plain numbers, of which every pattern of bits is a value.
         let bytes = unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), size_of_val(&*values)) };
         // SAFETY: the memory has as many elements (checked above).
-        unsafe { self.device.staging().lock().download(&self.device, address, bytes) }
+        unsafe { staging::download(&self.device, address, bytes) }
             .map_err(|error| self.device.failed("copy to host", error))?;
         self.device.recent().lock().clear();
         self.device.reported("copy to host")?;
@@ -126,6 +167,14 @@ impl CudaMemory {
         Ok(DevicePtrMut { address: self.address + (offset * size_of::<T>()) as u64, memory: PhantomData })
     }
 
+    /// Memory with these values for captured work to read: whatever the calling thread is capturing, it is allocated
+    /// and filled at once, and belongs to no graph.
+    pub(crate) fn lasting<T: Element>(device: &CudaDevice, values: &[T]) -> Result<Self> {
+        let mut memory = Self::uninit(device, size_of_val(values))?;
+        memory.copy_from_host(values)?;
+        Ok(memory)
+    }
+
     fn fits<T: Element>(&self, op: &'static str, offset: usize, len: usize) -> Result<()> {
         let end = offset.checked_add(len).and_then(|end| end.checked_mul(size_of::<T>()));
         if end.is_some_and(|end| end <= self.bytes) {
@@ -141,13 +190,32 @@ impl Drop for CudaMemory {
         if self.address == 0 {
             return;
         }
+        match &self.origin {
+            Origin::Arena(arena) => arena.give(self.address, self.bytes),
+            &Origin::Driver(born) => {
+                let freed = Freed { device: self.device.clone(), address: self.address, bytes: self.bytes };
+                self.device.graphs().release(freed, born);
+            }
+        }
+    }
+}
+
+/// Memory of the driver that no buffer has any more: goes back when the value goes.
+pub(super) struct Freed {
+    device: CudaDevice,
+    address: u64,
+    bytes: usize,
+}
+
+impl Drop for Freed {
+    fn drop(&mut self) {
         self.device.held().fetch_sub(self.bytes, Ordering::Relaxed);
         if !self.device.pooled() {
             self.device.reuse().lock().give(self.bytes, self.address);
-        } else if self.device.bind("free").is_ok() {
+        } else if self.device.enter().is_ok() {
             // SAFETY: the address came from the pool and is not used after; work that uses it was given to the same
             // stream before. A device that was lost frees by itself.
-            let _ = unsafe { result::free_async(self.address, self.device.stream()) };
+            let _ = unsafe { result::free_async(self.address, self.device.main_stream()) };
         }
     }
 }
@@ -156,7 +224,7 @@ impl Drop for CudaMemory {
 fn allocate(device: &CudaDevice, bytes: usize) -> Result<u64, DriverError> {
     if device.pooled() {
         // SAFETY: the context is current and the stream is its own.
-        return unsafe { result::malloc_async(device.stream(), bytes) };
+        return unsafe { result::malloc_async(device.main_stream(), bytes) };
     }
     if let Some(address) = device.reuse().lock().take(bytes) {
         return Ok(address);

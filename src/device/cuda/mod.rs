@@ -1,12 +1,15 @@
 //! CUDA devices, through cudarc: contexts, memory, module images and launches. Knows no operation.
 //!
 //! One context (the primary one) and one non-blocking stream for each device: work is ordered by the order of the
-//! calls, memory is freed in stream order, and cudarc's event tracking is off. Kernels come from tables that
+//! calls, memory is freed in stream order, and cudarc's event tracking is off. Work that repeats can be captured as a
+//! [`Graph`]. Kernels come from tables that
 //! `warpsmith-build` generates; [`include_kernels!`](crate::include_kernels) brings one into a crate and
 //! [`launches!`](crate::launches) gives typed launches of it, here as in users' crates.
 
+mod arena;
 mod argument;
 mod device;
+mod graph;
 mod launch;
 mod memory;
 mod module;
@@ -24,6 +27,7 @@ pub mod kernel_table {
 pub use argument::{Argument, Arguments, DevicePtr, DevicePtrMut};
 pub(crate) use device::list;
 pub use device::{CudaDevice, CudaDeviceInfo, GpuSpec};
+pub use graph::{Draw, Graph};
 pub use launch::LaunchConfig;
 pub use memory::CudaMemory;
 pub use module::{Kernel, KernelSlot};

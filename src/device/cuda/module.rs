@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// A module in a device's memory; it stays for the life of the program.
@@ -41,6 +41,8 @@ pub(super) struct Loaded {
     pub resources: Resources,
     /// The dynamic shared memory that the function may have so far.
     pub dynamic_shared: AtomicU32,
+    /// How often it was launched.
+    pub launches: AtomicU64,
 }
 
 // SAFETY: as for modules, which functions belong to.
@@ -67,6 +69,14 @@ impl CudaDevice {
         drop(modules);
         let loaded = loaded.kernel(self, name)?;
         Ok(Kernel { device: self.clone(), loaded })
+    }
+
+    /// How often each kernel of a module was launched on this device, by name; kernels that were never asked for are not
+    /// among them.
+    pub fn launches(&self, module: &'static Module) -> HashMap<String, u64> {
+        let loaded = self.modules().lock().get(&std::ptr::from_ref(module).addr()).cloned();
+        let count = |(name, kernel): (&String, &Arc<Loaded>)| (name.clone(), kernel.launches.load(Ordering::Relaxed));
+        loaded.map(|module| module.found.lock().iter().map(count).collect()).unwrap_or_default()
     }
 }
 
@@ -157,7 +167,13 @@ impl LoadedModule {
             Some(known) => *known,
             None => measured(device, info, function).map_err(|error| driver_error("kernel", error))?,
         };
-        let loaded = Loaded { function, info: info.clone(), resources, dynamic_shared: AtomicU32::new(0) };
+        let loaded = Loaded {
+            function,
+            info: info.clone(),
+            resources,
+            dynamic_shared: AtomicU32::new(0),
+            launches: AtomicU64::new(0),
+        };
         Ok(self.found.lock().entry(name.to_owned()).or_insert_with(|| Arc::new(loaded)).clone())
     }
 }
@@ -205,6 +221,10 @@ fn load(device: &CudaDevice, module: &Module) -> Result<LoadedModule> {
         }
     };
     device.bind("module")?;
+    if let Some(handle) = replaced(module)? {
+        let (name, found) = (module.name.clone().into_owned(), Mutex::default());
+        return Ok(LoadedModule { handle, arch: None, name, kernels: kernels.clone(), found });
+    }
     let mut failures = Vec::new();
     for image in candidates(images, device.spec().compute_capability) {
         let mut bytes = image.decompress().map_err(|error| format_error(module, &error))?;
@@ -225,6 +245,24 @@ fn load(device: &CudaDevice, module: &Module) -> Result<LoadedModule> {
         }
     }
     Err(no_image(device.spec(), module, images, &failures))
+}
+
+/// The PTX of that module in the folder that `WARPSMITH_PTX` names, if there is any: how an edited kernel is tried
+/// without building everything anew. Its kernels must take what the embedded ones do.
+fn replaced(module: &Module) -> Result<Option<sys::CUmodule>> {
+    let Some(folder) = std::env::var_os("WARPSMITH_PTX") else { return Ok(None) };
+    let Ok(mut ptx) = std::fs::read(PathBuf::from(folder).join(format!("{}.ptx", module.name))) else {
+        return Ok(None);
+    };
+    ptx.push(0);
+    // SAFETY: the text ends in NUL; the context is current.
+    let loaded = unsafe { load_image(&ptx) };
+    loaded.map(Some).map_err(|(error, log)| match driver_error("module", error) {
+        Error::Device { op, message } => {
+            Error::Device { op, message: format!("{} from WARPSMITH_PTX: {message} ({log})", module.name) }
+        }
+        other => other,
+    })
 }
 
 /// Loads an image into the current context; a failure comes with what the driver's compiler has written.

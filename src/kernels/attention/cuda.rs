@@ -2,89 +2,113 @@
 
 use super::plan::AttentionPlan;
 use super::{AttentionDesc, AttentionInputs, AttentionSaved};
-use crate::device::cuda::{CudaDevice, DevicePtr, DevicePtrMut, LaunchConfig};
+use crate::device::cuda::{CudaDevice, DevicePtr, Kernel, LaunchConfig};
 use crate::device::{Buffer, View};
 use crate::kernels::elementwise::contiguous;
-use crate::kernels::images;
-use crate::kernels::operands::{aligned, all, blocks, device, elements, extent, given, launch_one, output, untyped};
+use crate::kernels::images::{ATTENTION, ATTENTION_MMA};
+use crate::kernels::named::{ByFloat, NamedKernel, by_float, named};
+use crate::kernels::operands::{aligned, all, blocks, device, elements, extent, given, output, untyped};
 use crate::kernels::params::{
     ATTENTION_MASK_ADD, ATTENTION_MASK_KEEP, ATTENTION_MASK_NONE, AttentionParams, NORM_BIAS_F32, NORM_WEIGHT_F32,
     RotaryParams,
 };
 use crate::{DType, Device, Element, Error, Layout, Result};
-use half::{bf16, f16};
+use std::borrow::Cow;
 
 /// The operands of a call, read by the strides of the parameters.
-#[derive(Clone, Copy)]
-pub(super) struct Operands<'a, T> {
+struct Operands<'a, T> {
     q: DevicePtr<'a, T>,
     k: DevicePtr<'a, T>,
     v: DevicePtr<'a, T>,
     mask: DevicePtr<'a, u8>,
 }
 
-/// What the backward reads besides.
-#[derive(Clone, Copy)]
-pub(super) struct Saved<'a, T> {
-    dout: DevicePtr<'a, T>,
-    lse: DevicePtr<'a, f32>,
-    delta: DevicePtr<'a, f32>,
-}
-
-/// The kernels of one dtype.
-///
-/// # Safety
-/// Of each launch: the parameters' extents and strides stay within what the pointers are to; outputs are contiguous.
-pub(super) trait Kernels: Element {
-    /// Whether there are kernels for the tensor cores.
-    const TENSOR: bool;
-
-    unsafe fn forward(
-        plan: &AttentionPlan,
-        device: &CudaDevice,
-        p: AttentionParams,
-        out: DevicePtrMut<'_, Self>,
-        lse: DevicePtrMut<'_, f32>,
-        operands: Operands<'_, Self>,
-    ) -> Result<()>;
-
-    unsafe fn output_products(
-        device: &CudaDevice,
-        p: AttentionParams,
-        delta: DevicePtrMut<'_, f32>,
-        out: DevicePtr<'_, Self>,
-        dout: DevicePtr<'_, Self>,
-    ) -> Result<()>;
-
-    unsafe fn backward_keys(
-        plan: &AttentionPlan,
-        device: &CudaDevice,
-        p: AttentionParams,
-        gradients: [DevicePtrMut<'_, Self>; 2],
-        operands: Operands<'_, Self>,
-        saved: Saved<'_, Self>,
-    ) -> Result<()>;
-
-    unsafe fn backward_queries(
-        plan: &AttentionPlan,
-        device: &CudaDevice,
-        p: AttentionParams,
-        dq: DevicePtrMut<'_, Self>,
-        operands: Operands<'_, Self>,
-        saved: Saved<'_, Self>,
-    ) -> Result<()>;
-
-    unsafe fn rotary(
-        device: &CudaDevice,
-        config: &LaunchConfig,
-        p: RotaryParams,
-        y: DevicePtrMut<'_, Self>,
-        x: DevicePtr<'_, Self>,
-        tables: [DevicePtr<'_, u8>; 2],
-    ) -> Result<()>;
-}
-
 const OP: &str = "scaled_dot_product_attention";
+
+/// The kernels of one dtype; of several the one for the least head dimension first, each next for twice as many.
+struct Kernels {
+    /// From 32 columns on.
+    forward: [NamedKernel; 4],
+    backward_keys: [NamedKernel; 4],
+    backward_queries: [NamedKernel; 4],
+    output_products: NamedKernel,
+    rotary: NamedKernel,
+    tensor: Option<TensorKernels>,
+}
+
+/// Those for tensor cores, from 64 columns on.
+struct TensorKernels {
+    forward: [NamedKernel; 3],
+    backward_keys: [NamedKernel; 2],
+    backward_queries: [NamedKernel; 2],
+}
+
+macro_rules! kernels {
+    ("f32", $wide:literal) => {
+        kernels!(@ "f32", None)
+    };
+    ($t:literal, $wide:literal) => {
+        kernels!(@ $t, Some(TensorKernels {
+            forward: [
+                named!("forward<", $t, ", 64, 64>"),
+                named!("forward<", $t, ", 128, 64>"),
+                named!("forward<", $t, ", 256, 32>"),
+            ],
+            backward_keys: [
+                named!("backward_keys<", $t, ", 64, 64>"),
+                named!("backward_keys<", $t, ", 128, 32>"),
+            ],
+            backward_queries: [
+                named!("backward_queries<", $t, ", 64, 64>"),
+                named!("backward_queries<", $t, ", 128, 32>"),
+            ],
+        }))
+    };
+    (@ $t:literal, $tensor:expr) => {
+        Kernels {
+            forward: [
+                named!("forward<", $t, ", 32, 64, 64>"),
+                named!("forward<", $t, ", 64, 64, 64>"),
+                named!("forward<", $t, ", 128, 64, 32>"),
+                named!("forward<", $t, ", 256, 32, 32>"),
+            ],
+            backward_keys: [
+                named!("backward_keys<", $t, ", 32, 32, 64>"),
+                named!("backward_keys<", $t, ", 64, 32, 64>"),
+                named!("backward_keys<", $t, ", 128, 32, 32>"),
+                named!("backward_keys<", $t, ", 256, 16, 16>"),
+            ],
+            backward_queries: [
+                named!("backward_queries<", $t, ", 32, 32, 64>"),
+                named!("backward_queries<", $t, ", 64, 32, 64>"),
+                named!("backward_queries<", $t, ", 128, 32, 32>"),
+                named!("backward_queries<", $t, ", 256, 16, 16>"),
+            ],
+            output_products: named!("output_products<", $t, ">"),
+            rotary: named!("rotary<", $t, ">"),
+            tensor: $tensor,
+        }
+    };
+}
+
+static KERNELS: ByFloat<Kernels> = by_float!(kernels);
+
+impl Kernels {
+    /// The kernel of one pass that a plan is for.
+    fn of<'a>(
+        &'a self,
+        plan: &AttentionPlan,
+        device: &CudaDevice,
+        pass: &'a [NamedKernel; 4],
+        tensor: impl FnOnce(&'a TensorKernels) -> &'a [NamedKernel],
+    ) -> Result<Cow<'a, Kernel>> {
+        let from = |least: usize| (plan.columns() / least).trailing_zeros() as usize;
+        match (plan, &self.tensor) {
+            (AttentionPlan::Tensor(_), Some(kernels)) => tensor(kernels)[from(64)].on(device, &ATTENTION_MMA),
+            _ => pass[from(32)].on(device, &ATTENTION),
+        }
+    }
+}
 
 /// A block for each tile of `of` rows of each of `heads` heads.
 fn tiles(plan: &AttentionPlan, heads: usize, rows: u32, of: usize, dynamic_shared: u32) -> Result<LaunchConfig> {
@@ -95,164 +119,6 @@ fn tiles(plan: &AttentionPlan, heads: usize, rows: u32, of: usize, dynamic_share
 fn query_heads(p: &AttentionParams) -> usize {
     p.batch as usize * p.heads as usize
 }
-
-macro_rules! kernels {
-    ($ty:ident, tensor: $has_tensor:literal $(, $tensor:ident)?) => {
-        impl Kernels for $ty {
-            const TENSOR: bool = $has_tensor;
-
-            unsafe fn forward(
-                plan: &AttentionPlan,
-                device: &CudaDevice,
-                p: AttentionParams,
-                out: DevicePtrMut<'_, $ty>,
-                lse: DevicePtrMut<'_, f32>,
-                Operands { q, k, v, mask }: Operands<'_, $ty>,
-            ) -> Result<()> {
-                let config = tiles(plan, query_heads(&p), p.queries, plan.queries(), plan.forward_bytes())?;
-                $(
-                    if let AttentionPlan::Tensor(tile) = plan {
-                        return launch_one!(
-                            images::$tensor, device, &config,
-                            (p: AttentionParams, out: DevicePtrMut<'_, $ty>, lse: DevicePtrMut<'_, f32>,
-                                q: DevicePtr<'_, $ty>, k: DevicePtr<'_, $ty>, v: DevicePtr<'_, $ty>,
-                                mask: DevicePtr<'_, u8>),
-                            match tile.columns, {
-                                64 => concat!("forward<", stringify!($ty), ", 64, 64>"),
-                                128 => concat!("forward<", stringify!($ty), ", 128, 64>"),
-                                _ => concat!("forward<", stringify!($ty), ", 256, 32>"),
-                            }
-                        );
-                    }
-                )?
-                launch_one!(
-                    images::ATTENTION, device, &config,
-                    (p: AttentionParams, out: DevicePtrMut<'_, $ty>, lse: DevicePtrMut<'_, f32>,
-                        q: DevicePtr<'_, $ty>, k: DevicePtr<'_, $ty>, v: DevicePtr<'_, $ty>,
-                        mask: DevicePtr<'_, u8>),
-                    match plan.columns(), {
-                        32 => concat!("forward<", stringify!($ty), ", 32, 64, 64>"),
-                        64 => concat!("forward<", stringify!($ty), ", 64, 64, 64>"),
-                        128 => concat!("forward<", stringify!($ty), ", 128, 64, 32>"),
-                        _ => concat!("forward<", stringify!($ty), ", 256, 32, 32>"),
-                    }
-                )
-            }
-
-            unsafe fn output_products(
-                device: &CudaDevice,
-                p: AttentionParams,
-                delta: DevicePtrMut<'_, f32>,
-                out: DevicePtr<'_, $ty>,
-                dout: DevicePtr<'_, $ty>,
-            ) -> Result<()> {
-                let rows = query_heads(&p) * p.queries as usize;
-                launch_one!(
-                    images::ATTENTION, device, &LaunchConfig::linear(blocks(OP, rows.div_ceil(8))?, 256),
-                    (p: AttentionParams, delta: DevicePtrMut<'_, f32>, out: DevicePtr<'_, $ty>,
-                        dout: DevicePtr<'_, $ty>),
-                    match (), { () => concat!("output_products<", stringify!($ty), ">") }
-                )
-            }
-
-            unsafe fn backward_keys(
-                plan: &AttentionPlan,
-                device: &CudaDevice,
-                p: AttentionParams,
-                [dk, dv]: [DevicePtrMut<'_, $ty>; 2],
-                Operands { q, k, v, mask }: Operands<'_, $ty>,
-                Saved { dout, lse, delta }: Saved<'_, $ty>,
-            ) -> Result<()> {
-                let heads = p.batch as usize * p.kv_heads as usize;
-                let config = tiles(plan, heads, p.keys, plan.keys(), plan.keys_bytes())?;
-                $(
-                    if let AttentionPlan::Tensor(tile) = plan {
-                        return launch_one!(
-                            images::$tensor, device, &config,
-                            (p: AttentionParams, dk: DevicePtrMut<'_, $ty>, dv: DevicePtrMut<'_, $ty>,
-                                q: DevicePtr<'_, $ty>, k: DevicePtr<'_, $ty>, v: DevicePtr<'_, $ty>,
-                                mask: DevicePtr<'_, u8>, dout: DevicePtr<'_, $ty>, lse: DevicePtr<'_, f32>,
-                                delta: DevicePtr<'_, f32>),
-                            match tile.columns, {
-                                64 => concat!("backward_keys<", stringify!($ty), ", 64, 64>"),
-                                _ => concat!("backward_keys<", stringify!($ty), ", 128, 32>"),
-                            }
-                        );
-                    }
-                )?
-                launch_one!(
-                    images::ATTENTION, device, &config,
-                    (p: AttentionParams, dk: DevicePtrMut<'_, $ty>, dv: DevicePtrMut<'_, $ty>,
-                        q: DevicePtr<'_, $ty>, k: DevicePtr<'_, $ty>, v: DevicePtr<'_, $ty>,
-                        mask: DevicePtr<'_, u8>, dout: DevicePtr<'_, $ty>, lse: DevicePtr<'_, f32>,
-                        delta: DevicePtr<'_, f32>),
-                    match plan.columns(), {
-                        32 => concat!("backward_keys<", stringify!($ty), ", 32, 32, 64>"),
-                        64 => concat!("backward_keys<", stringify!($ty), ", 64, 32, 64>"),
-                        128 => concat!("backward_keys<", stringify!($ty), ", 128, 32, 32>"),
-                        _ => concat!("backward_keys<", stringify!($ty), ", 256, 16, 16>"),
-                    }
-                )
-            }
-
-            unsafe fn backward_queries(
-                plan: &AttentionPlan,
-                device: &CudaDevice,
-                p: AttentionParams,
-                dq: DevicePtrMut<'_, $ty>,
-                Operands { q, k, v, mask }: Operands<'_, $ty>,
-                Saved { dout, lse, delta }: Saved<'_, $ty>,
-            ) -> Result<()> {
-                let config = tiles(plan, query_heads(&p), p.queries, plan.queries(), plan.queries_bytes())?;
-                $(
-                    if let AttentionPlan::Tensor(tile) = plan {
-                        return launch_one!(
-                            images::$tensor, device, &config,
-                            (p: AttentionParams, dq: DevicePtrMut<'_, $ty>, q: DevicePtr<'_, $ty>,
-                                k: DevicePtr<'_, $ty>, v: DevicePtr<'_, $ty>, mask: DevicePtr<'_, u8>,
-                                dout: DevicePtr<'_, $ty>, lse: DevicePtr<'_, f32>, delta: DevicePtr<'_, f32>),
-                            match tile.columns, {
-                                64 => concat!("backward_queries<", stringify!($ty), ", 64, 64>"),
-                                _ => concat!("backward_queries<", stringify!($ty), ", 128, 32>"),
-                            }
-                        );
-                    }
-                )?
-                launch_one!(
-                    images::ATTENTION, device, &config,
-                    (p: AttentionParams, dq: DevicePtrMut<'_, $ty>, q: DevicePtr<'_, $ty>, k: DevicePtr<'_, $ty>,
-                        v: DevicePtr<'_, $ty>, mask: DevicePtr<'_, u8>, dout: DevicePtr<'_, $ty>,
-                        lse: DevicePtr<'_, f32>, delta: DevicePtr<'_, f32>),
-                    match plan.columns(), {
-                        32 => concat!("backward_queries<", stringify!($ty), ", 32, 32, 64>"),
-                        64 => concat!("backward_queries<", stringify!($ty), ", 64, 32, 64>"),
-                        128 => concat!("backward_queries<", stringify!($ty), ", 128, 32, 32>"),
-                        _ => concat!("backward_queries<", stringify!($ty), ", 256, 16, 16>"),
-                    }
-                )
-            }
-
-            unsafe fn rotary(
-                device: &CudaDevice,
-                config: &LaunchConfig,
-                p: RotaryParams,
-                y: DevicePtrMut<'_, $ty>,
-                x: DevicePtr<'_, $ty>,
-                [cos, sin]: [DevicePtr<'_, u8>; 2],
-            ) -> Result<()> {
-                launch_one!(
-                    images::ATTENTION, device, config,
-                    (p: RotaryParams, y: DevicePtrMut<'_, $ty>, x: DevicePtr<'_, $ty>, cos: DevicePtr<'_, u8>,
-                        sin: DevicePtr<'_, u8>),
-                    match (), { () => concat!("rotary<", stringify!($ty), ">") }
-                )
-            }
-        }
-    };
-}
-kernels!(f32, tensor: false);
-kernels!(f16, tensor: true, ATTENTION_MMA);
-kernels!(bf16, tensor: true, ATTENTION_MMA);
 
 fn strides(layout: &Layout) -> [i64; 4] {
     let mut strides = [0; 4];
@@ -324,7 +190,7 @@ fn operands<'a, T: Element>(inputs: &AttentionInputs<'a>) -> Result<Operands<'a,
     })
 }
 
-pub(super) fn forward<T: Kernels>(
+pub(super) fn forward<T: Element>(
     desc: &AttentionDesc,
     inputs: AttentionInputs<'_>,
     out: &mut Buffer,
@@ -334,15 +200,19 @@ pub(super) fn forward<T: Kernels>(
         return Ok(());
     }
     let device = device(out)?;
-    let tensor = T::TENSOR && admitted(&[inputs.q, inputs.k, inputs.v])?;
+    let kernels = KERNELS.of::<T>();
+    let tensor = kernels.tensor.is_some() && admitted(&[inputs.q, inputs.k, inputs.v])?;
     let plan = chosen(AttentionPlan::forward(desc.dim.max(desc.value_dim), tensor), desc)?;
     let p = params(desc, &inputs, inputs.q.layout())?;
+    let config = tiles(&plan, query_heads(&p), p.queries, plan.queries(), plan.forward_bytes())?;
+    let kernel = kernels.of(&plan, &device, &kernels.forward, |tensor| &tensor.forward)?;
+    let Operands { q, k, v, mask } = operands::<T>(&inputs)?;
     // SAFETY: the shapes are the descriptor's and the views stay inside their buffers (checked by the caller); outputs
     // have B·H·Tq rows.
-    unsafe { T::forward(&plan, &device, p, output(out)?, output(lse)?, operands(&inputs)?) }
+    unsafe { kernel.launch(&config, (p, output::<T>(out)?, output::<f32>(lse)?, q, k, v, mask)) }
 }
 
-pub(super) fn backward<T: Kernels>(
+pub(super) fn backward<T: Element>(
     desc: &AttentionDesc,
     inputs: AttentionInputs<'_>,
     saved: AttentionSaved<'_>,
@@ -350,30 +220,41 @@ pub(super) fn backward<T: Kernels>(
 ) -> Result<()> {
     let rows = desc.batch * desc.heads * desc.queries;
     let device = device(dq)?;
-    let tensor = T::TENSOR && admitted(&[inputs.q, inputs.k, inputs.v, saved.dout])?;
+    let kernels = KERNELS.of::<T>();
+    let tensor = kernels.tensor.is_some() && admitted(&[inputs.q, inputs.k, inputs.v, saved.dout])?;
     let plan = chosen(AttentionPlan::backward(desc.dim.max(desc.value_dim), tensor), desc)?;
     let mut p = params(desc, &inputs, saved.out.layout())?;
     p.dout = strides(saved.dout.layout());
     let lse = contiguous(saved.lse)?;
     let lse = lse.view();
     let mut delta = Buffer::uninit(&Device::Cuda(device.clone()), DType::F32, rows)?;
-    // SAFETY: as above; the log-sums and `delta` have B·H·Tq elements.
-    unsafe {
-        if rows > 0 {
-            T::output_products(&device, p, output(&mut delta)?, start(&saved.out)?, start(&saved.dout)?)?;
-        }
-        let read = Saved { dout: start(&saved.dout)?, lse: elements(&lse)?, delta: all(&delta)? };
-        if desc.batch * desc.kv_heads * desc.keys > 0 {
-            T::backward_keys(&plan, &device, p, [output(dk)?, output(dv)?], operands(&inputs)?, read)?;
-        }
-        if rows > 0 {
-            T::backward_queries(&plan, &device, p, output(dq)?, operands(&inputs)?, read)?;
-        }
+    let (saved_out, dout) = (start::<T>(&saved.out)?, start::<T>(&saved.dout)?);
+    let Operands { q, k, v, mask } = operands::<T>(&inputs)?;
+    if rows > 0 {
+        let config = LaunchConfig::linear(blocks(OP, rows.div_ceil(8))?, 256);
+        let kernel = kernels.output_products.on(&device, &ATTENTION)?;
+        // SAFETY: as above; `delta` has B·H·Tq elements.
+        unsafe { kernel.launch(&config, (p, output::<f32>(&mut delta)?, saved_out, dout))? };
+    }
+    let (lse, delta) = (elements::<f32>(&lse)?, all::<f32>(&delta)?);
+    let heads = desc.batch * desc.kv_heads;
+    if heads * desc.keys > 0 {
+        let config = tiles(&plan, heads, p.keys, plan.keys(), plan.keys_bytes())?;
+        let kernel = kernels.of(&plan, &device, &kernels.backward_keys, |tensor| &tensor.backward_keys)?;
+        let (dk, dv) = (output::<T>(dk)?, output::<T>(dv)?);
+        // SAFETY: as above; so have the log-sums, and the gradients are as large as what they are of.
+        unsafe { kernel.launch(&config, (p, dk, dv, q, k, v, mask, dout, lse, delta))? };
+    }
+    if rows > 0 {
+        let config = tiles(&plan, query_heads(&p), p.queries, plan.queries(), plan.queries_bytes())?;
+        let kernel = kernels.of(&plan, &device, &kernels.backward_queries, |tensor| &tensor.backward_queries)?;
+        // SAFETY: as above.
+        unsafe { kernel.launch(&config, (p, output::<T>(dq)?, q, k, v, mask, dout, lse, delta))? };
     }
     Ok(())
 }
 
-pub(super) fn rotary<T: Kernels>(
+pub(super) fn rotary<T: Element>(
     x: View<'_>,
     cos: View<'_>,
     sin: View<'_>,
@@ -401,9 +282,9 @@ pub(super) fn rotary<T: Kernels>(
     };
     let (cos, sin) = (contiguous(cos)?, contiguous(sin)?);
     let config = LaunchConfig::linear(blocks(OP, count.div_ceil((256 / lanes) as usize))?, 256);
+    let table = |view: View<'_>| untyped(Some(&view)).map(DevicePtr::<u8>::from_address);
+    let (cos, sin) = (table(cos.view())?, table(sin.view())?);
+    let kernel = KERNELS.of::<T>().rotary.on(&device, &ATTENTION)?;
     // SAFETY: x's view stays inside its buffer, y has as many elements, the tables rows × half (checked by the caller).
-    unsafe {
-        let tables = [untyped(Some(&cos.view()))?, untyped(Some(&sin.view()))?].map(DevicePtr::from_address);
-        T::rotary(&device, &config, p, output(y)?, start(&x)?, tables)
-    }
+    unsafe { kernel.launch(&config, (p, output::<T>(y)?, start::<T>(&x)?, cos, sin)) }
 }

@@ -3,253 +3,96 @@
 use super::plan::{ChannelPlan, RowPlan, Rows};
 use super::{LayerNormDesc, LayerNormGradInputs, LayerNormGradOutputs, LayerNormInputs, LayerNormOutputs, Parameters};
 use crate::device::Buffer;
-use crate::device::cuda::{CudaDevice, DevicePtr, DevicePtrMut, LaunchConfig};
+use crate::device::cuda::{CudaDevice, DevicePtr, LaunchConfig};
 use crate::kernels::elementwise::{Contiguous, contiguous};
-use crate::kernels::images;
+use crate::kernels::images::LAYERNORM;
+use crate::kernels::named::{ByFloat, NamedKernel, by_float, named};
 use crate::kernels::operands::{
-    aligned, all, blocks, device, elements, extent, given, lanes, launch_one, optional, output, packed, untyped,
-    untyped_output,
+    aligned, all, blocks, device, elements, extent, given, lanes, optional, output, packed, untyped, untyped_output,
 };
 use crate::kernels::params::{
     Divisor, LayerNormParams, NORM_BIAS, NORM_BIAS_F32, NORM_CENTERED, NORM_INPUT_GRADIENT, NORM_PARAMETER_GRADIENTS,
     NORM_RESIDUAL, NORM_WEIGHT, NORM_WEIGHT_F32, PartialSumsParams,
 };
 use crate::{DType, Device, Element, Result};
-use half::{bf16, f16};
 
-/// The kernels of one dtype.
-///
-/// # Safety
-/// Of each launch: the pointers are to as many elements as the parameters say (an unused one may be null), with 16-byte
-/// alignment where the plan is for vectors.
-#[allow(clippy::too_many_arguments)]
-pub(super) trait Kernels: Element {
-    unsafe fn forward(
-        plan: &RowPlan,
-        device: &CudaDevice,
-        p: LayerNormParams,
-        y: DevicePtrMut<'_, Self>,
-        sum: DevicePtrMut<'_, Self>,
-        statistics: [DevicePtrMut<'_, f32>; 2],
-        x: DevicePtr<'_, Self>,
-        residual: DevicePtr<'_, Self>,
-        weight: DevicePtr<'_, u8>,
-        bias: DevicePtr<'_, u8>,
-    ) -> Result<()>;
-
-    unsafe fn backward(
-        plan: &RowPlan,
-        device: &CudaDevice,
-        p: LayerNormParams,
-        dx: DevicePtrMut<'_, Self>,
-        partials: DevicePtrMut<'_, f32>,
-        operands: [DevicePtr<'_, Self>; 2],
-        statistics: [DevicePtr<'_, f32>; 2],
-        weight: DevicePtr<'_, u8>,
-    ) -> Result<()>;
-
-    unsafe fn column_partials(
-        vector: bool,
-        device: &CudaDevice,
-        config: &LaunchConfig,
-        p: LayerNormParams,
-        partials: DevicePtrMut<'_, f32>,
-        operands: [DevicePtr<'_, Self>; 2],
-        statistics: [DevicePtr<'_, f32>; 2],
-    ) -> Result<()>;
-
-    unsafe fn channel_sums(
-        plan: &ChannelPlan,
-        device: &CudaDevice,
-        config: &LaunchConfig,
-        p: LayerNormParams,
-        sums: DevicePtrMut<'_, f32>,
-        operands: [DevicePtr<'_, Self>; 2],
-        statistics: [DevicePtr<'_, f32>; 2],
-    ) -> Result<()>;
-
-    unsafe fn channel_gradient(
-        plan: &ChannelPlan,
-        device: &CudaDevice,
-        config: &LaunchConfig,
-        p: LayerNormParams,
-        dx: DevicePtrMut<'_, Self>,
-        sums: DevicePtr<'_, f32>,
-        operands: [DevicePtr<'_, Self>; 2],
-        statistics: [DevicePtr<'_, f32>; 2],
-        weight: DevicePtr<'_, u8>,
-    ) -> Result<()>;
-
-    unsafe fn partial_sums(
-        device: &CudaDevice,
-        config: &LaunchConfig,
-        p: PartialSumsParams,
-        dweight: DevicePtrMut<'_, u8>,
-        dbias: DevicePtrMut<'_, u8>,
-        partials: DevicePtr<'_, f32>,
-    ) -> Result<()>;
+/// The kernels of one dtype; of pairs the first is for single elements, the second for 16-byte accesses.
+struct Kernels {
+    forward_warp8: [NamedKernel; 2],
+    forward_warp32: NamedKernel,
+    forward_block: [NamedKernel; 2],
+    forward_rereading: [NamedKernel; 2],
+    backward_warp8: [NamedKernel; 2],
+    backward_warp16: NamedKernel,
+    backward_block: [NamedKernel; 2],
+    backward_rereading: [NamedKernel; 2],
+    column_partials: [NamedKernel; 2],
+    channel_sums: [NamedKernel; 2],
+    channel_gradient: [NamedKernel; 2],
+    partial_sums: NamedKernel,
 }
 
 macro_rules! kernels {
-    ($ty:ident, $wide:literal) => {
-        impl Kernels for $ty {
-            unsafe fn forward(
-                plan: &RowPlan,
-                device: &CudaDevice,
-                p: LayerNormParams,
-                y: DevicePtrMut<'_, $ty>,
-                sum: DevicePtrMut<'_, $ty>,
-                [mean, rstd]: [DevicePtrMut<'_, f32>; 2],
-                x: DevicePtr<'_, $ty>,
-                residual: DevicePtr<'_, $ty>,
-                weight: DevicePtr<'_, u8>,
-                bias: DevicePtr<'_, u8>,
-            ) -> Result<()> {
-                let config = LaunchConfig::linear(blocks("layer_norm", plan.blocks)?, plan.threads);
-                launch_one!(
-                    images::LAYERNORM, device, &config,
-                    (p: LayerNormParams, y: DevicePtrMut<'_, $ty>, sum: DevicePtrMut<'_, $ty>,
-                        mean: DevicePtrMut<'_, f32>, rstd: DevicePtrMut<'_, f32>, x: DevicePtr<'_, $ty>,
-                        residual: DevicePtr<'_, $ty>, weight: DevicePtr<'_, u8>, bias: DevicePtr<'_, u8>),
-                    match (plan.rows, plan.vector), {
-                        (Rows::Warp8, false) => concat!("forward<", stringify!($ty), ", 1, true, 8>"),
-                        (Rows::Warp8, true) => concat!("forward<", stringify!($ty), ", ", $wide, ", true, 8>"),
-                        (Rows::Warp16 | Rows::Warp32, _) =>
-                            concat!("forward<", stringify!($ty), ", ", $wide, ", true, 32>"),
-                        (Rows::Block8 | Rows::Block16, false) =>
-                            concat!("forward<", stringify!($ty), ", 1, false, 16>"),
-                        (Rows::Block8 | Rows::Block16, true) =>
-                            concat!("forward<", stringify!($ty), ", ", $wide, ", false, 16>"),
-                        (Rows::Rereading, false) => concat!("forward_rereading<", stringify!($ty), ", 1>"),
-                        (Rows::Rereading, true) => concat!("forward_rereading<", stringify!($ty), ", ", $wide, ">"),
-                    }
-                )
-            }
-
-            unsafe fn backward(
-                plan: &RowPlan,
-                device: &CudaDevice,
-                p: LayerNormParams,
-                dx: DevicePtrMut<'_, $ty>,
-                partials: DevicePtrMut<'_, f32>,
-                [x, dy]: [DevicePtr<'_, $ty>; 2],
-                [mean, rstd]: [DevicePtr<'_, f32>; 2],
-                weight: DevicePtr<'_, u8>,
-            ) -> Result<()> {
-                let config = LaunchConfig::linear(blocks("layer_norm_backward", plan.blocks)?, plan.threads);
-                if plan.rows == Rows::Rereading {
-                    return launch_one!(
-                        images::LAYERNORM, device, &config,
-                        (p: LayerNormParams, dx: DevicePtrMut<'_, $ty>, x: DevicePtr<'_, $ty>,
-                            dy: DevicePtr<'_, $ty>, mean: DevicePtr<'_, f32>, rstd: DevicePtr<'_, f32>,
-                            weight: DevicePtr<'_, u8>),
-                        match plan.vector, {
-                            false => concat!("backward_rereading<", stringify!($ty), ", 1>"),
-                            true => concat!("backward_rereading<", stringify!($ty), ", ", $wide, ">"),
-                        }
-                    );
-                }
-                launch_one!(
-                    images::LAYERNORM, device, &config,
-                    (p: LayerNormParams, dx: DevicePtrMut<'_, $ty>, partials: DevicePtrMut<'_, f32>,
-                        x: DevicePtr<'_, $ty>, dy: DevicePtr<'_, $ty>, mean: DevicePtr<'_, f32>,
-                        rstd: DevicePtr<'_, f32>, weight: DevicePtr<'_, u8>),
-                    match (plan.rows, plan.vector), {
-                        (Rows::Warp8, false) => concat!("backward<", stringify!($ty), ", 1, true, 8>"),
-                        (Rows::Warp8, true) => concat!("backward<", stringify!($ty), ", ", $wide, ", true, 8>"),
-                        (Rows::Warp16 | Rows::Warp32, _) =>
-                            concat!("backward<", stringify!($ty), ", ", $wide, ", true, 16>"),
-                        (Rows::Block8, _) | (_, false) => concat!("backward<", stringify!($ty), ", 1, false, 8>"),
-                        (_, true) => concat!("backward<", stringify!($ty), ", ", $wide, ", false, 16>"),
-                    }
-                )
-            }
-
-            unsafe fn column_partials(
-                vector: bool,
-                device: &CudaDevice,
-                config: &LaunchConfig,
-                p: LayerNormParams,
-                partials: DevicePtrMut<'_, f32>,
-                [x, dy]: [DevicePtr<'_, $ty>; 2],
-                [mean, rstd]: [DevicePtr<'_, f32>; 2],
-            ) -> Result<()> {
-                launch_one!(
-                    images::LAYERNORM, device, config,
-                    (p: LayerNormParams, partials: DevicePtrMut<'_, f32>, x: DevicePtr<'_, $ty>,
-                        dy: DevicePtr<'_, $ty>, mean: DevicePtr<'_, f32>, rstd: DevicePtr<'_, f32>),
-                    match vector, {
-                        false => concat!("column_partials<", stringify!($ty), ", 1>"),
-                        true => concat!("column_partials<", stringify!($ty), ", ", $wide, ">"),
-                    }
-                )
-            }
-
-            unsafe fn channel_sums(
-                plan: &ChannelPlan,
-                device: &CudaDevice,
-                config: &LaunchConfig,
-                p: LayerNormParams,
-                sums: DevicePtrMut<'_, f32>,
-                [x, dy]: [DevicePtr<'_, $ty>; 2],
-                [mean, rstd]: [DevicePtr<'_, f32>; 2],
-            ) -> Result<()> {
-                let lanes = plan.lanes;
-                launch_one!(
-                    images::LAYERNORM, device, config,
-                    (p: LayerNormParams, lanes: u32, sums: DevicePtrMut<'_, f32>, x: DevicePtr<'_, $ty>,
-                        dy: DevicePtr<'_, $ty>, mean: DevicePtr<'_, f32>, rstd: DevicePtr<'_, f32>),
-                    match plan.vector, {
-                        false => concat!("channel_sums<", stringify!($ty), ", 1>"),
-                        true => concat!("channel_sums<", stringify!($ty), ", ", $wide, ">"),
-                    }
-                )
-            }
-
-            unsafe fn channel_gradient(
-                plan: &ChannelPlan,
-                device: &CudaDevice,
-                config: &LaunchConfig,
-                p: LayerNormParams,
-                dx: DevicePtrMut<'_, $ty>,
-                sums: DevicePtr<'_, f32>,
-                [x, dy]: [DevicePtr<'_, $ty>; 2],
-                [mean, rstd]: [DevicePtr<'_, f32>; 2],
-                weight: DevicePtr<'_, u8>,
-            ) -> Result<()> {
-                launch_one!(
-                    images::LAYERNORM, device, config,
-                    (p: LayerNormParams, dx: DevicePtrMut<'_, $ty>, sums: DevicePtr<'_, f32>,
-                        x: DevicePtr<'_, $ty>, dy: DevicePtr<'_, $ty>, mean: DevicePtr<'_, f32>,
-                        rstd: DevicePtr<'_, f32>, weight: DevicePtr<'_, u8>),
-                    match plan.vector, {
-                        false => concat!("channel_gradient<", stringify!($ty), ", 1>"),
-                        true => concat!("channel_gradient<", stringify!($ty), ", ", $wide, ">"),
-                    }
-                )
-            }
-
-            unsafe fn partial_sums(
-                device: &CudaDevice,
-                config: &LaunchConfig,
-                p: PartialSumsParams,
-                dweight: DevicePtrMut<'_, u8>,
-                dbias: DevicePtrMut<'_, u8>,
-                partials: DevicePtr<'_, f32>,
-            ) -> Result<()> {
-                launch_one!(
-                    images::LAYERNORM, device, config,
-                    (p: PartialSumsParams, dweight: DevicePtrMut<'_, u8>, dbias: DevicePtrMut<'_, u8>,
-                        partials: DevicePtr<'_, f32>),
-                    match (), { () => concat!("partial_sums<", stringify!($ty), ">") }
-                )
-            }
+    ($t:literal, $wide:literal) => {
+        Kernels {
+            forward_warp8: [named!("forward<", $t, ", 1, true, 8>"), named!("forward<", $t, ", ", $wide, ", true, 8>")],
+            forward_warp32: named!("forward<", $t, ", ", $wide, ", true, 32>"),
+            forward_block: [
+                named!("forward<", $t, ", 1, false, 16>"),
+                named!("forward<", $t, ", ", $wide, ", false, 16>"),
+            ],
+            forward_rereading: [
+                named!("forward_rereading<", $t, ", 1>"),
+                named!("forward_rereading<", $t, ", ", $wide, ">"),
+            ],
+            backward_warp8: [
+                named!("backward<", $t, ", 1, true, 8>"),
+                named!("backward<", $t, ", ", $wide, ", true, 8>"),
+            ],
+            backward_warp16: named!("backward<", $t, ", ", $wide, ", true, 16>"),
+            backward_block: [
+                named!("backward<", $t, ", 1, false, 8>"),
+                named!("backward<", $t, ", ", $wide, ", false, 16>"),
+            ],
+            backward_rereading: [
+                named!("backward_rereading<", $t, ", 1>"),
+                named!("backward_rereading<", $t, ", ", $wide, ">"),
+            ],
+            column_partials: [named!("column_partials<", $t, ", 1>"), named!("column_partials<", $t, ", ", $wide, ">")],
+            channel_sums: [named!("channel_sums<", $t, ", 1>"), named!("channel_sums<", $t, ", ", $wide, ">")],
+            channel_gradient: [
+                named!("channel_gradient<", $t, ", 1>"),
+                named!("channel_gradient<", $t, ", ", $wide, ">"),
+            ],
+            partial_sums: named!("partial_sums<", $t, ">"),
         }
     };
 }
-kernels!(f32, 4);
-kernels!(f16, 8);
-kernels!(bf16, 8);
+
+static KERNELS: ByFloat<Kernels> = by_float!(kernels);
+
+impl Kernels {
+    fn forward(&self, plan: &RowPlan) -> &NamedKernel {
+        let access = usize::from(plan.vector);
+        match plan.rows {
+            Rows::Warp8 => &self.forward_warp8[access],
+            Rows::Warp16 | Rows::Warp32 => &self.forward_warp32,
+            Rows::Block8 | Rows::Block16 => &self.forward_block[access],
+            Rows::Rereading => &self.forward_rereading[access],
+        }
+    }
+
+    fn backward(&self, plan: &RowPlan) -> &NamedKernel {
+        let access = usize::from(plan.vector);
+        match plan.rows {
+            Rows::Warp8 => &self.backward_warp8[access],
+            Rows::Warp16 | Rows::Warp32 => &self.backward_warp16,
+            Rows::Block8 => &self.backward_block[0],
+            Rows::Block16 => &self.backward_block[access],
+            Rows::Rereading => &self.backward_rereading[access],
+        }
+    }
+}
 
 fn params(op: &'static str, desc: &LayerNormDesc) -> Result<LayerNormParams> {
     let width = extent(op, "rows", desc.width)?;
@@ -268,7 +111,7 @@ fn params(op: &'static str, desc: &LayerNormDesc) -> Result<LayerNormParams> {
     Ok(p)
 }
 
-pub(super) fn forward<T: Kernels>(
+pub(super) fn forward<T: Element>(
     desc: &LayerNormDesc,
     inputs: LayerNormInputs<'_>,
     out: LayerNormOutputs<'_>,
@@ -297,17 +140,17 @@ pub(super) fn forward<T: Kernels>(
     let operands = aligned(&[x.address(), residual.address(), y.address(), sum.address()]);
     let vector = desc.width.is_multiple_of(lanes::<T>()) && operands && parameters;
     let plan = RowPlan::forward(desc.rows, desc.width, vector);
-    let statistics = [output(out.mean)?, output(out.rstd)?];
+    let (mean, rstd) = (output::<f32>(out.mean)?, output::<f32>(out.rstd)?);
+    let config = LaunchConfig::linear(blocks(OP, plan.blocks)?, plan.threads);
+    let kernel = KERNELS.of::<T>().forward(&plan).on(&device, &LAYERNORM)?;
+    let (weight, bias) = (DevicePtr::<u8>::from_address(weight), DevicePtr::<u8>::from_address(bias));
     // SAFETY: the operands have rows × width elements, the statistics one for each row, the parameters as many as the
     // descriptor says; all were checked by the caller.
-    unsafe {
-        let (weight, bias) = (DevicePtr::from_address(weight), DevicePtr::from_address(bias));
-        T::forward(&plan, &device, p, y, sum, statistics, x, residual, weight, bias)
-    }
+    unsafe { kernel.launch(&config, (p, y, sum, mean, rstd, x, residual, weight, bias)) }
 }
 
 /// Adds up partial gradients of weight and bias.
-fn sum_up<T: Kernels>(
+fn sum_up<T: Element>(
     device: &CudaDevice,
     parts: u32,
     width: u32,
@@ -323,13 +166,13 @@ fn sum_up<T: Kernels>(
     let (dweight, dbias) = (untyped_output(dweight)?, untyped_output(dbias)?);
     let config =
         LaunchConfig { grid: [blocks(OP, (width as usize).div_ceil(32))?, 2, 1], ..LaunchConfig::linear(1, 256) };
+    let kernel = KERNELS.of::<T>().partial_sums.on(device, &LAYERNORM)?;
+    let params = PartialSumsParams { parts, width, flags };
     // SAFETY: the partials are `parts` pairs of `width` sums, the gradients have `width` elements or are not written.
-    unsafe {
-        T::partial_sums(device, &config, PartialSumsParams { parts, width, flags }, dweight, dbias, all(partials)?)
-    }
+    unsafe { kernel.launch(&config, (params, dweight, dbias, all::<f32>(partials)?)) }
 }
 
-pub(super) fn backward<T: Kernels>(
+pub(super) fn backward<T: Element>(
     desc: &LayerNormDesc,
     inputs: LayerNormGradInputs<'_>,
     out: LayerNormGradOutputs<'_>,
@@ -352,11 +195,12 @@ pub(super) fn backward<T: Kernels>(
     let weight = packed(inputs.weight)?;
     let (x, dy) = (x.view(), dy.view());
     let (mean, rstd) = (mean.view(), rstd.view());
-    let operands = || -> Result<_> { Ok([elements::<T>(&x)?, elements::<T>(&dy)?]) };
-    let statistics = || -> Result<_> { Ok([elements::<f32>(&mean)?, elements::<f32>(&rstd)?]) };
-    let weight = untyped(weight.as_ref().map(Contiguous::view).as_ref())?;
+    let (x, dy) = (elements::<T>(&x)?, elements::<T>(&dy)?);
+    let (mean, rstd) = (elements::<f32>(&mean)?, elements::<f32>(&rstd)?);
+    let weight = DevicePtr::<u8>::from_address(untyped(weight.as_ref().map(Contiguous::view).as_ref())?);
     let dx = optional::<T>(out.dx)?;
-    let aligned_rows = aligned(&[operands()?[0].address(), operands()?[1].address(), dx.address()]);
+    let aligned_rows = aligned(&[x.address(), dy.address(), dx.address()]);
+    let kernels = KERNELS.of::<T>();
     if let Parameters::Channels { channels, length } = desc.parameters {
         let vector = aligned_rows && length.is_multiple_of(lanes::<T>());
         let plan = ChannelPlan::new(desc.width, length, if vector { lanes::<T>() } else { 1 });
@@ -367,16 +211,16 @@ pub(super) fn backward<T: Kernels>(
         // SAFETY: x, dy and dx have rows × width elements, the statistics one for each row, the weight one for each
         // channel (checked by the caller); the sums are two for each channel of each sample.
         unsafe {
-            T::channel_sums(&plan, &device, &runs, p, output(&mut sums)?, operands()?, statistics()?)?;
+            let kernel = kernels.channel_sums[usize::from(plan.vector)].on(&device, &LAYERNORM)?;
+            kernel.launch(&runs, (p, plan.lanes, output::<f32>(&mut sums)?, x, dy, mean, rstd))?;
             if p.flags & NORM_INPUT_GRADIENT != 0 {
-                let of_sums = all::<f32>(&sums)?;
-                let weight = DevicePtr::from_address(weight);
-                T::channel_gradient(&plan, &device, &rows, p, dx, of_sums, operands()?, statistics()?, weight)?;
+                let kernel = kernels.channel_gradient[usize::from(plan.vector)].on(&device, &LAYERNORM)?;
+                kernel.launch(&rows, (p, dx, all::<f32>(&sums)?, x, dy, mean, rstd, weight))?;
             }
         }
         return sum_up::<T>(&device, extent(OP, "samples", samples)?, p.channels, &sums, [out.dweight, out.dbias]);
     }
-    let vector = aligned_rows && aligned(&[weight]) && desc.width.is_multiple_of(lanes::<T>());
+    let vector = aligned_rows && aligned(&[weight.address()]) && desc.width.is_multiple_of(lanes::<T>());
     let plan = RowPlan::backward(desc.rows, desc.width, vector);
     let rereading = plan.rows == Rows::Rereading;
     let parts = if rereading { desc.rows.min(64) } else { plan.blocks };
@@ -386,11 +230,15 @@ pub(super) fn backward<T: Kernels>(
         if rereading && with_parameters {
             let columns = desc.width.div_ceil(256 * if vector { lanes::<T>() } else { 1 });
             let config = LaunchConfig { grid: [blocks(OP, columns)?, parts as u32, 1], ..LaunchConfig::linear(1, 256) };
-            T::column_partials(vector, &device, &config, p, output(&mut partials)?, operands()?, statistics()?)?;
+            let kernel = kernels.column_partials[usize::from(vector)].on(&device, &LAYERNORM)?;
+            kernel.launch(&config, (p, output::<f32>(&mut partials)?, x, dy, mean, rstd))?;
         }
-        if !rereading || p.flags & NORM_INPUT_GRADIENT != 0 {
-            let weight = DevicePtr::from_address(weight);
-            T::backward(&plan, &device, p, dx, output(&mut partials)?, operands()?, statistics()?, weight)?;
+        let config = LaunchConfig::linear(blocks(OP, plan.blocks)?, plan.threads);
+        let kernel = kernels.backward(&plan).on(&device, &LAYERNORM)?;
+        if !rereading {
+            kernel.launch(&config, (p, dx, output::<f32>(&mut partials)?, x, dy, mean, rstd, weight))?;
+        } else if p.flags & NORM_INPUT_GRADIENT != 0 {
+            kernel.launch(&config, (p, dx, x, dy, mean, rstd, weight))?;
         }
     }
     sum_up::<T>(&device, parts as u32, p.width, &partials, [out.dweight, out.dbias])

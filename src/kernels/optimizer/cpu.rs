@@ -1,7 +1,8 @@
 //! All tensors are cut into chunks, and the chunks of all tensors share the threads; blocks are widened to f32 (or
 //! updated in place) and narrowed.
 
-use super::{Grad, Rule, Slot};
+use super::rules::{AdaGrad, Adam, Centered, Ftrl, Momentum, Numbers, RmsProp, Sgd, Update};
+use super::{Grad, Rule, Settings, Slot};
 use crate::device::View;
 use crate::device::cpu::{BLOCK, Float, GRAIN, Real, for_each_chunk, load_strided, map_ranges, vectorize};
 use crate::shape::coalesce;
@@ -16,23 +17,28 @@ enum Source<'a, T: Float> {
 }
 
 /// A run of one parameter with its state and gradient.
-struct Chunk<'a, T: Float, R, const N: usize> {
-    rule: R,
+struct Chunk<'a, T: Float> {
+    rule: Rule,
+    numbers: Numbers<T::Acc>,
     param: &'a mut [T],
-    state: [&'a mut [T::Acc]; N],
+    /// Empty where there is none.
+    master: &'a mut [T::Acc],
+    /// As many as the rule has; the others are empty.
+    state: [&'a mut [T::Acc]; 3],
     source: Source<'a, T>,
 }
 
-pub(super) fn step<T, R, const N: usize>(slots: Vec<&mut Slot<'_, R, N>>) -> Result<()>
+pub(super) fn step<T>(slots: Vec<&mut Slot<'_>>, settings: &Settings, scale: f64) -> Result<()>
 where
     T: Float<Acc: crate::Element>,
-    R: Rule<N>,
 {
-    let mut chunks: Vec<Chunk<'_, T, R, N>> = vec![];
+    let mut chunks: Vec<Chunk<'_, T>> = vec![];
     let mut total = 0;
     for slot in slots {
         total += slot.param.len();
-        cut(slot, &mut chunks)?;
+        let updates = slot.count.as_slice::<i64>()?[0] as u64;
+        let numbers = slot.rule.numbers(updates + 1, settings.rates[slot.group], scale, settings.bound);
+        cut(slot, numbers, &mut chunks)?;
     }
     // Small models are updated before another thread would have woken up.
     if total <= GRAIN {
@@ -43,17 +49,28 @@ where
     Ok(())
 }
 
-fn cut<'a, T, R, const N: usize>(slot: &'a mut Slot<'_, R, N>, chunks: &mut Vec<Chunk<'a, T, R, N>>) -> Result<()>
+/// The first `n` elements, which leave the slice; an empty slice stays empty.
+fn take<'a, A>(slice: &mut &'a mut [A], n: usize) -> &'a mut [A] {
+    let n = n.min(slice.len());
+    let (head, tail) = std::mem::take(slice).split_at_mut(n);
+    *slice = tail;
+    head
+}
+
+fn cut<'a, T>(slot: &'a mut Slot<'_>, numbers: Numbers<T::Acc>, chunks: &mut Vec<Chunk<'a, T>>) -> Result<()>
 where
     T: Float<Acc: crate::Element>,
-    R: Rule<N>,
 {
+    let (rule, op) = (slot.rule, slot.rule.name());
     let mut param = slot.param.as_mut_slice::<T>()?;
-    let mut state: Vec<&mut [T::Acc]> = Vec::with_capacity(N);
-    for s in &mut slot.state {
-        state.push(s.as_mut_slice::<T::Acc>()?);
+    let mut master = match &mut slot.master {
+        Some(master) => master.as_mut_slice::<T::Acc>()?,
+        None => &mut [],
+    };
+    let mut state: [&mut [T::Acc]; 3] = [&mut [], &mut [], &mut []];
+    for (place, buffer) in state.iter_mut().zip(slot.state.iter_mut()) {
+        *place = buffer.as_mut_slice::<T::Acc>()?;
     }
-    let mut state: [&mut [T::Acc]; N] = state.try_into().unwrap_or_else(|_| unreachable!("N slices were pushed"));
     // Rows are kept whole.
     let (length, row) = match &slot.grad {
         Grad::Dense(_) => (GRAIN, 1),
@@ -68,27 +85,20 @@ where
             Source::Dense { all: view.buffer().as_slice::<T>()?, layout, start: 0 }
         }
         Grad::Rows { indices, rows } => {
-            let slice = |found: Option<_>| found.ok_or_else(|| Error::argument(R::NAME, "rows are not contiguous"));
+            let slice = |found: Option<_>| found.ok_or_else(|| Error::argument(op, "rows are not contiguous"));
             let indices = slice(indices.contiguous::<i64>()?)?;
             let ordered = indices.windows(2).all(|w| w[0] < w[1]) && indices.first().is_none_or(|&i| i >= 0);
             if !ordered || indices.last().is_some_and(|&i| i as usize >= param.len() / row) {
                 let message = format!("rows must be ascending, unique and below {}", param.len() / row);
-                return Err(Error::argument(R::NAME, message));
+                return Err(Error::argument(op, message));
             }
-            let rows = rows.contiguous::<T>()?.ok_or_else(|| Error::argument(R::NAME, "rows are not contiguous"))?;
+            let rows = rows.contiguous::<T>()?.ok_or_else(|| Error::argument(op, "rows are not contiguous"))?;
             Source::Rows { indices, rows, row, first: 0 }
         }
     };
     let mut at = 0;
     while !param.is_empty() {
         let n = length.min(param.len());
-        let (head, tail) = param.split_at_mut(n);
-        param = tail;
-        let heads = state.each_mut().map(|s| {
-            let (head, tail) = std::mem::take(s).split_at_mut(n);
-            *s = tail;
-            head
-        });
         let source = match &whole {
             Source::Dense { all, layout, .. } => Source::Dense { all, layout: *layout, start: at },
             Source::Rows { indices, rows, row, .. } => {
@@ -98,14 +108,21 @@ where
                 Source::Rows { indices: &indices[from..to], rows, row: *row, first: at / row }
             }
         };
-        chunks.push(Chunk { rule: slot.rule, param: head, state: heads, source });
+        chunks.push(Chunk {
+            rule,
+            numbers,
+            param: take(&mut param, n),
+            master: take(&mut master, n),
+            state: state.each_mut().map(|s| take(s, n)),
+            source,
+        });
         at += n;
     }
     Ok(())
 }
 
-fn update<T: Float, R: Rule<N>, const N: usize>(chunk: &mut Chunk<'_, T, R, N>) {
-    let Chunk { rule, param, state, source } = chunk;
+fn update<T: Float>(chunk: &mut Chunk<'_, T>) {
+    let Chunk { rule, numbers, param, master, state, source } = chunk;
     match source {
         Source::Dense { all, layout, start } => {
             let mut block = [T::Acc::default(); BLOCK];
@@ -124,7 +141,7 @@ fn update<T: Float, R: Rule<N>, const N: usize>(chunk: &mut Chunk<'_, T, R, N>) 
                         &block[..n]
                     }
                 };
-                apply(*rule, p, g, part(state, at, n));
+                apply(*rule, numbers, p, g, part(master, at, n), parts(state, at, n));
             }
         }
         Source::Rows { indices, rows, row, first } => {
@@ -144,35 +161,73 @@ fn update<T: Float, R: Rule<N>, const N: usize>(chunk: &mut Chunk<'_, T, R, N>) 
                         }
                         None => &zeros[..n],
                     };
-                    apply(*rule, p, g, part(state, at, n));
+                    apply(*rule, numbers, p, g, part(master, at, n), parts(state, at, n));
                 }
             }
         }
     }
 }
 
-/// Elements `at..at + n` of every slice.
-fn part<'a, A, const N: usize>(state: &'a mut [&mut [A]; N], at: usize, n: usize) -> [&'a mut [A]; N] {
-    state.each_mut().map(|s| &mut s[at..at + n])
+/// Elements `at..at + n`; none of an empty slice.
+fn part<'a, A>(slice: &'a mut &mut [A], at: usize, n: usize) -> &'a mut [A] {
+    if slice.is_empty() { &mut [] } else { &mut slice[at..at + n] }
+}
+
+fn parts<'a, A, const N: usize>(state: &'a mut [&mut [A]; N], at: usize, n: usize) -> [&'a mut [A]; N] {
+    state.each_mut().map(|s| part(s, at, n))
 }
 
 /// One block of at most [`BLOCK`] elements.
-fn apply<T: Float, R: Rule<N>, const N: usize>(rule: R, p: &mut [T], g: &[T::Acc], state: [&mut [T::Acc]; N]) {
+fn apply<T: Float>(
+    rule: Rule,
+    numbers: &Numbers<T::Acc>,
+    p: &mut [T],
+    g: &[T::Acc],
+    master: &mut [T::Acc],
+    state: [&mut [T::Acc]; 3],
+) {
+    if !master.is_empty() {
+        run(rule, numbers, master, g, state);
+        return T::narrow(master, p);
+    }
     if let Some(p) = T::as_acc_mut(p) {
-        return run(rule, p, g, state);
+        return run(rule, numbers, p, g, state);
     }
     let mut wide = [T::Acc::default(); BLOCK];
     let wide = &mut wide[..p.len()];
     T::widen(p, wide);
-    run(rule, wide, g, state);
+    run(rule, numbers, wide, g, state);
     T::narrow(wide, p);
 }
 
-fn run<A: Real, R: Rule<N>, const N: usize>(rule: R, p: &mut [A], g: &[A], state: [&mut [A]; N]) {
+fn run<A: Real>(rule: Rule, n: &Numbers<A>, p: &mut [A], g: &[A], [a, b, c]: [&mut [A]; 3]) {
+    match rule {
+        Rule::Sgd { .. } => sweep(Sgd, n, p, g, []),
+        Rule::SgdMomentum { nesterov, .. } => sweep(Momentum { nesterov }, n, p, g, [a]),
+        Rule::Adam { decoupled, amsgrad: false, .. } => sweep(Adam { decoupled }, n, p, g, [a, b]),
+        Rule::Adam { decoupled, .. } => sweep(Adam { decoupled }, n, p, g, [a, b, c]),
+        Rule::AdaGrad { .. } => sweep(AdaGrad, n, p, g, [a]),
+        Rule::RmsProp { momentum, centered, .. } => match (centered, momentum != 0.0) {
+            (false, false) => sweep(RmsProp, n, p, g, [a]),
+            (false, true) => sweep(RmsProp, n, p, g, [a, b]),
+            (true, false) => sweep(Centered, n, p, g, [a, b]),
+            (true, true) => sweep(Centered, n, p, g, [a, b, c]),
+        },
+        Rule::Ftrl { .. } => sweep(Ftrl, n, p, g, [a, b]),
+    }
+}
+
+fn sweep<A: Real, U: Update<N>, const N: usize>(
+    rule: U,
+    numbers: &Numbers<A>,
+    p: &mut [A],
+    g: &[A],
+    mut state: [&mut [A]; N],
+) {
     let n = p.len();
     let g = &g[..n];
-    let mut state = state;
-    let state = part(&mut state, 0, n);
+    let state = parts(&mut state, 0, n);
+    let numbers = *numbers;
     vectorize(
         #[inline(always)]
         || {
@@ -181,7 +236,7 @@ fn run<A: Real, R: Rule<N>, const N: usize>(rule: R, p: &mut [A], g: &[A], state
                 for i in 0..N {
                     old[i] = state[i][j];
                 }
-                let (new, s) = rule.step(p[j], g[j], old);
+                let (new, s) = rule.update(&numbers, p[j], numbers.clipped(g[j]), old);
                 p[j] = new;
                 for i in 0..N {
                     state[i][j] = s[i];
@@ -207,8 +262,13 @@ pub(super) fn sum_of_squares<T: Float>(g: &View<'_>) -> Result<f64> {
     Ok(parts.iter().sum())
 }
 
-/// Sixteen lanes of at most 64 squares each, summed in f64.
+/// Sixteen lanes of at most 64 squares each, summed in f64; squares beyond f32 in f64 from the start.
 fn block_squares<A: Real>(x: &[A]) -> f64 {
+    let sum = lanes_of_squares(x);
+    if sum.is_finite() { sum } else { x.iter().map(|&v| v.to_f64() * v.to_f64()).sum() }
+}
+
+fn lanes_of_squares<A: Real>(x: &[A]) -> f64 {
     vectorize(
         #[inline(always)]
         || {

@@ -1,83 +1,213 @@
-//! Launches of `kernels/optimizer.cu`: all parameters of a dtype in one, through a table of slots.
+//! Launches of `kernels/optimizer.cu`: all parameters in one, through a table of slots that stays on the device.
 
-use super::{Grad, Rule, Slot};
-use crate::device::cuda::{CudaDevice, CudaMemory, DevicePtr, DevicePtrMut, Kernel, KernelSlot, LaunchConfig};
+use super::rules::Encoded;
+use super::{Grad, Scaling, Settings, Slot};
+use crate::device::cuda::{CudaDevice, CudaMemory, DevicePtr, DevicePtrMut, LaunchConfig};
 use crate::device::{Buffer, Memory, View};
 use crate::kernels::elementwise::{Contiguous, contiguous};
 use crate::kernels::images::OPTIMIZER;
-use crate::kernels::params::{OPTIMIZER_TOUCH, OptimizerSlot};
+use crate::kernels::params::{self, LossScaling, OptimizerSlot};
 use crate::kernels::{mixed_devices, on_device, unsupported_on_cuda};
-use crate::{DType, Error, Result, with_dtype};
+use crate::{DType, Device, Error, Result, with_dtype};
 
 /// Threads of a block and elements that it takes, as `optimizer.cu` has them.
 const THREADS: u32 = 256;
 const CHUNK: usize = 4096;
-const FLOATS: &str = "f32, f16, bf16";
 
 crate::launches! {
     in OPTIMIZER;
-    unsafe fn total(out: DevicePtrMut<'_, f64>, sums: DevicePtr<'_, f64>, count: u64);
+    unsafe fn step(slots: DevicePtr<'_, u8>, count: u32, block: DevicePtr<'_, f64>, found: DevicePtr<'_, f64>);
+    unsafe fn squares(slots: DevicePtr<'_, u8>, count: u32, sums: DevicePtrMut<'_, f64>);
+    unsafe fn total(found: DevicePtrMut<'_, f64>, norm: DevicePtrMut<'_, f32>, sums: DevicePtr<'_, f64>, count: u64,
+        block: DevicePtr<'_, f64>, loss_scale: DevicePtrMut<'_, f32>, steps: DevicePtrMut<'_, i64>,
+        scaling: LossScaling);
 }
 
-/// A rule as the kernels know it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RuleConstants {
-    /// One of `OPTIMIZER_*` that name rules.
-    pub rule: u32,
-    /// Bits of `OPTIMIZER_*` that name switches.
-    pub flags: u32,
-    /// Its numbers, in the places that `OPTIMIZER_*` name.
-    pub constants: [f32; 12],
+/// The blocks of a parameter of `len` elements: at least one, which counts its updates.
+pub(super) fn blocks(len: usize) -> usize {
+    len.div_ceil(CHUNK).max(1)
 }
 
-/// A table of slots, and the blocks that they take.
+/// A table of slots in device memory, and the blocks that they take.
 #[derive(Default)]
 struct Table {
-    slots: Vec<OptimizerSlot>,
+    words: Vec<i64>,
+    slots: u32,
     blocks: usize,
+    memory: Option<CudaMemory>,
+    /// The address of the table that a graph being captured has for itself: its gradients stay where they are.
+    of_graph: Option<u64>,
 }
 
 impl Table {
-    fn push(&mut self, slot: OptimizerSlot) {
-        let blocks = (slot.count as usize).div_ceil(CHUNK);
-        if blocks > 0 {
-            self.slots.push(OptimizerSlot { first: self.blocks as u64, ..slot });
-            self.blocks += blocks;
+    /// The same slots as before keep the table where it is.
+    fn set(&mut self, device: &CudaDevice, slots: &[OptimizerSlot]) -> Result<()> {
+        let (mut words, mut first) = (Vec::with_capacity(size_of_val(slots) / 8), 0);
+        for slot in slots {
+            let blocks = blocks(slot.count as usize);
+            push_words(&OptimizerSlot { first: first as u64, ..*slot }, &mut words);
+            first += blocks;
         }
+        (self.slots, self.blocks) = (slots.len() as u32, first);
+        self.of_graph = device.graph_constant(&words)?;
+        if self.of_graph.is_some() {
+            return Ok(());
+        }
+        if self.memory.is_some() && words == self.words {
+            return Ok(());
+        }
+        // Never into the old table: a captured graph may have its address.
+        self.memory = Some(CudaMemory::lasting(device, &words)?);
+        self.words = words;
+        Ok(())
     }
 
-    /// The slots as words, in device memory.
-    fn upload(&self, device: &CudaDevice) -> Result<CudaMemory> {
-        let mut words: Vec<i64> = Vec::with_capacity(self.slots.len() * size_of::<OptimizerSlot>() / 8);
-        for slot in &self.slots {
-            let OptimizerSlot { param, grad, state, indices, count, rows, row, first, rule, flags, constants } = *slot;
-            let [s0, s1, s2] = state;
-            let long = [param, grad, s0, s1, s2, indices, count, rows, row, first];
-            words.extend(long.map(|word| word as i64));
-            let pair = |low: u32, high: u32| (u64::from(low) | u64::from(high) << 32) as i64;
-            words.push(pair(rule, flags));
-            words.extend(constants.chunks_exact(2).map(|c| pair(c[0].to_bits(), c[1].to_bits())));
-        }
-        let mut memory = CudaMemory::uninit(device, words.len() * size_of::<i64>())?;
-        memory.copy_from_host(&words)?;
-        Ok(memory)
-    }
-
-    fn config(&self, op: &'static str) -> Result<LaunchConfig> {
+    fn config(&self) -> Result<LaunchConfig> {
         match i32::try_from(self.blocks) {
             Ok(blocks) => Ok(LaunchConfig::linear(blocks as u32, THREADS)),
-            Err(_) => Err(Error::argument(op, format!("{} blocks are more than a launch has", self.blocks))),
+            Err(_) => Err(Error::argument("optimizer", format!("{} blocks are more than a launch has", self.blocks))),
+        }
+    }
+
+    fn pointer(&self) -> Result<DevicePtr<'_, u8>> {
+        match (&self.memory, self.of_graph) {
+            (_, Some(address)) => Ok(DevicePtr::from_address(address)),
+            (Some(memory), None) => memory.read::<u8>(0, memory.len()),
+            (None, None) => unreachable!("a table is set before it is used"),
         }
     }
 }
 
-fn kernel(device: &CudaDevice, op: &'static str, which: usize, dtype: DType) -> Result<Kernel> {
-    static FOUND: [[KernelSlot; 3]; 2] = [const { [const { KernelSlot::new() }; 3] }; 2];
-    let Some(slot) = [DType::F32, DType::F16, DType::BF16].iter().position(|&d| d == dtype) else {
-        return Err(unsupported_on_cuda(op, dtype, FLOATS));
-    };
-    let name = ["step", "squares"][which];
-    FOUND[which][slot].get(device, || device.kernel(&OPTIMIZER, &format!("{name}<{dtype}>")))
+fn push_words(slot: &OptimizerSlot, words: &mut Vec<i64>) {
+    let OptimizerSlot { param, grad, master, state, indices, counts, count, rows, row, first, .. } = *slot;
+    let [s0, s1, s2] = state;
+    let long = [param, grad, master, s0, s1, s2, indices, counts, count, rows, row, first];
+    words.extend(long.map(|word| word as i64));
+    let pair = |low: u32, high: u32| (u64::from(low) | u64::from(high) << 32) as i64;
+    words.extend([pair(slot.rule, slot.flags), pair(slot.dtype, slot.group)]);
+    words.extend(slot.options.map(|option| option.to_bits() as i64));
+}
+
+/// What stays at its address from step to step.
+pub(super) struct Fixed {
+    device: CudaDevice,
+    /// Bounds and rates, in the places that `OPTIMIZER_*` name.
+    block: CudaMemory,
+    /// What the block has.
+    told: Vec<f64>,
+    /// What was found of the gradients.
+    found: CudaMemory,
+    /// A sum of squares for each block.
+    sums: CudaMemory,
+    table: Table,
+}
+
+impl Fixed {
+    pub fn new(device: &CudaDevice, groups: usize) -> Result<Self> {
+        let numbers = |count: usize| CudaMemory::uninit(device, count * size_of::<f64>());
+        Ok(Fixed {
+            device: device.clone(),
+            block: numbers(params::OPTIMIZER_RATES as usize + groups)?,
+            told: vec![],
+            found: numbers(2)?,
+            sums: numbers(0)?,
+            table: Table::default(),
+        })
+    }
+
+    pub fn prepare(&mut self, settings: &Settings) -> Result<()> {
+        let mut block = vec![0.0; params::OPTIMIZER_RATES as usize];
+        block[params::OPTIMIZER_MAX_NORM as usize] = settings.max_norm.unwrap_or(f64::INFINITY);
+        block[params::OPTIMIZER_BOUND as usize] = settings.bound;
+        block.extend(&settings.rates);
+        if block != self.told {
+            self.block.copy_from_host(&block)?;
+            self.told = block;
+        }
+        Ok(())
+    }
+
+    pub fn launch(
+        &mut self,
+        slots: &mut [Slot<'_>],
+        settings: &Settings,
+        scaling: Option<Scaling<'_>>,
+    ) -> Result<Option<Buffer>> {
+        // Contiguous copies of gradients, where they were needed, live until the launch.
+        let mut gradients: Vec<Contiguous<'_>> = Vec::with_capacity(slots.len());
+        let mut rows = Vec::with_capacity(slots.len());
+        for slot in slots {
+            let (row, gradient) = encode(slot, &self.device)?;
+            gradients.extend(gradient);
+            rows.push(row);
+        }
+        self.table.set(&self.device, &rows)?;
+        let measured = settings.max_norm.is_some() || scaling.is_some();
+        let mut norm = None;
+        if measured {
+            let buffer = self.measure(scaling)?;
+            norm = settings.max_norm.is_some().then_some(buffer);
+        }
+        let found = if measured { self.found.read(0, 2)? } else { DevicePtr::null() };
+        let block = self.block.read(0, self.told.len())?;
+        // SAFETY: each slot's addresses are of as many elements as its count says, which only its own blocks touch; the
+        // row numbers of a row-sparse gradient are rows of the parameter, and the block has a rate for every group.
+        unsafe {
+            step(&self.device, &self.table.config()?, self.table.pointer()?, self.table.slots, block, found)?;
+        }
+        Ok(norm)
+    }
+
+    /// The norm of the table's gradients, and in `found` what the step takes of it.
+    fn measure(&mut self, scaling: Option<Scaling<'_>>) -> Result<Buffer> {
+        let (device, blocks) = (&self.device, self.table.blocks);
+        if self.sums.len() < blocks * size_of::<f64>() {
+            self.sums = CudaMemory::lasting(device, &vec![0f64; blocks])?;
+        }
+        let block = self.block.read(0, self.told.len())?;
+        measure(device, &self.table, block, &mut self.found, &mut self.sums, scaling)
+    }
+}
+
+fn measure(
+    device: &CudaDevice,
+    table: &Table,
+    block: DevicePtr<'_, f64>,
+    found: &mut CudaMemory,
+    sums: &mut CudaMemory,
+    scaling: Option<Scaling<'_>>,
+) -> Result<Buffer> {
+    let mut norm = Buffer::uninit(&Device::Cuda(device.clone()), DType::F32, 1)?;
+    let sums = sums.write::<f64>(0, table.blocks)?;
+    let parts = sums.alias();
+    // SAFETY: each slot has as many elements of a gradient as it says; there is a sum for each block.
+    unsafe { squares(device, &table.config()?, table.pointer()?, table.slots, sums)? };
+    let mut by = LossScaling { growth: 1.0, backoff: 1.0, interval: 1 };
+    let (mut scale, mut steps) = (DevicePtrMut::from_address(0), DevicePtrMut::from_address(0));
+    if let Some(scaling) = scaling {
+        by = LossScaling { growth: scaling.growth, backoff: scaling.backoff, interval: scaling.interval };
+        scale = memory(scaling.scale, device, "loss scale")?.write::<f32>(0, 1)?;
+        steps = memory(scaling.steps, device, "loss scale")?.write::<i64>(0, 2)?;
+    }
+    let out = memory(&mut norm, device, "norm")?.write::<f32>(0, 1)?;
+    let found = found.write(0, 2)?;
+    // SAFETY: the kernel reads the sums, and reads and writes what `OPTIMIZER_*` name; pointers that are not null are
+    // of a factor and its two counts.
+    unsafe {
+        total(
+            device,
+            &LaunchConfig::linear(1, THREADS),
+            found,
+            out,
+            parts,
+            table.blocks as u64,
+            block,
+            scale,
+            steps,
+            by,
+        )?;
+    }
+    Ok(norm)
 }
 
 /// The address of a contiguous view's first element.
@@ -86,128 +216,86 @@ fn address(op: &'static str, view: &View<'_>, device: &CudaDevice) -> Result<u64
     with_dtype!(view.dtype(), T => Ok(memory.read::<T>(layout.offset(), layout.numel())?.address()))
 }
 
-/// Updates slots of one dtype.
-pub(super) fn step<R: Rule<N>, const N: usize>(mut slots: Vec<&mut Slot<'_, R, N>>, dtype: DType) -> Result<()> {
-    let Some(device) = slots.first().and_then(|slot| cuda(slot.param)).map(|memory| memory.device().clone()) else {
-        return Err(mixed_devices(R::NAME));
-    };
-    let kernel = kernel(&device, R::NAME, 0, dtype)?;
-    let mut table = Table::default();
-    // Contiguous copies of gradients, where they were needed, live until the launch.
-    let mut gradients: Vec<Contiguous<'_>> = Vec::with_capacity(slots.len());
-    for slot in &mut slots {
-        let Some(RuleConstants { rule, mut flags, constants }) = slot.rule.constants() else {
-            return Err(Error::Unsupported {
-                op: R::NAME,
-                dtype,
-                device: "cuda".into(),
-                available: "none: the rule has no constants for a kernel".into(),
-            });
-        };
-        let len = slot.param.len();
-        let (mut indices, mut rows, mut row, mut count) = (0, 0, 1, len);
-        let gradient = match slot.grad {
-            Grad::Dense(view) => contiguous(view)?,
-            Grad::Rows { indices: numbers, rows: values } => {
-                rows = numbers.layout().numel();
-                row = values.layout().numel().checked_div(rows).unwrap_or(0).max(1);
-                indices = address(R::NAME, &numbers, &device)?;
-                if slot.rule.zero_is_identity() {
-                    flags |= OPTIMIZER_TOUCH;
-                    count = rows * row;
-                } else if rows == 0 {
-                    // No row is there: any row's length serves, and no gradient is read.
-                    row = len.max(1);
-                }
-                contiguous(values)?
-            }
-        };
-        let sparse = matches!(slot.grad, Grad::Rows { .. });
-        if sparse && rows == 0 && flags & OPTIMIZER_TOUCH != 0 {
-            continue;
-        }
-        let param = with_dtype!(dtype, T => pointer(slot.param, &device, R::NAME, |m| {
-            Ok(m.write::<T>(0, len)?.address())
-        }))?;
-        let mut state = [0; 3];
-        for (place, buffer) in state.iter_mut().zip(&mut slot.state) {
-            *place = pointer(buffer, &device, R::NAME, |m| Ok(m.write::<f32>(0, len)?.address()))?;
-        }
-        // A row-sparse gradient is told by its indices' address, which an empty one lacks.
-        let indices = if sparse && indices == 0 { param } else { indices };
-        let grad = address(R::NAME, &gradient.view(), &device)?;
-        gradients.push(gradient);
-        table.push(OptimizerSlot {
-            param,
-            grad,
-            state,
-            indices,
-            count: count as u64,
-            rows: rows as u64,
-            row: row as u64,
-            first: 0,
-            rule,
-            flags,
-            constants,
-        });
-    }
-    if table.blocks == 0 {
-        return Ok(());
-    }
-    let memory = table.upload(&device)?;
-    let slots = DevicePtr::<u8>::from_address(memory.read::<u8>(0, memory.len())?.address());
-    // SAFETY: each slot's addresses are of as many elements as its count says, which only its own blocks touch, and the row
-    // numbers of a row-sparse gradient are rows of the parameter.
-    unsafe { kernel.launch(&table.config(R::NAME)?, (slots, table.slots.len() as u32)) }
-}
-
-fn cuda(buffer: &Buffer) -> Option<&CudaMemory> {
-    match buffer.memory() {
-        Memory::Cuda(memory) => Some(memory),
-        Memory::Cpu(_) => None,
-    }
-}
-
-fn pointer(
-    buffer: &mut Buffer,
-    device: &CudaDevice,
-    op: &'static str,
-    address: impl FnOnce(&mut CudaMemory) -> Result<u64>,
-) -> Result<u64> {
+fn memory<'a>(buffer: &'a mut Buffer, device: &CudaDevice, op: &'static str) -> Result<&'a mut CudaMemory> {
     match buffer.memory_mut() {
-        Memory::Cuda(memory) if memory.device() == device => address(memory),
+        Memory::Cuda(memory) if memory.device() == device => Ok(memory),
         _ => Err(mixed_devices(op)),
     }
 }
 
-/// Σ g² over gradients of one device; waits for it.
-pub(super) fn sum_of_squares(gradients: &[View<'_>], device: &CudaDevice) -> Result<f64> {
-    let op = "sum_of_squares";
-    let mut sum = 0.0;
-    for dtype in [DType::F32, DType::F16, DType::BF16, DType::F64] {
-        let mut table = Table::default();
-        let mut copies = vec![];
-        for g in gradients.iter().filter(|g| g.dtype() == dtype) {
-            let g = contiguous(*g)?;
-            let count = g.view().layout().numel() as u64;
-            table.push(OptimizerSlot { grad: address(op, &g.view(), device)?, count, ..Default::default() });
-            copies.push(g);
-        }
-        if table.blocks == 0 {
-            continue;
-        }
-        let kernel = kernel(device, op, 1, dtype)?;
-        let memory = table.upload(device)?;
-        let slots = DevicePtr::<u8>::from_address(memory.read::<u8>(0, memory.len())?.address());
-        let mut sums = CudaMemory::uninit(device, (table.blocks + 1) * size_of::<f64>())?;
-        let partial = sums.write::<f64>(0, table.blocks)?;
-        let parts = partial.alias();
-        // SAFETY: each slot has as many elements as its count says; there is a sum for each block and one for all.
-        unsafe { kernel.launch(&table.config(op)?, (slots, table.slots.len() as u32, partial))? };
-        let out = sums.write::<f64>(table.blocks, 1)?;
-        // SAFETY: as above.
-        unsafe { total(device, &LaunchConfig::linear(1, THREADS), out, parts, table.blocks as u64)? };
-        sum += sums.copy_range_to_host::<f64>(table.blocks, 1)?[0];
+fn code(op: &'static str, dtype: DType) -> Result<u32> {
+    match dtype {
+        DType::F32 => Ok(params::OPTIMIZER_F32),
+        DType::F16 => Ok(params::OPTIMIZER_F16),
+        DType::BF16 => Ok(params::OPTIMIZER_BF16),
+        _ => Err(unsupported_on_cuda(op, dtype, "f32, f16, bf16")),
     }
-    Ok(sum)
+}
+
+/// A slot as the kernels take it, and its gradient.
+fn encode<'a>(slot: &'a mut Slot<'_>, device: &CudaDevice) -> Result<(OptimizerSlot, Option<Contiguous<'a>>)> {
+    let (op, len, dtype) = (slot.rule.name(), slot.param.len(), slot.param.dtype());
+    let Encoded { rule, mut flags, options } = slot.rule.encoded();
+    let (mut indices, mut rows, mut row, mut count) = (0, 0, 1, len);
+    let gradient = match slot.grad {
+        Grad::Dense(view) => contiguous(view)?,
+        Grad::Rows { indices: numbers, rows: values } => {
+            rows = numbers.layout().numel();
+            row = values.layout().numel().checked_div(rows).unwrap_or(0).max(1);
+            indices = address(op, &numbers, device)?;
+            if slot.rule.zero_is_identity() {
+                flags |= params::OPTIMIZER_TOUCH;
+                count = rows * row;
+            } else if rows == 0 {
+                // No row is there: any row's length serves, and no gradient is read.
+                row = len.max(1);
+            }
+            contiguous(values)?
+        }
+    };
+    let sparse = matches!(slot.grad, Grad::Rows { .. });
+    let param = with_dtype!(dtype, T => memory(slot.param, device, op)?.write::<T>(0, len)?.address());
+    let mut state = [0; 3];
+    for (place, buffer) in state.iter_mut().zip(slot.state.iter_mut()) {
+        *place = memory(buffer, device, op)?.write::<f32>(0, len)?.address();
+    }
+    let master = match &mut slot.master {
+        Some(master) => memory(master, device, op)?.write::<f32>(0, len)?.address(),
+        None => 0,
+    };
+    let counts = memory(slot.count, device, op)?.write::<i64>(0, blocks(len))?.address();
+    let encoded = OptimizerSlot {
+        param,
+        grad: address(op, &gradient.view(), device)?,
+        master,
+        state,
+        // A row-sparse gradient is told by its indices' address, which an empty one lacks.
+        indices: if sparse && indices == 0 { counts } else { indices },
+        counts,
+        count: count as u64,
+        rows: rows as u64,
+        row: row as u64,
+        first: 0,
+        rule,
+        flags,
+        dtype: code(op, dtype)?,
+        group: slot.group as u32,
+        options,
+    };
+    Ok((encoded, Some(gradient)))
+}
+
+/// The norm of gradients of one device.
+pub(super) fn norm(gradients: &[View<'_>], device: &CudaDevice) -> Result<Buffer> {
+    let (mut table, mut copies, mut slots) = (Table::default(), vec![], vec![]);
+    for &g in gradients {
+        let g = contiguous(g)?;
+        let (count, dtype) = (g.view().layout().numel() as u64, code("norm", g.view().dtype())?);
+        slots.push(OptimizerSlot { grad: address("norm", &g.view(), device)?, count, dtype, ..Default::default() });
+        copies.push(g);
+    }
+    table.set(device, &slots)?;
+    let mut found = CudaMemory::uninit(device, 2 * size_of::<f64>())?;
+    let mut sums = CudaMemory::uninit(device, table.blocks * size_of::<f64>())?;
+    measure(device, &table, DevicePtr::null(), &mut found, &mut sums, None)
 }

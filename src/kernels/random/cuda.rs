@@ -27,8 +27,9 @@ fn covering(device: &CudaDevice, blocks: usize) -> LaunchConfig {
     LaunchConfig::covering(blocks, THREADS, device.spec().multiprocessors.max(1) * 32)
 }
 
-fn params(count: usize, [key0, key1]: [u32; 2], first: u64) -> RandomParams {
-    RandomParams { count: count as u64, first, key0, key1, ..Default::default() }
+fn params(device: &CudaDevice, count: usize, key: [u32; 2], first: u64) -> RandomParams {
+    let ([key0, key1], offset) = (key, device.random_offset(key, first));
+    RandomParams { count: count as u64, first, offset, key0, key1, ..Default::default() }
 }
 
 pub(super) fn fill(
@@ -40,28 +41,22 @@ pub(super) fn fill(
     out: &mut CudaMemory,
 ) -> Result<()> {
     let device = out.device().clone();
-    let mut params = params(len, key, first);
     let (which, mut bounds) = match distribution {
-        Distribution::Uniform { low, high } => {
-            (params.a, params.b) = (low as f32, (high - low) as f32);
-            (0, [low, high])
-        }
-        Distribution::Normal { mean, std } => {
-            (params.a, params.b) = (mean as f32, std as f32);
-            (1, [0.0; 2])
-        }
-        Distribution::Bernoulli { p } => {
-            params.threshold = threshold(p);
-            (2, [0.0; 2])
-        }
-        Distribution::Gamma { shape, scale } => {
-            (params.a, params.b) = (shape as f32, scale as f32);
-            (3, [0.0; 2])
-        }
+        Distribution::Uniform { low, high } => (0, [low, high]),
+        Distribution::Normal { .. } => (1, [0.0; 2]),
+        Distribution::Bernoulli { .. } => (2, [0.0; 2]),
+        Distribution::Gamma { .. } => (3, [0.0; 2]),
     };
     let kernel = kernel(&device, "random", which, dtype)?;
     if len == 0 {
         return Ok(());
+    }
+    let mut params = params(&device, len, key, first);
+    match distribution {
+        Distribution::Uniform { low, high } => (params.a, params.b) = (low as f32, (high - low) as f32),
+        Distribution::Normal { mean, std } => (params.a, params.b) = (mean as f32, std as f32),
+        Distribution::Bernoulli { p } => params.threshold = threshold(p),
+        Distribution::Gamma { shape, scale } => (params.a, params.b) = (shape as f32, scale as f32),
     }
     let config = covering(&device, distribution.blocks(len, dtype) as usize);
     with_dtype!(dtype, T => {
@@ -90,7 +85,7 @@ pub(super) fn bernoulli(p: View<'_>, key: [u32; 2], first: u64, out: &mut CudaMe
     with_dtype!(dtype, T => {
         let (out, p) = (out.write::<T>(0, len)?, memory.read::<T>(offset, len)?);
         // SAFETY: both have `count` elements.
-        unsafe { kernel.launch(&covering(&device, len.div_ceil(4)), (params(len, key, first), out, p)) }
+        unsafe { kernel.launch(&covering(&device, len.div_ceil(4)), (params(&device, len, key, first), out, p)) }
     })
 }
 
@@ -111,7 +106,7 @@ pub(super) fn dropout(
         return Ok(());
     }
     let scale = if p < 1.0 { (1.0 / (1.0 - p)) as f32 } else { 0.0 };
-    let params = RandomParams { threshold: threshold(p), a: scale, ..params(len, key, first) };
+    let params = RandomParams { threshold: threshold(p), a: scale, ..params(&device, len, key, first) };
     let input = input.map(elementwise::contiguous).transpose()?;
     with_dtype!(dtype, T => {
         let target = out.write::<T>(0, len)?;
@@ -161,6 +156,7 @@ pub(super) fn multinomial(
         n: n as u64,
         samples: samples as u64,
         first,
+        offset: device.random_offset(key, first),
         key0: key[0],
         key1: key[1],
         bits: 62 - n.next_power_of_two().trailing_zeros() as i32,

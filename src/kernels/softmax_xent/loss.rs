@@ -1,10 +1,25 @@
 //! The cross-entropy, rows in parallel, each row in blocks that stay in the L1 cache.
 
-use super::{CrossEntropyDesc, Targets};
 use crate::device::cpu::{BLOCK, Float, Real, for_each_part, larger, largest, sums};
 use crate::device::{Buffer, View};
 use crate::kernels::rowwise::{Packed, parameter, rows_per_part, scratch, split, vectorized, widened};
 use crate::{Element, Result};
+
+/// A call with its weights as numbers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HostDesc<'a> {
+    pub rows: usize,
+    pub classes: usize,
+    pub smoothing: f64,
+    pub weight: Option<&'a [f64]>,
+}
+
+/// What rows are compared with, labels as classes; `None` for rows that count for nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum HostTargets<'a> {
+    Classes(&'a [Option<usize>]),
+    Probabilities(View<'a>),
+}
 
 /// The running maximum of a row and the sum of exponentials below it.
 #[derive(Clone, Copy)]
@@ -71,7 +86,7 @@ enum Row<'a, T> {
 }
 
 struct Rows<'a, T: Float> {
-    desc: CrossEntropyDesc<'a>,
+    desc: HostDesc<'a>,
     classes: Option<&'a [Option<usize>]>,
     probabilities: Option<&'a [T]>,
     weight: Vec<T::Acc>,
@@ -113,9 +128,9 @@ impl<'a, T: Float> Rows<'a, T> {
 }
 
 pub(super) fn forward<T: Float<Acc: Element>>(
-    desc: &CrossEntropyDesc<'_>,
+    desc: &HostDesc<'_>,
     logits: View<'_>,
-    targets: Targets<'_>,
+    targets: HostTargets<'_>,
     losses: &mut Buffer,
     lse: &mut Buffer,
 ) -> Result<()> {
@@ -156,23 +171,23 @@ pub(super) fn forward<T: Float<Acc: Element>>(
     Ok(())
 }
 
-fn probabilities<T: Float>(targets: Targets<'_>) -> Result<Option<Packed<'_, T>>> {
+fn probabilities<T: Float>(targets: HostTargets<'_>) -> Result<Option<Packed<'_, T>>> {
     match targets {
-        Targets::Probabilities(view) => Packed::new(view).map(Some),
-        Targets::Classes(_) => Ok(None),
+        HostTargets::Probabilities(view) => Packed::new(view).map(Some),
+        HostTargets::Classes(_) => Ok(None),
     }
 }
 
 fn rows<'a, T: Float>(
-    desc: &CrossEntropyDesc<'a>,
-    targets: Targets<'a>,
+    desc: &HostDesc<'a>,
+    targets: HostTargets<'a>,
     probabilities: &'a Option<Packed<'_, T>>,
 ) -> Result<Rows<'a, T>> {
     let weight = match desc.weight {
         Some(weight) => weight.iter().map(|&w| T::Acc::of(w)).collect(),
         None => parameter(None, desc.classes, 1.0)?,
     };
-    let classes = if let Targets::Classes(classes) = targets { Some(classes) } else { None };
+    let classes = if let HostTargets::Classes(classes) = targets { Some(classes) } else { None };
     let probabilities = probabilities.as_ref().map(Packed::slice).transpose()?;
     Ok(Rows { desc: *desc, classes, probabilities, weight })
 }
@@ -194,9 +209,9 @@ vectorized! {
 }
 
 pub(super) fn backward<T: Float>(
-    desc: &CrossEntropyDesc<'_>,
+    desc: &HostDesc<'_>,
     logits: Option<View<'_>>,
-    targets: Targets<'_>,
+    targets: HostTargets<'_>,
     lse: View<'_>,
     upstream: &[f64],
     out: &mut [T],

@@ -54,7 +54,7 @@ extern "C" fn vgpu_inject(allocation: u64, launch: u64, lost: u64) {
 }
 
 /// Copies a text into `out` (cut to `room` bytes with its zero) and gives its full length: 0 the profile as JSON, 1 the
-/// faults, 2 the last refusal on this thread, 3 the leaks.
+/// faults, 2 the last refusal on this thread, 3 the leaks, 4 the driver's entry points with how often each was called.
 #[unsafe(no_mangle)]
 extern "C" fn vgpu_text(which: u32, out: Out<c_char>, room: usize) -> usize {
     let text = match which {
@@ -62,6 +62,7 @@ extern "C" fn vgpu_text(which: u32, out: Out<c_char>, room: usize) -> usize {
         1 => profile::faults_text(),
         2 => last_error().unwrap_or_default(),
         3 => profile::leaks().join("\n"),
+        4 => profile::calls_text(),
         _ => String::new(),
     };
     if !out.is_null() && room > 0 {
@@ -71,7 +72,7 @@ extern "C" fn vgpu_text(which: u32, out: Out<c_char>, room: usize) -> usize {
     text.len()
 }
 
-/// Forgets launches (bit 0) and faults (bit 1).
+/// Forgets launches (bit 0), faults (bit 1) and calls (bit 2).
 #[unsafe(no_mangle)]
 extern "C" fn vgpu_clear(what: u32) {
     if what & 1 != 0 {
@@ -79,5 +80,8 @@ extern "C" fn vgpu_clear(what: u32) {
     }
     if what & 2 != 0 {
         profile::clear_faults();
+    }
+    if what & 4 != 0 {
+        profile::clear_calls();
     }
 }

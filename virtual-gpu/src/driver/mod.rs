@@ -71,6 +71,7 @@ thread_local! {
 
 /// Runs the body of an entry point: turns its error into a code, keeps the explanation, and lets no panic out.
 pub fn call(name: &'static str, body: impl FnOnce() -> Res) -> CuResult {
+    profile::count_call(name);
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(body))
         .unwrap_or_else(|_| Err(Error::new(Code::Unknown, "a defect of virtual-gpu itself: the call panicked")));
     match outcome {

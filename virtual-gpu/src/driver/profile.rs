@@ -29,6 +29,23 @@ struct Record {
 static RECORDS: Mutex<Vec<Record>> = Mutex::new(Vec::new());
 static FAULTS: Mutex<Vec<(Code, String)>> = Mutex::new(Vec::new());
 
+/// Calls of the driver so far, by entry point.
+static CALLS: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
+
+/// Counts a call of an entry point, refused ones too.
+pub fn count_call(name: &'static str) {
+    *lock(&CALLS).entry(name.trim_end_matches("_v2")).or_default() += 1;
+}
+
+/// The calls so far, a line each: the entry point without a version's suffix, a space, how often.
+pub fn calls_text() -> String {
+    lock(&CALLS).iter().map(|(name, count)| format!("{name} {count}\n")).collect()
+}
+
+pub fn clear_calls() {
+    lock(&CALLS).clear();
+}
+
 /// `cuProfilerStop` and `cuProfilerStart`: whether launches are kept.
 static RECORDING: AtomicBool = AtomicBool::new(true);
 
