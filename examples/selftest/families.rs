@@ -89,7 +89,12 @@ pub const FAMILIES: &[Family] = &[
         files: &[gemm::CHECKS, gemm::device::CHECKS],
         exact: &[],
     },
-    Family { name: "conv", modules: &[&images::CONV], files: &[conv::CHECKS, conv::device::CHECKS], exact: &[] },
+    Family {
+        name: "conv",
+        modules: &[&images::CONV, &images::CONV_NHWC],
+        files: &[conv::CHECKS, conv::device::CHECKS],
+        exact: &[],
+    },
     Family { name: "random", modules: &[&images::RANDOM], files: &[], exact: &["random_bits", "sampling_by_weight"] },
     Family { name: "optimizer", modules: &[&images::OPTIMIZER], files: &[optim::CHECKS], exact: &["optimizers"] },
 ];

@@ -213,9 +213,19 @@ pub const FAULTS: &[Fault] = faults! {
     }
     "gemm" "gemm" "common/gemm_tile.cuh" {
         "DEVICE void put(": "p.n % 4 == 0" => "true", "16-byte stores of rows that are not aligned";
-        "": "min(row_tiles - group * ROWS_TOGETHER, ROWS_TOGETHER)" => "ROWS_TOGETHER",
+        "DEVICE void place_tile": "min(row_tiles - group * ROWS_TOGETHER, ROWS_TOGETHER)" => "ROWS_TOGETHER",
             "tiles of rows that do not exist";
         "DEVICE i64 matrix_at": "matrix % p.inner * inner" => "matrix * inner", "the wrong matrix of the batch";
+    }
+    "gemm" "gemm_wgmma" "gemm_wgmma.cu" {
+        "": "            wgmma_wait<1>();" => "", "a stage is given back while it is read";
+        "": "barrier_wait(empty + ring.stage * 8, ring.parity ^ 1);" => "", "a stage is overwritten while it is read";
+        "": "barrier_wait(full + ring.stage * 8, ring.parity);" => "", "a stage is read before it has arrived";
+        "": "TRANSPOSE_A ? 16 * 128 : 32" => "TRANSPOSE_A ? 16 * 128 : 0", "the first step of K four times";
+        "": "step * STEP_B / 16, slice + step);" => "step * STEP_B / 16, 1);", "the tile before counts, too";
+        "": "row + chunk * 64" => "row", "the first 64 rows for all";
+        "// The part before has been read.": "        __syncwarp();" => "", "sums are overwritten while they are read";
+        "": "p.inner_a ? inner : 0" => "0", "the first A for every matrix";
     }
     "gemm" "gemm" "common/mma_tile.cuh" {
         "// The rows before have been read.": "        __syncwarp();" => "", "rows are overwritten while they are read";
@@ -235,6 +245,16 @@ pub const FAULTS: &[Fault] = faults! {
         " depthwise_weight(": "half = 128; half > 0" => "half = 64; half > 0", "half of the sums are dropped";
         " col2im(": "if (c >= p.output_x) continue;" => "if (c > p.output_x) continue;", "a window too many";
         "DEVICE void put(": "bias[group * p.rows + row]" => "bias[row]", "the first group's bias";
+    }
+    "conv" "conv_nhwc" "conv_nhwc.cu" {
+        "": "if (row >= high || column >= wide) return -1;" => "if (row > high || column >= wide) return -1;",
+            "a row beyond the image";
+        "": "tap % s.taps_x * s.each_x" => "tap % s.taps_x", "taps that do not reach the phase";
+        "": "+ phase % phases_x;" => ";", "the first phase's positions for all";
+        "": "bias + group * columns + column" => "bias + column", "the first group's bias";
+        "": "copy_async_wait<STAGES - 2>();" => "copy_async_wait<STAGES - 1>();", "a slice is read before it has arrived";
+        "": "bool parts = split < depth;" => "bool parts = false;", "every part of k as if it were all";
+        "": "at + column % inputs" => "at", "the first channels for all";
     }
     "conv" "conv" "common/gather.cuh" {
         "DEVICE Phase phase_of": "(len - phase + stride - 1) / stride" => "(len - phase) / stride", "the last position of a phase";

@@ -50,7 +50,7 @@ fn run(arguments: &ArgMatches) -> Result<()> {
         known.lines().filter_map(|line| line.split_once('\t')).map(|(k, by)| (k.to_owned(), by.to_owned())).collect();
     for fault in chosen {
         let noticed = planted(fault, &nvrtc, &folder)
-            .and_then(|()| notice(fault, &folder))
+            .and_then(|arch| notice(fault, arch, &folder))
             .with_context(|| format!("{} in {}: {}", fault.family, fault.file, fault.what))?;
         let by = noticed.unwrap_or_else(|| UNNOTICED.to_owned());
         println!("{:<14}{:<24}{:<56}{by}", fault.family, fault.file, fault.what);
@@ -75,20 +75,14 @@ fn run(arguments: &ArgMatches) -> Result<()> {
     Ok(())
 }
 
-/// What the fault is compiled for, and the model that runs it: Hopper where the kernels are its own.
-fn machine(fault: &Fault) -> (Arch, &'static str) {
-    let hopper = Arch::new(9, 0, true);
-    if fault.module.ends_with("wgmma") { (hopper, "h100") } else { (DEFAULT_ARCHS[0], "a100") }
-}
-
 /// What tells a fault from all others.
 fn key(fault: &Fault) -> String {
     let Fault { module, file, after, from, to, .. } = fault;
     format!("{module} {file} {after} {from} {to}").replace(['\n', '\t'], " ")
 }
 
-/// Writes the PTX of the module with the fault in it.
-fn planted(fault: &Fault, nvrtc: &Nvrtc, folder: &Path) -> Result<()> {
+/// Writes the PTX of the module with the fault in it, for an architecture that the module is for, and gives that one.
+fn planted(fault: &Fault, nvrtc: &Nvrtc, folder: &Path) -> Result<Arch> {
     let (kernels, ptx) = (folder.join("kernels"), folder.join("ptx"));
     for stale in [&kernels, &ptx] {
         if stale.exists() {
@@ -106,9 +100,11 @@ fn planted(fault: &Fault, nvrtc: &Nvrtc, folder: &Path) -> Result<()> {
     fs::write(&file, changed).with_context(|| format!("writing {}", file.display()))?;
     let name = format!("{}.cu", fault.module);
     let (source, _) = Source::read(&kernels.join(&name), &format!("kernels/{name}"), &[])?;
-    let text = nvrtc.ptx(&source, machine(fault).0)?;
+    let arch = source.architectures()?.and_then(|archs| archs.first().copied()).unwrap_or(DEFAULT_ARCHS[0]);
+    let text = nvrtc.ptx(&source, arch)?;
     let to = ptx.join(format!("{}.ptx", fault.module));
-    fs::write(&to, text).with_context(|| format!("writing {}", to.display()))
+    fs::write(&to, text).with_context(|| format!("writing {}", to.display()))?;
+    Ok(arch)
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -127,10 +123,12 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// The check that failed, in words; `None` if all passed.
-fn notice(fault: &Fault, folder: &Path) -> Result<Option<String>> {
+fn notice(fault: &Fault, arch: Arch, folder: &Path) -> Result<Option<String>> {
     let mut selftest = process::Command::new(folder.join("selftest"));
     selftest.args(["--device", "virtual", "--stop", "--seed", SEED, "--only", fault.family]).current_dir(root());
-    selftest.env("VIRTUAL_GPU_DEVICE", machine(fault).1).env("WARPSMITH_PTX", folder.join("ptx"));
+    // The general PTX is what the A100 model runs; on the others code for their own chips might be preferred.
+    let model = if arch.specific { "h100" } else { "a100" };
+    selftest.env("VIRTUAL_GPU_DEVICE", model).env("WARPSMITH_PTX", folder.join("ptx"));
     let output = selftest.output().context("starting the self-test")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() {
