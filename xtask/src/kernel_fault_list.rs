@@ -39,7 +39,15 @@ pub const FAULTS: &[Fault] = faults! {
             "thread_index(); i + 1 < p.count; i += thread_count()) {", "a sum without its tail";
         "finish_sum(T* out": "i < count; i += THREADS" => "i + 1 < count; i += THREADS", "the last partial sum is dropped";
         "    map_strided(": "to_f32(x1[at.operands[1]])" => "to_f32(x1[at.operands[0]])", "the other operand's offset";
+    }
+    "elementwise" "elementwise_any" "elementwise_any.cu" {
         "copy_transposed(": "        __syncthreads();" => "", "a tile is read before it is written";
+        "DEVICE bool holds": "case RELATION_LE: return x <= y;" => "case RELATION_LE: return x < y;", "equals are not at most";
+        "    select_strided(": "? at.operands[1] : at.operands[2]" => "? at.operands[2] : at.operands[1]",
+            "the other operand's offset";
+        "fill(void* out": "i < count * SIZE; i += thread_count()" => "i + 1 < count * SIZE; i += thread_count()",
+            "the last byte is not written";
+        "DEVICE f32 nearly": "| 1" => "", "an integer is rounded twice on its way to a half";
     }
     "elementwise" "elementwise" "common/block.cuh" {
         "DEVICE A tree_sum": "    __syncthreads();" => "", "a tree begins before its leaves are there";
