@@ -155,19 +155,21 @@ fn every_allocation_of_a_step_may_fail_and_training_resumes() {
             cuda(&device).held_bytes()
         };
         let held = restart(&mut run);
-        let mut failures = 0;
+        // Of the first step, which differs by what the optimizer makes, a sample.
+        let stride = if before == 0 { 4 } else { 1 };
+        let mut nth = 1;
         let last = loop {
-            match with_failure(gpu, failures + 1, || run.step()) {
+            match with_failure(gpu, nth, || run.step()) {
                 Ok(loss) => break loss,
                 Err(error) => is_out_of_memory(&error),
             }
-            failures += 1;
             let now = restart(&mut run);
             // What a failed first step has made for later ones stays.
-            assert!(now == held || before == 0, "step {before}, allocation {failures}: {now} bytes, not {held}");
+            assert!(now == held || before == 0, "step {before}, allocation {nth}: {now} bytes, not {held}");
+            nth += stride;
         };
         // No allocation was left to fail, and after so many failures the step is as ever.
-        assert!(failures >= [40, 30, 5][before], "step {before} has {failures} allocations");
+        assert!(nth > [40, 30, 5][before], "step {before} has fewer than {nth} allocations");
         assert_eq!(u64::from(last.to_bits()), expected[before][0]);
         assert_eq!(run.step_bits().unwrap(), expected[before + 1], "behind step {before}");
         drop((run, saved));
