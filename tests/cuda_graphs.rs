@@ -4,6 +4,7 @@ mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard};
+use support::Random;
 use support::devices::{self, Gpu};
 use warpsmith::device::cuda::CudaDevice;
 use warpsmith::models::{Gpt, GptConfig, ResNet, ResNetConfig};
@@ -271,8 +272,7 @@ impl<M: Module, O: Optimizer> Setup<M, O> {
 
     fn agree(&self, name: &str) {
         let _alone = alone();
-        let seed = name.bytes().fold(0u64, |seed, byte| seed.wrapping_mul(31) + u64::from(byte));
-        for gpu in devices::gpus(seed) {
+        for gpu in devices::gpus(Random::fresh(name).seed()) {
             let held = cuda(gpu).held_bytes();
             let plain = self.plain(&gpu.device).unwrap();
             let captured = self.captured(&gpu.device).unwrap();
