@@ -46,6 +46,7 @@ files! {
     index = "../../tests/index.rs",
     layernorm = "../../tests/layernorm.rs",
     losses = "../../tests/losses.rs",
+    optim = "../../tests/optim.rs",
     pool = "../../tests/pool.rs",
     reduce = "../../tests/reduce.rs",
     softmax_xent = "../../tests/softmax_xent.rs",
@@ -85,5 +86,5 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "gemm", modules: &[&images::GEMM], files: &[gemm::CHECKS, gemm::device::CHECKS], exact: &[] },
     Family { name: "conv", modules: &[&images::CONV], files: &[conv::CHECKS, conv::device::CHECKS], exact: &[] },
     Family { name: "random", modules: &[&images::RANDOM], files: &[], exact: &["random_bits", "sampling_by_weight"] },
-    Family { name: "optimizer", modules: &[&images::OPTIMIZER], files: &[], exact: &["optimizers"] },
+    Family { name: "optimizer", modules: &[&images::OPTIMIZER], files: &[optim::CHECKS], exact: &["optimizers"] },
 ];
