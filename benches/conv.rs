@@ -82,7 +82,7 @@ fn directions(gpu: &Gpu, (batch, c, o, groups, side, taps, stride): Case, dtype:
     let window = Window { kernel: taps, stride, padding: taps / 2, dilation: 1 };
     let out = window.outputs(side, false, "conv2d")?;
     let (channels, windows) = ([c, o], [window; 2]);
-    let desc = ConvDesc { batch, channels, groups, input: [side; 2], output: [out; 2], windows };
+    let desc = ConvDesc { batch, channels, groups, input: [side; 2], output: [out; 2], windows, channels_last: false };
     let buffer = |len: usize| Buffer::zeros(&gpu.device, dtype, len);
     let (mut x, mut w, mut y) = (buffer(desc.x_len())?, buffer(desc.weight_len())?, buffer(desc.y_len())?);
     let (x_in, w_in, y_in) = (buffer(desc.x_len())?, buffer(desc.weight_len())?, buffer(desc.y_len())?);

@@ -1,6 +1,7 @@
 // Convolutions over two axes as implicit matrix products, and their gradients; as in PyTorch, cross-correlations.
 //
-// Layout: x (N, C, H, W), weight (O, C/groups, KH, KW), y (N, O, OH, OW), contiguous. P = OH·OW.
+// Layout: x (N, C, H, W), weight (O, C/groups, KH, KW), y (N, O, OH, OW), contiguous; products also of any other order of
+// the axes (channels last: conv_nhwc.cu has the better loads). P = OH·OW.
 // Floor: 2·N·O·P·(C/groups)·KH·KW/P_peak operations; b·(|x| + |w| + |y|) bytes.
 // Gradients overwrite (`=`).
 //

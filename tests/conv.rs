@@ -5,7 +5,7 @@ pub mod device;
 #[cfg(test)]
 mod support;
 
-use crate::support::check::{round, strided, tensor};
+use crate::support::check::{round, strided, tensor, tensor_on};
 use crate::support::{Array, OpCheck, Random};
 use warpsmith::ops::{Conv1dParams, Conv2dParams, ConvTranspose2dParams};
 use warpsmith::{DType, Result, Tensor};
@@ -106,6 +106,66 @@ fn conv2d() {
         .input(&[w[0]])
         .ulps(terms + 2.0, 61.0)
         .run();
+    }
+}
+
+fn conv2d_of_channels_last_gives_channels_last_and_the_same_values() {
+    for (x, w, p) in [
+        ([1, 8, 4, 3], [8, 8, 3, 3], params([1, 1], [1, 1], [1, 1], 1)),
+        ([1, 8, 5, 4], [16, 8, 2, 2], params([2, 2], [1, 0], [1, 1], 1)),
+        ([1, 3, 4, 5], [2, 3, 3, 2], params([1, 2], [1, 1], [1, 1], 1)),
+        ([1, 4, 4, 3], [4, 1, 2, 2], params([1, 1], [1, 0], [1, 1], 4)),
+        ([2, 8, 2, 3], [16, 8, 1, 1], params([1, 1], [0, 0], [1, 1], 1)),
+    ] {
+        let terms = (w[1] * w[2] * w[3]) as f64;
+        // Either operand asks for it; gradients follow.
+        for weight_too in [false, true] {
+            OpCheck::new(
+                "conv2d, channels last",
+                move |t| {
+                    let weight = if weight_too { t[1].channels_last()? } else { t[1].clone() };
+                    let y = t[0].channels_last()?.conv2d(&weight, Some(&t[2]), p)?;
+                    assert!(y.is_channels_last(), "{:?}", y.dims());
+                    Ok(y)
+                },
+                move |t| conv(&t[0], &t[1], Some(&t[2]), &p, mul),
+            )
+            .magnitude(move |t| conv(&t[0], &t[1], Some(&t[2]), &p, size))
+            .input(&x)
+            .input(&w)
+            .input(&[w[0]])
+            .ulps(terms + 2.0, 130.0)
+            .run();
+        }
+    }
+}
+
+fn a_network_of_channels_last_images_trains_through_norm_activation_and_pool() {
+    use warpsmith::ops::Pool2dParams;
+    let r = &mut Random::fresh("channels last network");
+    let run = |device: &warpsmith::Device, x: &Array, w: &Array, last: bool| {
+        let on = |array: &Array| tensor_on(array, DType::F32, device).unwrap().track();
+        let (x, w) = (on(x), on(w));
+        let input = if last { x.channels_last().unwrap() } else { x.clone() };
+        let y = input.conv2d(&w, None, params([1, 1], [1, 1], [1, 1], 1)).unwrap();
+        assert_eq!(y.is_channels_last(), last);
+        let y = y.batch_norm_train(None, None, 1e-5).unwrap().y.relu().unwrap();
+        let y = y.max_pool2d(Pool2dParams::new([2, 2])).unwrap();
+        let loss = y.square().unwrap().sum(&[0, 1, 2, 3]).unwrap();
+        let gradients = loss.backward().unwrap();
+        [y.to_f64_vec(), gradients.expect(&x).unwrap().to_f64_vec(), gradients.expect(&w).unwrap().to_f64_vec()]
+            .map(Result::unwrap)
+    };
+    let mut array = |dims: &[usize]| Array::from_fn(dims, |_| r.range(-1.0, 1.0));
+    let (x, w) = (array(&[2, 8, 6, 6]), array(&[8, 8, 3, 3]));
+    for device in crate::support::devices::devices(3) {
+        for (found, expected) in run(&device, &x, &w, true).iter().zip(run(&device, &x, &w, false)) {
+            assert_eq!(found.len(), expected.len());
+            for (f, e) in found.iter().zip(expected) {
+                // The same sums of at most 72 products (and 72 gradients) in another order.
+                assert!((f - e).abs() <= 1e-4 * (1.0 + e.abs()), "{f} instead of {e} on {device}");
+            }
+        }
     }
 }
 
@@ -278,7 +338,7 @@ fn windows_as_columns() {
     let window = |kernel, stride, padding, dilation| Window { kernel, stride, padding, dilation };
     let windows = [window(2, 2, 1, 2), window(3, 1, 1, 1)];
     let (input, output) = ([5, 4], [3, 4]);
-    let desc = ConvDesc { batch: 2, channels: [3, 1], groups: 1, input, output, windows };
+    let desc = ConvDesc { batch: 2, channels: [3, 1], groups: 1, input, output, windows, channels_last: false };
     let x = random(&[2, 3, 5, 4], DType::F32, &mut r);
     let cols = Array::from_fn(&[2, 3, 2, 3, 3, 4], |i| {
         let row = at(i[4], i[2], 2, 1, 2, 5);
@@ -357,4 +417,10 @@ fn errors_and_empty_batches() {
     assert!(g.expect(&w).unwrap().to_vec::<f32>().unwrap().iter().all(|&v| v == 0.0));
 }
 
-crate::support::device_checks!(conv2d, conv1d_is_conv2d_with_a_height_of_one, conv_transpose2d,);
+crate::support::device_checks!(
+    conv2d,
+    conv2d_of_channels_last_gives_channels_last_and_the_same_values,
+    a_network_of_channels_last_images_trains_through_norm_activation_and_pool,
+    conv1d_is_conv2d_with_a_height_of_one,
+    conv_transpose2d,
+);

@@ -28,7 +28,10 @@ fn every_module_carries_machine_code_for_its_architectures_and_general_ptx() {
             .filter(|(arch, format)| *format == Format::Ptx && !arch.specific)
             .map(|image| image.0)
             .collect();
-        assert_eq!(general.len(), 1, "{}: one PTX is the fallback of chips to come", module.name);
+        // But for kernels of one chip's own instructions, beside which others are carried.
+        let expected = usize::from(module.name != "gemm_wgmma");
+        assert_eq!(general.len(), expected, "{}: one PTX is the fallback of chips to come", module.name);
+        assert!(!images.is_empty(), "{}: nothing is carried", module.name);
         for (arch, format) in &images {
             let carried = |format| images.contains(&(*arch, format));
             assert!(carried(Format::Cubin), "{}: {format:?} for {arch} without machine code", module.name);

@@ -31,7 +31,7 @@ macro_rules! files {
         $(
             #[path = $file]
             #[allow(dead_code, unused_imports)] // what runs on the CPU alone is no part of this program
-            mod $module;
+            pub mod $module;
         )+
     };
 }
@@ -83,8 +83,18 @@ pub const FAMILIES: &[Family] = &[
         files: &[attention::CHECKS],
         exact: &[],
     },
-    Family { name: "gemm", modules: &[&images::GEMM], files: &[gemm::CHECKS, gemm::device::CHECKS], exact: &[] },
-    Family { name: "conv", modules: &[&images::CONV], files: &[conv::CHECKS, conv::device::CHECKS], exact: &[] },
+    Family {
+        name: "gemm",
+        modules: &[&images::GEMM, &images::GEMM_WGMMA],
+        files: &[gemm::CHECKS, gemm::device::CHECKS],
+        exact: &[],
+    },
+    Family {
+        name: "conv",
+        modules: &[&images::CONV, &images::CONV_NHWC],
+        files: &[conv::CHECKS, conv::device::CHECKS],
+        exact: &[],
+    },
     Family { name: "random", modules: &[&images::RANDOM], files: &[], exact: &["random_bits", "sampling_by_weight"] },
     Family { name: "optimizer", modules: &[&images::OPTIMIZER], files: &[optim::CHECKS], exact: &["optimizers"] },
 ];

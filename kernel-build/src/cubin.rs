@@ -103,6 +103,13 @@ pub(crate) fn entries(cubin: &[u8], major: u8) -> Result<BTreeMap<String, CubinE
     Ok(found)
 }
 
+/// The instructions of every kernel.
+pub(crate) fn code(cubin: &[u8]) -> Result<BTreeMap<String, &[u8]>> {
+    let named = |section: &Section<'_>| section.name.strip_prefix(".text.").map(str::to_owned);
+    let found = sections(cubin)?;
+    Ok(found.iter().filter_map(|section| named(section).map(|name| (name, section.data))).collect())
+}
+
 /// Blanks the copy of the PTX that `-lineinfo` puts beside the line table for debuggers: half of a cubin's size, and
 /// carried as PTX anyway where it is needed. The section stays, so every offset does; zeros compress to nothing.
 pub(crate) fn blank_ptx_text(cubin: &mut [u8]) -> Result<()> {

@@ -34,6 +34,7 @@
 
 mod arch;
 mod bytes;
+mod code;
 mod compile;
 mod cubin;
 mod embed;
@@ -49,6 +50,7 @@ mod source;
 mod store;
 
 pub use arch::Arch;
+pub use code::MachineCode;
 pub use compile::{Compiled, compile};
 pub use error::{Error, Result};
 pub use find::find;

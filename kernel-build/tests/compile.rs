@@ -63,6 +63,63 @@ fn signatures_and_resources_are_read_alike_on_every_architecture() {
     }
 }
 
+#[test]
+fn a_parameter_that_is_aligned_to_64_is_placed_from_where_the_machine_s_block_starts() {
+    let source = "
+        struct alignas(64) CUtensorMap { unsigned long long opaque[16]; };
+        __global__ void __launch_bounds__(32) k(float* x, const __grid_constant__ CUtensorMap map, int n) {
+            x[0] = map.opaque[n];
+        }";
+    for arch in DEFAULT_ARCHS {
+        let compiled = build(source, arch).unwrap();
+        assert_eq!(compiled.kernels[0].signature(), "k(*mut f32, tensor map, i32)");
+        let offsets: Vec<u32> = compiled.kernels[0].params.iter().map(|param| param.offset).collect();
+        assert_eq!(offsets, [0, 64, 192], "as PTX has it");
+    }
+}
+
+#[test]
+fn the_tensor_cores_instructions_are_found_in_machine_code() {
+    // One product of each kind that the architecture has, and a kernel without.
+    let source = "
+        __global__ void __launch_bounds__(128) plain(float* x) { x[threadIdx.x] = x[threadIdx.x] * 2.0f; }
+        __global__ void __launch_bounds__(32) warp(float* x, unsigned a, unsigned b) {
+            float d[4] = {0, 0, 0, 0};
+            asm(\"mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %4, %4, %4}, {%5, %5}, \"
+                \"{%0, %1, %2, %3};\" : \"+f\"(d[0]), \"+f\"(d[1]), \"+f\"(d[2]), \"+f\"(d[3]) : \"r\"(a), \"r\"(b));
+            for (int i = 0; i < 4; ++i) x[threadIdx.x * 4 + i] = d[i];
+        }
+        #if __CUDA_ARCH_FEAT_SM90_ALL
+        __global__ void __launch_bounds__(128) group(float* x, unsigned long long a, unsigned long long b) {
+            float d[4] = {0, 0, 0, 0};
+            asm volatile(\"wgmma.fence.sync.aligned;\" ::: \"memory\");
+            asm volatile(\"wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {%0, %1, %2, %3}, %4, %5, 1, 1, 1, 0, 0;\"
+                : \"+f\"(d[0]), \"+f\"(d[1]), \"+f\"(d[2]), \"+f\"(d[3]) : \"l\"(a), \"l\"(b));
+            asm volatile(\"wgmma.commit_group.sync.aligned;\" ::: \"memory\");
+            asm volatile(\"wgmma.wait_group.sync.aligned 0;\" ::: \"memory\");
+            for (int i = 0; i < 4; ++i) x[threadIdx.x * 4 + i] = d[i];
+        }
+        #endif";
+    for arch in DEFAULT_ARCHS {
+        let compiled = build(source, arch).unwrap();
+        let image = |format| compiled.images.iter().find(|image| image.format == format).unwrap();
+        let code = image(Format::Cubin).machine_code().unwrap();
+        let counts = |name: &str| {
+            let one = code.iter().find(|one| one.entry.contains(name)).unwrap();
+            assert!(one.instructions > 8 && one.registers >= 8, "{one:?}");
+            (one.warp_products, one.warpgroup_products)
+        };
+        assert_eq!((counts("plain"), counts("warp")), ((0, 0), (1, 0)), "{arch}");
+        if arch.specific {
+            assert_eq!(counts("group"), (0, 1));
+        }
+        assert_eq!(code.len(), if arch.specific { 3 } else { 2 });
+        assert!(image(Format::Ptx).machine_code().is_err());
+        let sizes: Vec<Vec<u32>> = image(Format::Ptx).ptx_entries().unwrap().into_iter().map(|entry| entry.1).collect();
+        assert!(sizes.contains(&vec![8]) && sizes.contains(&vec![8, 4, 4]), "{sizes:?}");
+    }
+}
+
 #[track_caller]
 fn refused(text: &str, arch: Arch, words: &str) {
     match build(text, arch) {

@@ -77,9 +77,11 @@ DEVICE Problem problem_of(const ConvParams& p, u32 index) {
         result.column_sizes[1] = h.positions;
         result.k_sizes[0] = v.taps;
         result.k_sizes[1] = h.taps;
-        result.a_start += v.first * p.kernel_x + h.first;
-        result.b_start += static_cast<i64>(v.output) * p.limit_x + h.output;
-        result.out_start += static_cast<i64>(phase / p.phases_x) * p.input_x + phase % p.phases_x;
+        // From one tap to the next, one output, one position: strides by the steps that they are given for.
+        result.a_start += v.first * (p.a_k[1] / p.step_y) + h.first * (p.a_k[2] / p.step_x);
+        result.b_start += v.output * p.b_column[1] + h.output * p.b_column[2];
+        result.out_start += phase / p.phases_x * (p.out_column[1] / p.stride_y) +
+                            phase % p.phases_x * (p.out_column[2] / p.stride_x);
         result.y = v.output;
         result.x = h.output;
     } else {

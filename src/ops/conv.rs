@@ -2,6 +2,9 @@
 //!
 //! The three directions of a convolution (output, gradient of the input, gradient of the weight) are each bilinear, and
 //! each one's gradients are the other two: so they are operations of each other, and second derivatives work.
+//!
+//! Channels last, as in PyTorch, is how a tensor lies in memory, not another order of its axes: of (N, C, H, W) with the
+//! strides of a contiguous (N, H, W, C). Where x or the weight lies so, y does too, and so do the gradients.
 
 use super::autocast;
 use crate::autograd::{BackwardCtx, Gradient, Op, Saved, record};
@@ -93,6 +96,20 @@ struct Weight {
     y: Saved,
 }
 
+/// Axes of a tensor as they lie in memory with channels last, and the way back.
+const LAST: [usize; 4] = [0, 2, 3, 1];
+const FIRST: [usize; 4] = [0, 3, 1, 2];
+
+/// The tensor of an output that the family has written.
+fn written(out: Buffer, shape: Shape, channels_last: bool) -> Result<Tensor> {
+    let &[n, c, h, w] = shape.dims() else { unreachable!("outputs of convolutions have four axes") };
+    if !channels_last {
+        return Tensor::from_buffer(out, shape);
+    }
+    let stored = Tensor::from_buffer(out, Shape::new(&[n, h, w, c])?)?;
+    Ok(stored.alias(stored.layout().permute(&FIRST)))
+}
+
 fn forward(desc: ConvDesc, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let shape = Shape::new(&[desc.batch, desc.channels[1], desc.output[0], desc.output[1]])?;
     let mut out = Buffer::uninit(x.device(), x.dtype(), shape.numel())?;
@@ -100,7 +117,7 @@ fn forward(desc: ConvDesc, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -
     let view = guard.as_ref().map(|g| g.view()).transpose()?;
     conv::forward(&desc, x.read().view()?, weight.read().view()?, view, &mut out)?;
     let inputs: Vec<&Tensor> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
-    record(Tensor::from_buffer(out, shape)?, &inputs, || Forward {
+    record(written(out, shape, desc.channels_last)?, &inputs, || Forward {
         desc,
         x: Saved::input(0, x),
         weight: Saved::input(1, weight),
@@ -115,7 +132,7 @@ fn input(name: &'static str, desc: ConvDesc, y: &Tensor, weight: &Tensor, bias: 
     let view = guard.as_ref().map(|g| g.view()).transpose()?;
     conv::backward_input(&desc, y.read().view()?, weight.read().view()?, view, &mut out)?;
     let inputs: Vec<&Tensor> = [Some(y), Some(weight), bias].into_iter().flatten().collect();
-    record(Tensor::from_buffer(out, shape)?, &inputs, || Input {
+    record(written(out, shape, desc.channels_last)?, &inputs, || Input {
         name,
         desc,
         y: Saved::input(0, y),
@@ -124,10 +141,14 @@ fn input(name: &'static str, desc: ConvDesc, y: &Tensor, weight: &Tensor, bias: 
     })
 }
 
-fn weight(desc: ConvDesc, x: &Tensor, y: &Tensor, shape: &Shape) -> Result<Tensor> {
+/// The gradient of a weight, stored as the weight is.
+fn weight(desc: ConvDesc, x: &Tensor, y: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let shape = *weight.shape();
     let mut out = Buffer::uninit(x.device(), x.dtype(), shape.numel())?;
     conv::backward_weight(&desc, x.read().view()?, y.read().view()?, &mut out)?;
-    record(Tensor::from_buffer(out, *shape)?, &[x, y], || Weight { desc, x: Saved::input(0, x), y: Saved::input(1, y) })
+    let found = written(out, shape, desc.channels_last)?;
+    let found = if weight.is_channels_last() || found.is_contiguous() { found } else { found.packed()? };
+    record(found, &[x, y], || Weight { desc, x: Saved::input(0, x), y: Saved::input(1, y) })
 }
 
 /// The gradient of a bias per channel.
@@ -143,7 +164,7 @@ impl Op for Forward {
         let (x, w) = (self.x.get(ctx)?, self.weight.get(ctx)?);
         let mut gradients = vec![
             ctx.want(0, || input("conv2d (gradient of the input)", self.desc, &grad, &w, None))?,
-            ctx.want(1, || weight(self.desc, &x, &grad, w.shape()))?,
+            ctx.want(1, || weight(self.desc, &x, &grad, &w))?,
         ];
         if self.bias {
             gradients.push(ctx.want(2, || per_channel(&grad))?);
@@ -160,7 +181,7 @@ impl Op for Input {
         let (y, w) = (self.y.get(ctx)?, self.weight.get(ctx)?);
         let mut gradients = vec![
             ctx.want(0, || forward(self.desc, &grad, &w, None))?,
-            ctx.want(1, || weight(self.desc, &grad, &y, w.shape()))?,
+            ctx.want(1, || weight(self.desc, &grad, &y, &w))?,
         ];
         if self.bias {
             gradients.push(ctx.want(2, || per_channel(&grad))?);
@@ -187,6 +208,34 @@ fn shapes(operands: &[Option<&Tensor>]) -> Vec<Shape> {
 }
 
 impl Tensor {
+    /// The same value with its channels last in memory: (N, C, H, W) with the strides of a contiguous (N, H, W, C), as
+    /// PyTorch's `to(memory_format=torch.channels_last)`; the tensor itself if it lies so already. Shape (N, C, H, W).
+    ///
+    /// Convolutions of such tensors read 16 bytes of a pixel's channels at once, and give such tensors.
+    ///
+    /// ```
+    /// # use warpsmith::{Device, Tensor};
+    /// let x = Tensor::from_slice(&[1f32, 2.0, 3.0, 4.0], [1, 2, 1, 2], &Device::Cpu)?.channels_last()?;
+    /// assert!(x.is_channels_last() && x.dims() == [1, 2, 1, 2]);
+    /// assert_eq!(x.to_vec::<f32>()?, [1.0, 2.0, 3.0, 4.0]);
+    /// # Ok::<(), warpsmith::Error>(())
+    /// ```
+    pub fn channels_last(&self) -> Result<Tensor> {
+        if self.rank() != 4 {
+            return Err(Error::shape("channels_last", "(N, C, H, W)", &[*self.shape()]));
+        }
+        if self.is_channels_last() {
+            return Ok(self.clone());
+        }
+        self.permute(&LAST.map(|axis| axis as isize))?.contiguous()?.permute(&FIRST.map(|axis| axis as isize))
+    }
+
+    /// Whether the channels of (N, C, H, W) are last in memory, without gaps, and that is not the usual order, too (as it
+    /// is of one channel, or of one pixel).
+    pub fn is_channels_last(&self) -> bool {
+        self.rank() == 4 && !self.is_contiguous() && self.layout().permute(&LAST).is_contiguous()
+    }
+
     /// The 2-D convolution (cross-correlation) of x (N, C, H, W) with a weight of (O, C/groups, KH, KW) and a bias of
     /// (O) → (N, O, OH, OW), as PyTorch's `F.conv2d`; `groups = C` is a depthwise convolution. Float dtypes, all of one;
     /// f16 and bf16 accumulate in f32. The bias is added before the result is rounded.
@@ -218,7 +267,8 @@ impl Tensor {
         let windows = [window(0), window(1)];
         let input = [x[2], x[3]];
         let output = [windows[0].outputs(input[0], false, "conv2d")?, windows[1].outputs(input[1], false, "conv2d")?];
-        let desc = ConvDesc { batch: x[0], channels: [x[1], w[0]], groups, input, output, windows };
+        let channels_last = self.is_channels_last() || weight.is_channels_last();
+        let desc = ConvDesc { batch: x[0], channels: [x[1], w[0]], groups, input, output, windows, channels_last };
         desc.check("conv2d")?;
         forward(desc, self, weight, bias)
     }
@@ -283,7 +333,9 @@ impl Tensor {
             (windows[i], image[i]) = (window, extent);
         }
         let output = [x[2], x[3]];
-        let desc = ConvDesc { batch: x[0], channels: [channels, x[1]], groups, input: image, output, windows };
+        let (input_channels, channels_last) = (x[1], self.is_channels_last() || weight.is_channels_last());
+        let channels = [channels, input_channels];
+        let desc = ConvDesc { batch: x[0], channels, groups, input: image, output, windows, channels_last };
         desc.check(OP)?;
         input(OP, desc, self, weight, bias)
     }

@@ -3,8 +3,9 @@
 use super::{conv as convolve, input, mul, params, size, weight, y_dims};
 use crate::support::{Array, Random, check::round, devices as tested, record};
 use std::collections::BTreeSet;
+use warpsmith::device::cuda::kernel_table::Module;
 use warpsmith::device::{Buffer, View};
-use warpsmith::kernels::conv::plan::gpu::TILES;
+use warpsmith::kernels::conv::plan::gpu::{TILES, vector_kernels};
 use warpsmith::kernels::conv::{self, ConvDesc};
 use warpsmith::kernels::images;
 use warpsmith::kernels::named::NamedKernel;
@@ -19,14 +20,24 @@ fn devices() -> Vec<Device> {
     tested::all_gpus()
 }
 
-/// An array on a device, as it is or stored with its axes in reverse order, from an offset on.
-fn upload(device: &Device, array: &Array, dtype: DType, turned: bool) -> (Buffer, Layout) {
+/// How an array is stored: as it is; with its axes in reverse order, from an offset on; with its second axis last, from an
+/// offset on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stored {
+    Usual,
+    Turned,
+    Last { offset: usize },
+}
+
+/// An array on a device.
+fn upload(device: &Device, array: &Array, dtype: DType, stored: Stored) -> (Buffer, Layout) {
     let shape = Shape::new(&array.dims).unwrap();
     let rank = array.dims.len();
-    let (strides, offset) = if turned {
-        ((0..rank).map(|axis| array.dims[..axis].iter().product()).collect::<Vec<usize>>(), 3)
-    } else {
-        ((0..rank).map(|axis| array.dims[axis + 1..].iter().product()).collect(), 0)
+    let usual = || (0..rank).map(|axis| array.dims[axis + 1..].iter().product()).collect::<Vec<usize>>();
+    let (strides, offset) = match (stored, &array.dims[..]) {
+        (Stored::Turned, _) => ((0..rank).map(|axis| array.dims[..axis].iter().product()).collect(), 3),
+        (Stored::Last { offset }, &[_, c, h, w]) => (vec![h * w * c, 1, w * c, c], offset),
+        _ => (usual(), 0),
     };
     let layout = Layout::new(shape, &strides, offset).unwrap();
     with_dtype!(dtype, T => {
@@ -86,22 +97,41 @@ fn descriptor(x: [usize; 4], w: [usize; 4], p: &Conv2dParams) -> ConvDesc {
         input: [x[2], x[3]],
         output: [y[2], y[3]],
         windows: [window(0), window(1)],
+        channels_last: false,
     }
 }
 
 /// All directions of one convolution.
-fn check(device: &Device, x: [usize; 4], w: [usize; 4], p: Conv2dParams, dtype: DType, turned: bool, r: &mut Random) {
-    let name = format!("{x:?} by {w:?} {p:?}, turned: {turned}");
-    let desc = descriptor(x, w, &p);
+#[allow(clippy::too_many_arguments)]
+fn check(
+    device: &Device,
+    x: [usize; 4],
+    w: [usize; 4],
+    p: Conv2dParams,
+    dtype: DType,
+    stored: Stored,
+    channels_last: bool,
+    r: &mut Random,
+) {
+    let name = format!("{x:?} by {w:?} {p:?}, {stored:?}, channels last: {channels_last}");
+    let desc = ConvDesc { channels_last, ..descriptor(x, w, &p) };
+    // What is expected, in the order that it is written in.
+    let ordered = |array: Array| {
+        let &[n, c, h, w] = &array.dims[..] else { unreachable!("results have four axes") };
+        if channels_last { Array::from_fn(&[n, h, w, c], |i| array.at(&[i[0], i[3], i[1], i[2]])) } else { array }
+    };
+    let compare = |name: &str, found: &Buffer, expected: Array, size: Array, terms| {
+        compare(name, found, &ordered(expected), &ordered(size), terms)
+    };
     let (ax, aw, ab) = (random(&x, dtype, r), random(&w, dtype, r), random(&[w[0]], dtype, r));
     let (g, bx) = (random(&y_dims(&x, &w, &p), dtype, r), random(&[x[1]], dtype, r));
-    let on = |a: &Array| upload(device, a, dtype, turned);
+    let on = |a: &Array| upload(device, a, dtype, stored);
     let (vx, vw, vb, vg, vbx) = (on(&ax), on(&aw), on(&ab), on(&g), on(&bx));
     let buffer = |len| Buffer::uninit(device, dtype, len).unwrap();
     let mut y = buffer(desc.y_len());
     conv::forward(&desc, view(&vx), view(&vw), Some(view(&vb)), &mut y).unwrap();
     let terms = w[1] * w[2] * w[3];
-    compare(&name, &y, &convolve(&ax, &aw, Some(&ab), &p, mul), &convolve(&ax, &aw, Some(&ab), &p, size), terms + 1);
+    compare(&name, &y, convolve(&ax, &aw, Some(&ab), &p, mul), convolve(&ax, &aw, Some(&ab), &p, size), terms + 1);
     let mut gx = buffer(desc.x_len());
     conv::backward_input(&desc, view(&vg), view(&vw), Some(view(&vbx)), &mut gx).unwrap();
     let plane = x[2] * x[3];
@@ -111,11 +141,20 @@ fn check(device: &Device, x: [usize; 4], w: [usize; 4], p: Conv2dParams, dtype: 
         sum
     };
     let taps = w[0] / p.groups * w[2] * w[3];
-    compare(&format!("{name} x"), &gx, &biased(mul), &biased(size), taps + 1);
+    compare(&format!("{name} x"), &gx, biased(mul), biased(size), taps + 1);
     let mut gw = buffer(desc.weight_len());
     conv::backward_weight(&desc, view(&vx), view(&vg), &mut gw).unwrap();
     let pixels = g.dims[0] * g.dims[2] * g.dims[3];
-    compare(&format!("{name} w"), &gw, &weight(&ax, &g, &w, &p, mul), &weight(&ax, &g, &w, &p, size), pixels);
+    compare(&format!("{name} w"), &gw, weight(&ax, &g, &w, &p, mul), weight(&ax, &g, &w, &p, size), pixels);
+}
+
+/// The kernels of a file that were launched.
+fn launched(devices: &[Device], module: &'static Module) -> BTreeSet<String> {
+    let launches = devices.iter().filter_map(|device| match device {
+        Device::Cuda(device) => Some(device.launches(module)),
+        Device::Cpu => None,
+    });
+    launches.flatten().filter_map(|(name, count)| (count > 0).then_some(name)).collect()
 }
 
 fn every_kernel_of_the_family_is_reached_and_right() {
@@ -149,21 +188,85 @@ fn every_kernel_of_the_family_is_reached_and_right() {
         for (offset, dtype) in TYPES.into_iter().enumerate() {
             let Some(at) = (turn + offset).checked_rem(devices.len()) else { return };
             let device = &devices[at];
-            check(device, x, w, p, dtype, (turn + offset) % 4 == 3, &mut r);
+            let stored = if (turn + offset) % 4 == 3 { Stored::Turned } else { Stored::Usual };
+            check(device, x, w, p, dtype, stored, false, &mut r);
         }
     }
-    let launched: BTreeSet<String> = devices
-        .iter()
-        .filter_map(|device| match device {
-            Device::Cuda(device) => Some(device.launches(&images::CONV)),
-            Device::Cpu => None,
-        })
-        .flatten()
-        .filter_map(|(name, count)| (count > 0).then_some(name))
-        .collect();
+    let launched = launched(&devices, &images::CONV);
     let names: BTreeSet<&str> = TILES.iter().flat_map(|tile| tile.kernels.iter().map(NamedKernel::name)).collect();
     for name in names {
         assert!(launched.contains(name), "{name} was not reached");
+    }
+}
+
+fn channels_last_is_read_in_place_and_written_in_every_route() {
+    let mut r = Random::fresh("channels last");
+    let devices = devices();
+    let same = params([1, 1], [1, 1], [1, 1], 1);
+    // Tiles have 128 pixels by 64 channels, slices of k 32 numbers: below, beyond and between.
+    let cases = [
+        ([2, 8, 8, 8], [8, 8, 3, 3], same),
+        ([1, 16, 11, 12], [72, 16, 3, 2], params([1, 1], [1, 0], [1, 1], 1)),
+        ([1, 72, 5, 7], [24, 72, 2, 2], params([1, 1], [1, 1], [1, 1], 1)),
+        ([1, 40, 9, 7], [64, 40, 1, 1], params([1, 1], [1, 2], [1, 1], 1)),
+        // Strides against dilations: phases that taps reach in steps, or not at all.
+        ([2, 8, 9, 8], [16, 8, 3, 3], params([2, 2], [1, 1], [1, 1], 1)),
+        ([1, 16, 12, 13], [8, 16, 3, 2], params([2, 3], [2, 1], [2, 2], 1)),
+        ([1, 8, 13, 12], [8, 8, 2, 3], params([4, 2], [3, 1], [2, 3], 1)),
+        ([2, 8, 9, 9], [8, 8, 2, 2], params([4, 4], [0, 0], [1, 1], 1)),
+        // Groups of eights.
+        ([1, 32, 6, 5], [16, 16, 3, 3], params([1, 2], [1, 1], [1, 1], 2)),
+        ([1, 24, 7, 5], [48, 8, 2, 2], params([2, 1], [0, 1], [1, 2], 3)),
+        // Enough pixels for the weight's gradient to be split.
+        ([3, 8, 20, 19], [8, 8, 3, 3], same),
+        // Channels that are no eights, one a group, one tap.
+        ([2, 3, 6, 5], [4, 3, 3, 3], params([2, 1], [1, 1], [1, 1], 1)),
+        ([1, 6, 7, 6], [9, 2, 2, 3], params([1, 2], [1, 1], [2, 1], 3)),
+        ([2, 4, 6, 5], [8, 1, 3, 3], params([1, 1], [1, 1], [1, 1], 4)),
+        ([2, 24, 4, 6], [16, 24, 1, 1], params([1, 1], [0, 0], [1, 1], 1)),
+        ([2, 5, 4, 6], [7, 5, 1, 1], params([1, 1], [0, 0], [1, 1], 1)),
+    ];
+    for (turn, (x, w, p)) in cases.into_iter().enumerate() {
+        for (offset, dtype) in TYPES.into_iter().enumerate() {
+            let Some(at) = (turn + offset).checked_rem(devices.len()) else { continue };
+            let device = &devices[at];
+            // As it is wanted mostly; in another order, which is copied; at an address that is no multiple of 16 bytes.
+            let stored = match turn % 7 {
+                3 => Stored::Usual,
+                5 => Stored::Last { offset: 1 },
+                _ => Stored::Last { offset: 0 },
+            };
+            check(device, x, w, p, dtype, stored, true, &mut r);
+        }
+    }
+    let launched = launched(&devices, &images::CONV_NHWC);
+    for kernel in TYPES.into_iter().filter_map(vector_kernels).flatten() {
+        assert!(devices.is_empty() || launched.contains(kernel.name()), "{kernel:?} was not reached");
+    }
+    if let Some(gpu) = tested::driver() {
+        let profile = gpu.profile_json();
+        let (_, sums) = profile.split_once("\"kernels\":").expect("sums by kernel");
+        for kernel in sums.split("\"kernel\":").filter(|kernel| kernel.starts_with("\"_Z9conv_nhwc")) {
+            assert!(kernel.contains("\"bank_conflicts\":0,"), "{kernel}");
+        }
+    }
+    // The CPU device writes the same order.
+    for (x, w, p) in cases.into_iter().take(6) {
+        check(&Device::Cpu, x, w, p, DType::F32, Stored::Last { offset: 0 }, true, &mut r);
+    }
+}
+
+fn channels_last_needs_operands_of_four_axes() {
+    for device in devices().into_iter().chain([Device::Cpu]) {
+        let device = &device;
+        let p = params([1, 1], [0, 0], [1, 1], 1);
+        let desc = ConvDesc { channels_last: true, ..descriptor([1, 2, 3, 3], [2, 2, 1, 1], &p) };
+        let buffer = Buffer::zeros(device, DType::F32, 18).unwrap();
+        let flat = View::new(&buffer, Layout::contiguous(Shape::new(&[18]).unwrap())).unwrap();
+        let weight = flat.with_layout(Layout::contiguous(Shape::new(&[2, 2, 1, 1]).unwrap())).unwrap();
+        let mut y = Buffer::uninit(device, DType::F32, 18).unwrap();
+        let error = conv::forward(&desc, flat, weight, None, &mut y).unwrap_err().to_string();
+        assert!(error.contains("four axes"), "{error}");
     }
 }
 
@@ -197,7 +300,7 @@ fn windows_as_columns_and_back() {
         let ax = random(&x, dtype, &mut r);
         let expected = Array::from_fn(&dims, |i| at(i).map_or(0.0, |(row, col)| ax.at(&[i[0], i[1], row, col])));
         let mut cols = Buffer::uninit(device, dtype, expected.data.len()).unwrap();
-        conv::im2col(&desc, view(&upload(device, &ax, dtype, true)), &mut cols).unwrap();
+        conv::im2col(&desc, view(&upload(device, &ax, dtype, Stored::Turned)), &mut cols).unwrap();
         assert_eq!(values(&cols), expected.data, "{dtype}");
         // Small integers, so that sums are exact.
         let c = Array::from_fn(&dims, |_| r.below(7) as f64 - 3.0);
@@ -210,13 +313,15 @@ fn windows_as_columns_and_back() {
             }
         }
         let mut found = Buffer::uninit(device, dtype, desc.x_len()).unwrap();
-        conv::col2im(&desc, view(&upload(device, &c, dtype, false)), &mut found).unwrap();
+        conv::col2im(&desc, view(&upload(device, &c, dtype, Stored::Usual)), &mut found).unwrap();
         assert_eq!(values(&found), back.data, "{dtype}");
     }
 }
 
 crate::support::device_checks!(
     every_kernel_of_the_family_is_reached_and_right,
+    channels_last_is_read_in_place_and_written_in_every_route,
+    channels_last_needs_operands_of_four_axes,
     empty_batches_give_empty_outputs_and_gradients_of_zero,
     windows_as_columns_and_back,
 );

@@ -3,11 +3,11 @@
 use crate::support::record;
 use crate::support::{Random, devices as tested};
 use std::collections::BTreeSet;
-use warpsmith::device::cuda::CudaDevice;
 use warpsmith::device::cuda::kernel_table::Contents;
+use warpsmith::device::cuda::{CudaDevice, GpuSpec};
 use warpsmith::device::{Buffer, View};
 use warpsmith::half::bf16;
-use warpsmith::kernels::gemm::plan::gpu::{GpuPlan, Loads, Stored, TILES, Unit, plan};
+use warpsmith::kernels::gemm::plan::gpu::{GpuPlan, GpuTile, Loads, Stored, TILES, Unit, plan};
 use warpsmith::kernels::gemm::{Activation, Epilogue, GemmDesc, Precision, gemm};
 use warpsmith::kernels::named::NamedKernel;
 use warpsmith::{DType, Device, Element, Layout, Shape, with_dtype};
@@ -254,6 +254,24 @@ const TYPES: [(DType, Precision); 4] = [
     (DType::BF16, Precision::Ieee),
 ];
 
+/// Whether any product takes the tile on that GPU.
+pub fn taken(tile: &'static GpuTile, spec: &GpuSpec) -> bool {
+    let (dtype, precision) = match tile.unit {
+        Unit::Simt => (DType::F32, Precision::Ieee),
+        Unit::Mma(DType::F32) => (DType::F32, Precision::Tf32),
+        Unit::Mma(dtype) | Unit::Wgmma(dtype) => (dtype, Precision::Ieee),
+    };
+    // By 16 bytes where TMA cannot load, which leaves the warpgroup's tiles out.
+    let loads = if matches!(tile.unit, Unit::Wgmma(_)) { Loads::Tma } else { Loads::Vector };
+    let sizes = [16, 64, 72, 128, 200, 512, 4096];
+    let pairs = sizes.iter().flat_map(|&m| sizes.map(|n| (m, n)));
+    let mut products = pairs.flat_map(|(m, n)| [1, 16, 1000].map(|batch| (batch, m, n)));
+    products.any(|(batch, m, n)| {
+        let desc = GemmDesc { batch, m, n, k: 64, alpha: 1.0, beta: 0.0, activation: Activation::None, precision };
+        plan(&desc, dtype, [false, false], loads, spec).is_ok_and(|plan| std::ptr::eq(plan.tile, tile))
+    })
+}
+
 const LAYOUTS: [[bool; 2]; 4] = [[false, false], [false, true], [true, false], [true, true]];
 
 fn lie(transposed: bool, padding: usize) -> Lie {
@@ -263,9 +281,10 @@ fn lie(transposed: bool, padding: usize) -> Lie {
 fn every_tile_of_the_table_is_reached_in_every_layout_and_is_right() {
     let mut r = Random::fresh("tiles");
     let mut reached = BTreeSet::new();
-    let mut seen = |plan: GpuPlan| reached.insert(plan.kernel().name());
     let devices = devices();
     for device in &devices {
+        let mut here = BTreeSet::new();
+        let mut seen = |plan: GpuPlan| here.insert(plan.kernel().name());
         let spec = cuda(device).spec();
         let many = spec.multiprocessors as usize;
         for (dtype, precision) in TYPES {
@@ -282,7 +301,7 @@ fn every_tile_of_the_table_is_reached_in_every_layout_and_is_right() {
                 // As many matrices as multiprocessors, each a little more than a quarter of the large tile: one wave of
                 // it, four of the small one. 72 is a multiple of eight, so that lines are aligned in every layout. Once
                 // for each number of stages.
-                let all = spec.compute_capability == (8, 0) || devices.len() == 1;
+                let all = spec.compute_capability == (8, 0) || devices.len() == 1 || tested::everything();
                 if all || spec.compute_capability == (8, 9) && dtype != DType::F32 {
                     seen(check(device, &case([72, 72, 24], &[many], 0, 0), &mut r));
                 }
@@ -292,10 +311,18 @@ fn every_tile_of_the_table_is_reached_in_every_layout_and_is_right() {
                 // Hopper's two tiles, of one wave as well; the second lines' length is not a multiple of 64.
                 if spec.compute_capability == (9, 0) && dtype != DType::F32 {
                     seen(check(device, &case([72, 72, 40], &[many], 0, 0), &mut r));
-                    seen(check(device, &case([72, 136, 136], &[many], 0, 0), &mut r));
+                    seen(check(device, &case([72, 136, 40], &[many], 0, 0), &mut r));
                 }
             }
         }
+        let kernels =
+            |tile: &'static GpuTile| tile.kernels.iter().zip([tile.narrow, true]).filter(|(_, exists)| *exists);
+        let own = TILES.iter().filter(|tile| taken(tile, spec)).flat_map(kernels);
+        let own: BTreeSet<&str> = own.flat_map(|(kernels, _)| kernels.iter().map(NamedKernel::name)).collect();
+        if tested::everything() || devices.len() == 1 {
+            assert_eq!(here, own, "kernels that were reached on {}, and those that products take there", spec.name);
+        }
+        reached.extend(here);
     }
     if tested::driver().is_none() || devices.len() < 3 {
         return;
@@ -536,17 +563,13 @@ fn warpgroups_compute_several_tiles_one_after_the_other() {
     let mut r = Random::fresh("persistent");
     let Some(device) = hopper() else { return };
     let many = cuda(&device).spec().multiprocessors as usize;
-    // More tiles than blocks, of ragged edges in every direction, and several slices of K; then with all of the
-    // epilogue's parts.
+    // More tiles than blocks, of ragged edges in every direction, and two slices of K; with all of the epilogue's parts.
     for (turn, transposed) in LAYOUTS.into_iter().enumerate() {
-        let plain = Case {
-            batch: vec![many + 5],
-            lies: transposed.map(|t| lie(t, 0)),
-            ..Case::new(HALVES[turn % 2], [136, 264, 152])
-        };
+        let lies = transposed.map(|t| lie(t, 0));
+        let plain = Case { batch: vec![many + 5], lies, ..Case::new(HALVES[turn % 2], [72, 72, 104]) };
         let case = match turn {
             0 => plain,
-            1 => Case { beta: 0.5, alpha: 0.75, bias: true, batch: vec![2, many / 2], ..plain },
+            1 => Case { beta: 0.5, alpha: 0.75, bias: true, batch: vec![2, many / 2 + 3], ..plain },
             2 => Case {
                 residual: Some(Lie::Columns { padding: 1 }),
                 activation: Activation::Gelu,
@@ -559,6 +582,16 @@ fn warpgroups_compute_several_tiles_one_after_the_other() {
         assert!(matches!(plan.tile.unit, Unit::Wgmma(_)), "{plan}");
         assert!(plan.blocks()[0] < plan.grid.iter().product(), "{plan}");
     }
+    // A real device does not count them.
+    let Some(gpu) = tested::driver() else { return };
+    let profile = gpu.profile_json();
+    let (_, sums) = profile.split_once("\"kernels\":").expect("sums by kernel");
+    let mut kernels = 0;
+    for kernel in sums.split("\"kernel\":").filter(|kernel| kernel.starts_with("\"_Z10gemm_wgmma")) {
+        assert!(kernel.contains("\"bank_conflicts\":0,"), "{kernel}");
+        kernels += 1;
+    }
+    assert!(kernels >= 4, "{kernels} kernels: four layouts");
 }
 
 fn warpgroups_need_lines_that_tma_can_load() {
@@ -588,6 +621,47 @@ fn warpgroups_need_lines_that_tma_can_load() {
     let mut out = Buffer::uninit(&device, DType::BF16, many * 80 * 72).unwrap();
     gemm(&desc, a, b, Epilogue::default(), None, &mut out).unwrap();
     assert!(values(&out).into_iter().all(|x| x == 56.0 * 0.5 * 0.25));
+}
+
+fn tensors_multiply_by_warpgroups_and_give_their_gradients() {
+    use warpsmith::Tensor;
+    use warpsmith::half::f16;
+    let Some(device) = hopper() else { return };
+    let spec = cuda(&device).spec();
+    let (batch, m, n, k) = (spec.multiprocessors as usize, 72, 80, 104);
+    // Small whole numbers: every sum is exact, in f16 too.
+    let number = |index: usize| (index * 7919 % 5) as i32 - 2;
+    let make = |dims: [usize; 3], salt: usize| {
+        let values: Vec<f16> =
+            (0..dims.iter().product()).map(|index| f16::from_f32(number(index + salt) as f32)).collect();
+        Tensor::from_slice(&values, dims, &device).unwrap()
+    };
+    let (a, b) = (make([batch, m, k], 0).track(), make([batch, k, n], 1).track());
+    let y = a.matmul(&b).unwrap();
+    let gradients = y.backward_with(&make([batch, m, n], 2)).unwrap();
+    let at = |matrix: usize, i: usize, j: usize, rows: usize, columns: usize, salt: usize| {
+        number((matrix * rows + i) * columns + j + salt)
+    };
+    let (of_a, of_b) = (|x, i, j| at(x, i, j, m, k, 0), |x, i, j| at(x, i, j, k, n, 1));
+    let of_g = |x, i, j| at(x, i, j, m, n, 2);
+    let check =
+        |found: &Tensor, [rows, columns, depth]: [usize; 3], term: &dyn Fn(usize, usize, usize, usize) -> i32| {
+            let (alpha, beta, activation, precision) = (1.0, 0.0, Activation::None, Precision::Ieee);
+            let desc = GemmDesc { batch, m: rows, n: columns, k: depth, alpha, beta, activation, precision };
+            let plan = plan(&desc, DType::F16, [false; 2], Loads::Tma, spec).unwrap();
+            assert_eq!(plan.tile.unit, Unit::Wgmma(DType::F16), "{plan}");
+            let values = found.to_f64_vec().unwrap();
+            for matrix in [0, 1, batch / 2, batch - 1] {
+                for (flat, found) in values[matrix * rows * columns..][..rows * columns].iter().enumerate() {
+                    let (i, j) = (flat / columns, flat % columns);
+                    let expected: i32 = (0..depth).map(|x| term(matrix, i, j, x)).sum();
+                    assert_eq!(*found, f64::from(expected), "matrix {matrix} [{i}, {j}] of {rows}x{columns}");
+                }
+            }
+        };
+    check(&y, [m, n, k], &|x, i, j, t| of_a(x, i, t) * of_b(x, t, j));
+    check(&gradients.expect(&a).unwrap(), [m, k, n], &|x, i, j, t| of_g(x, i, t) * of_b(x, j, t));
+    check(&gradients.expect(&b).unwrap(), [k, n, m], &|x, i, j, t| of_a(x, t, i) * of_g(x, t, j));
 }
 
 fn warpgroups_split_k_in_parts_of_a_fixed_order() {
@@ -655,5 +729,6 @@ crate::support::device_checks!(
     warpgroups_compute_several_tiles_one_after_the_other,
     warpgroups_need_lines_that_tma_can_load,
     warpgroups_split_k_in_parts_of_a_fixed_order,
+    tensors_multiply_by_warpgroups_and_give_their_gradients,
     tensors_multiply_on_the_device_and_give_their_gradients,
 );

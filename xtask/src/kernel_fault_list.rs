@@ -129,7 +129,12 @@ pub const FAULTS: &[Fault] = faults! {
         "    cross_entropy(CrossEntropyParams": "scratch[1]" => "scratch[0]", "one memory for two sums";
         "    cross_entropy_gradient(": "q[lane] += own;" => "q[lane] = own;", "no smoothing at the label";
         "    cross_entropy_gradient(": "total += own;" => "", "a gradient whose sum is not 0";
-        "    nll_gradient(": "-upstream[row]" => "upstream[row]", "a wrong sign";
+        "    nll_gradient(": "-upstream_of" => "upstream_of", "a wrong sign";
+        "DEVICE f32 upstream_of": "p.flags & LOSS_MEAN ? __fdiv_rn(up, *divisor) : up" => "up",
+            "the gradient of a sum for that of a mean";
+        "    reduce_losses(CrossEntropyParams": "? static_cast<f64>(weight[label]) : 1.0" => "? 1.0 : 1.0",
+            "a mean that counts rows, not weights";
+        "    reduce_losses(CrossEntropyParams": "        __syncthreads();" => "", "sums are read before they are written";
     }
     "attention" "attention" "attention.cu" {
         "DEVICE void load_tile": "first + row < rows" => "first + row <= rows", "a row behind the last is read";
@@ -190,6 +195,20 @@ pub const FAULTS: &[Fault] = faults! {
         " total(": "sum - sum == 0.0" => "true", "an overflow is stepped on";
         " total(": "__dmul_rn(factor >= 1.0 ? 1.0 : factor, inverse)" => "factor >= 1.0 ? 1.0 : factor", "no unscaling";
         " total(": "steps[0] + 1 >= scaling.interval" => "steps[0] >= scaling.interval", "a scale that grows a step late";
+        "DEVICE void rmsprop": "maximum(sub(v, mul(mean, mean)), 0.0f)" => "v", "a mean that is not taken out";
+        "DEVICE void ftrl": "sub(z, minimum(maximum(z, -n.l1), n.l1))" => "z", "no threshold";
+        "    step(const OptimizerSlot": "    __syncthreads();" => "", "options are read before they are written";
+        "DEVICE void update_at": "*at<f32>(s.master, index) = e.p;" => "", "a master weight that stays";
+    }
+    "gemm" "gemm_wgmma" "gemm_wgmma.cu" {
+        "DEVICE void put_sums": "        __syncwarp();\n        f32* at" => "        f32* at",
+            "sums are overwritten while they are read";
+        "    gemm_wgmma(": "wgmma_wait<1>();" => "", "a stage is given back while it is read";
+        "    gemm_wgmma(": "barrier_wait(empty + ring.stage * 8, ring.parity ^ 1);" => "", "a stage is filled while it is read";
+        "    gemm_wgmma(": "from + consumer * CHUNK" => "from", "the first consumer's rows for both";
+        "    gemm_wgmma(": "slice + step);" => "1);", "sums that keep the tile before";
+        "    gemm_wgmma(": "item.first_row + consumer * 64 + warp * 16" => "item.first_row + consumer * 64 + warp * 8",
+            "a warp's rows over those of another";
     }
     "gemm" "gemm" "gemm.cu" {
         "DEVICE float4 load_quad": "VECTOR && exist >= 4" => "VECTOR && exist >= 3", "a number behind the last is read";
@@ -202,9 +221,19 @@ pub const FAULTS: &[Fault] = faults! {
     }
     "gemm" "gemm" "common/gemm_tile.cuh" {
         "DEVICE void put(": "p.n % 4 == 0" => "true", "16-byte stores of rows that are not aligned";
-        "DEVICE void tile_of_block": "min(row_tiles - group * ROWS_TOGETHER, ROWS_TOGETHER)" => "ROWS_TOGETHER",
+        "DEVICE void place_tile": "min(row_tiles - group * ROWS_TOGETHER, ROWS_TOGETHER)" => "ROWS_TOGETHER",
             "tiles of rows that do not exist";
         "DEVICE i64 matrix_at": "matrix % p.inner * inner" => "matrix * inner", "the wrong matrix of the batch";
+    }
+    "gemm" "gemm_wgmma" "gemm_wgmma.cu" {
+        "": "            wgmma_wait<1>();" => "", "a stage is given back while it is read";
+        "": "barrier_wait(empty + ring.stage * 8, ring.parity ^ 1);" => "", "a stage is overwritten while it is read";
+        "": "barrier_wait(full + ring.stage * 8, ring.parity);" => "", "a stage is read before it has arrived";
+        "": "TRANSPOSE_A ? 16 * 128 : 32" => "TRANSPOSE_A ? 16 * 128 : 0", "the first step of K four times";
+        "": "step * STEP_B / 16, slice + step);" => "step * STEP_B / 16, 1);", "the tile before counts, too";
+        "": "row + chunk * 64" => "row", "the first 64 rows for all";
+        "// The part before has been read.": "        __syncwarp();" => "", "sums are overwritten while they are read";
+        "": "p.inner_a ? inner : 0" => "0", "the first A for every matrix";
     }
     "gemm" "gemm" "common/mma_tile.cuh" {
         "// The rows before have been read.": "        __syncwarp();" => "", "rows are overwritten while they are read";
@@ -224,6 +253,16 @@ pub const FAULTS: &[Fault] = faults! {
         " depthwise_weight(": "half = 128; half > 0" => "half = 64; half > 0", "half of the sums are dropped";
         " col2im(": "if (c >= p.output_x) continue;" => "if (c > p.output_x) continue;", "a window too many";
         "DEVICE void put(": "bias[group * p.rows + row]" => "bias[row]", "the first group's bias";
+    }
+    "conv" "conv_nhwc" "conv_nhwc.cu" {
+        "": "if (row >= high || column >= wide) return -1;" => "if (row > high || column >= wide) return -1;",
+            "a row beyond the image";
+        "": "tap % s.taps_x * s.each_x" => "tap % s.taps_x", "taps that do not reach the phase";
+        "": "+ phase % phases_x;" => ";", "the first phase's positions for all";
+        "": "bias + group * columns + column" => "bias + column", "the first group's bias";
+        "": "copy_async_wait<STAGES - 2>();" => "copy_async_wait<STAGES - 1>();", "a slice is read before it has arrived";
+        "": "bool parts = split < depth;" => "bool parts = false;", "every part of k as if it were all";
+        "": "at + column % inputs" => "at", "the first channels for all";
     }
     "conv" "conv" "common/gather.cuh" {
         "DEVICE Phase phase_of": "(len - phase + stride - 1) / stride" => "(len - phase) / stride", "the last position of a phase";

@@ -1,7 +1,7 @@
-//! Launches of `kernels/conv.cu`.
+//! Launches of `kernels/conv.cu` and `kernels/conv_nhwc.cu`.
 
-use super::plan::gpu::{GatherPlan, GpuRoute, THREADS, gather_params, plan, window_params};
-use super::{ConvDesc, Direction};
+use super::plan::gpu::{GatherPlan, GpuRoute, THREADS, VectorPlan, gather_params, plan, vector_kernels, window_params};
+use super::{ConvDesc, Direction, LAST};
 use crate::device::cuda::{CudaDevice, DevicePtr, DevicePtrMut, LaunchConfig};
 use crate::device::{Buffer, Device, Memory, View};
 use crate::kernels::elementwise::contiguous;
@@ -86,6 +86,16 @@ pub(super) fn run(
     }
 }
 
+/// A view of four axes, in the order of memory with channels last.
+fn reordered(view: View<'_>) -> Result<View<'_>> {
+    view.with_layout(view.layout().permute(&LAST))
+}
+
+/// A contiguous view as a matrix.
+fn matrix(view: View<'_>, dims: [usize; 2], strides: [usize; 2]) -> Result<View<'_>> {
+    view.with_layout(Layout::new(Shape::new(&dims)?, &strides, view.layout().offset())?)
+}
+
 struct Call<'a> {
     op: &'static str,
     direction: Direction,
@@ -105,11 +115,16 @@ impl Call<'_> {
         if out.is_empty() {
             return Ok(());
         }
-        let route = plan(self.direction, self.desc, T::DTYPE, device.spec())?;
+        let last = self.desc.channels_last;
+        let (a, b) = if last { (reordered(a)?, reordered(b)?) } else { (a, b) };
         let (a, b, bias) = (contiguous(a)?, contiguous(b)?, bias.map(contiguous).transpose()?);
         let (a, b, bias) = (a.view(), b.view(), bias.as_ref().map(|bias| bias.view()));
-        match route {
+        let starts = [pointer::<T>(self.op, &a, &device)?, pointer::<T>(self.op, &b, &device)?];
+        let aligned = starts.iter().all(|start| start.address().is_multiple_of(16));
+        match plan(self.direction, self.desc, T::DTYPE, aligned, device.spec())? {
+            GpuRoute::Pointwise if last => self.pixels(a, b, bias, out),
             GpuRoute::Pointwise => self.pointwise(a, b, bias, out),
+            GpuRoute::Vectors(plan) => self.vectors::<T>(kernels, &device, &plan, a, b, bias, out),
             GpuRoute::Depthwise => self.depthwise::<T>(kernels, &device, a, b, bias, out),
             GpuRoute::Gather(plan) => self.gather::<T>(kernels, &device, &plan, a, b, bias, out),
         }
@@ -133,6 +148,21 @@ impl Call<'_> {
         let (activation, precision) = (Activation::None, Precision::Ieee);
         let desc = GemmDesc { batch, m, n, k, alpha: 1.0, beta: 0.0, activation, precision };
         gemm(&desc, weight, images, Epilogue { bias: None, residual }, None, out)
+    }
+
+    /// With channels last a batch's pixels are the rows of a matrix: times the weight (or its transpose), or, for the
+    /// weight's gradient, two such matrices times each other.
+    fn pixels(&self, a: View<'_>, b: View<'_>, bias: Option<View<'_>>, out: &mut Buffer) -> Result<()> {
+        let ConvDesc { batch, channels: [c, o], input: [h, w], .. } = *self.desc;
+        let pixels = batch * h * w;
+        let ([m, n, k], left, right) = match self.direction {
+            Direction::Forward => ([pixels, o, c], matrix(a, [pixels, c], [c, 1])?, matrix(b, [c, o], [1, c])?),
+            Direction::Input => ([pixels, c, o], matrix(a, [pixels, o], [o, 1])?, matrix(b, [o, c], [c, 1])?),
+            Direction::Weight => ([o, c, pixels], matrix(b, [o, pixels], [1, o])?, matrix(a, [pixels, c], [c, 1])?),
+        };
+        let (activation, precision) = (Activation::None, Precision::Ieee);
+        let desc = GemmDesc { batch: 1, m, n, k, alpha: 1.0, beta: 0.0, activation, precision };
+        gemm(&desc, left, right, Epilogue { bias, residual: None }, None, out)
     }
 
     fn depthwise<T: Element>(
@@ -178,11 +208,60 @@ impl Call<'_> {
         let (rows, windows) = (b, a);
         let (at_rows, at_windows) = (pointer::<T>(op, &rows, device)?, pointer::<T>(op, &windows, device)?);
         let at_bias = bias.map_or(Ok(DevicePtr::null()), |bias| pointer::<T>(op, &bias, device))?;
-        let len = out.len();
-        let splits = params.splits as usize;
+        let config = LaunchConfig { grid: plan.grid, ..LaunchConfig::linear(1, THREADS) };
+        let kernel = plan.tile.kernels[self.direction as usize].on(device, &images::CONV)?;
+        self.in_parts::<T>(kernels, device, params.splits, out, |at_out, at_partial| {
+            // SAFETY: operands and output have the lengths of the descriptor (checked by the family), whose strides the
+            // parameters hold; the kernel reads rows, columns and steps of k below their extents and positions inside an
+            // image, and writes each output, or each number of each part, once.
+            unsafe { kernel.launch(&config, (params, at_out, at_partial, at_rows, at_windows, at_bias)) }
+        })
+    }
+
+    #[allow(clippy::too_many_arguments)] // as above
+    fn vectors<T: Element>(
+        &self,
+        kernels: &Kernels,
+        device: &CudaDevice,
+        plan: &VectorPlan,
+        a: View<'_>,
+        b: View<'_>,
+        bias: Option<View<'_>>,
+        out: &mut Buffer,
+    ) -> Result<()> {
+        let op = self.op;
+        let Some(found) = vector_kernels(T::DTYPE) else { unreachable!("the plan has found kernels of this dtype") };
+        let (at_a, at_b) = (pointer::<T>(op, &a, device)?, pointer::<T>(op, &b, device)?);
+        let at_bias = bias.map_or(Ok(DevicePtr::null()), |bias| pointer::<T>(op, &bias, device))?;
+        let params = window_params(self.desc, bias.is_some())?;
+        let (groups, [phases_x, phases]) = (self.desc.groups as u32, plan.phases);
+        let config = LaunchConfig { grid: plan.grid, ..LaunchConfig::linear(1, THREADS) };
+        let kernel = found[self.direction as usize].on(device, &images::CONV_NHWC)?;
+        self.in_parts::<T>(kernels, device, plan.grid[1], out, |at_out, at_partial| {
+            // SAFETY: as for `gather`; channels of a group are multiples of eight and the pointers of 16 bytes (checked by
+            // the plan), so that the eight numbers of an access exist and are aligned.
+            unsafe {
+                kernel.launch(
+                    &config,
+                    (params, groups, phases_x, phases, plan.split, at_out, at_partial, at_a, at_b, at_bias),
+                )
+            }
+        })
+    }
+
+    /// Calls `launch` with the output and with room for its parts, and adds them up if there are several.
+    fn in_parts<T: Element>(
+        &self,
+        kernels: &Kernels,
+        device: &CudaDevice,
+        splits: u32,
+        out: &mut Buffer,
+        launch: impl FnOnce(DevicePtrMut<'_, T>, DevicePtrMut<'_, f32>) -> Result<()>,
+    ) -> Result<()> {
+        let (op, len) = (self.op, out.len());
         let mut partial = match splits {
             1 => None,
-            _ => Some(Buffer::uninit(&Device::Cuda(device.clone()), DType::F32, splits * len)?),
+            _ => Some(Buffer::uninit(&Device::Cuda(device.clone()), DType::F32, splits as usize * len)?),
         };
         let at_partial = match &mut partial {
             Some(partial) => target::<f32>(op, partial)?,
@@ -191,16 +270,11 @@ impl Call<'_> {
         let sums = at_partial.alias();
         let at_out = target::<T>(op, out)?;
         let again = DevicePtrMut::<T>::from_address(at_out.address());
-        let config = LaunchConfig { grid: plan.grid, ..LaunchConfig::linear(1, THREADS) };
-        let kernel = plan.tile.kernels[self.direction as usize].on(device, &images::CONV)?;
-        // SAFETY: operands and output have the lengths of the descriptor (checked by the family), whose strides the
-        // parameters hold; the kernel reads rows, columns and steps of k below their extents and positions inside an
-        // image, and writes each output, or each number of each part, once.
-        unsafe { kernel.launch(&config, (params, at_out, at_partial, at_rows, at_windows, at_bias))? };
+        launch(at_out, at_partial)?;
         if splits > 1 {
             let kernel = kernels.sum_splits.on(device, &images::CONV)?;
             // SAFETY: the parts are `splits` times the output's length, all written by the launch before.
-            unsafe { kernel.launch(&each(len, device), (len as u64, splits as u32, again, sums))? };
+            unsafe { kernel.launch(&each(len, device), (len as u64, splits, again, sums))? };
         }
         Ok(())
     }

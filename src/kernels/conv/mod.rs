@@ -5,8 +5,9 @@
 //! convolution it transposes.
 //!
 //! On CUDA devices (`kernels/conv.cu`) convolutions are matrix products that gather their windows while they load tiles,
-//! f32 on the ordinary cores, f16 and bf16 on the tensor cores; [`plan::gpu`] chooses the route. Strided views are copied
-//! first.
+//! f32 on the ordinary cores, f16 and bf16 on the tensor cores; [`plan::gpu`] chooses the route. Views of other strides
+//! are copied first. Channels last ([`ConvDesc::channels_last`]) is an order of memory, not of axes: there the channels of
+//! a pixel are read by 16 bytes (`kernels/conv_nhwc.cu`), and a 1×1 convolution is a product of two matrices.
 
 mod correlate;
 mod cpu;
@@ -17,9 +18,10 @@ mod planes;
 mod weight;
 
 use crate::device::{Buffer, Memory, View};
+use crate::kernels::elementwise::copy;
 use crate::kernels::window::Window;
 use crate::kernels::{mixed_devices, unsupported};
-use crate::{DType, Error, Result, with_float};
+use crate::{DType, Error, Layout, Result, Shape, with_float};
 
 /// The shapes of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,10 @@ pub struct ConvDesc {
     pub output: [usize; 2],
     /// The sliding window along H and W.
     pub windows: [Window; 2],
+    /// Whether outputs are written with the channels last: y and x's gradient as (N, H, W, C), the weight's gradient as
+    /// (O, KH, KW, C/groups). Operands whose views (of four axes, N, C, H, W or O, C/groups, KH, KW) lie so in memory are
+    /// then read in place on CUDA devices, but by depthwise convolutions.
+    pub channels_last: bool,
 }
 
 const FLOATS: &str = "f32, f16, bf16, f64";
@@ -144,6 +150,16 @@ fn run(
     if views.iter().any(|v| matches!(v.buffer().memory(), Memory::Cpu(_)) != host) {
         return Err(mixed_devices(op));
     }
+    if desc.channels_last {
+        let ranks = [a.dims().len(), b.dims().len()];
+        if ranks != [4, 4] {
+            let found = [*a.layout().shape(), *b.layout().shape()];
+            return Err(Error::shape(op, "operands of four axes, where channels are last in memory", &found));
+        }
+        if host || desc.groups > 1 && desc.groups == desc.channels[0] {
+            return reordered(direction, desc, a, b, bias, out);
+        }
+    }
     if !host {
         return cuda::run(op, direction, desc, a, b, bias, out);
     }
@@ -155,8 +171,33 @@ fn run(
     }, else Err(unsupported(op, dtype, FLOATS)))
 }
 
+/// Axes of a tensor as they lie in memory with channels last.
+const LAST: [usize; 4] = [0, 2, 3, 1];
+
+/// Channels last where there is no kernel for them: computed in the usual order, then copied.
+fn reordered(
+    direction: Direction,
+    desc: &ConvDesc,
+    a: View<'_>,
+    b: View<'_>,
+    bias: Option<View<'_>>,
+    out: &mut Buffer,
+) -> Result<()> {
+    let ConvDesc { batch, channels: [c, o], input: [h, w], output: [oh, ow], windows: [v, u], groups, .. } = *desc;
+    let dims = match direction {
+        Direction::Forward => [batch, o, oh, ow],
+        Direction::Input => [batch, c, h, w],
+        Direction::Weight => [o, c / groups, v.kernel, u.kernel],
+    };
+    let mut usual = Buffer::uninit(&out.device(), out.dtype(), out.len())?;
+    let (a_len, b_len, len) = (a.layout().numel(), b.layout().numel(), out.len());
+    let desc = ConvDesc { channels_last: false, ..*desc };
+    run(direction, &desc, (a, a_len), (b, b_len), bias, (&mut usual, len))?;
+    copy(View::new(&usual, Layout::contiguous(Shape::new(&dims)?).permute(&LAST))?, out)
+}
+
 /// Writes each output's window as a column: x (N, C, H, W) → (N, C · KH · KW, OH · OW), zeros for padding. `desc` has
-/// the shapes; its groups and output channels do not matter. The simple way to convolve is a product with this matrix.
+/// the shapes; its groups, output channels and order do not matter. The simple way to convolve is a product with this matrix.
 pub fn im2col(desc: &ConvDesc, x: View<'_>, cols: &mut Buffer) -> Result<()> {
     columns("im2col", desc, x.layout().numel() == desc.x_len() && cols.len() == columns_len(desc), &x, cols.dtype())?;
     match (x.buffer().memory(), cols.memory()) {

@@ -56,7 +56,15 @@ mod tests {
         let window = Window { kernel: 3, stride: 1, padding: 1, dilation: 1 };
         let of = |direction, batch, side: usize| {
             let (input, output) = ([side; 2], [side; 2]);
-            let desc = ConvDesc { batch, channels: [4, 4], groups: 1, input, output, windows: [window; 2] };
+            let desc = ConvDesc {
+                batch,
+                channels: [4, 4],
+                groups: 1,
+                input,
+                output,
+                windows: [window; 2],
+                channels_last: false,
+            };
             let (route, (planes, _)) = plan(direction, &desc, 16);
             (route, planes.images)
         };

@@ -14,8 +14,47 @@ pub enum GpuRoute {
     Pointwise,
     /// One channel a group: every thread reads its windows.
     Depthwise,
-    /// Matrix products whose windows are gathered while tiles are loaded.
+    /// Matrix products whose windows are gathered while tiles are loaded, number by number.
     Gather(GatherPlan),
+    /// The same by 16 bytes: f16 or bf16, channels last.
+    Vectors(VectorPlan),
+}
+
+/// How products of `kernels/conv_nhwc.cu` are cut.
+#[derive(Clone, Copy, Debug)]
+pub struct VectorPlan {
+    /// How much of k a block sums up.
+    pub split: u32,
+    /// Blocks: tiles of the largest phase, parts of k, and groups and phases (of which a block may compute several).
+    pub grid: [u32; 3],
+    /// Phases of the input's positions along W, and in all.
+    pub phases: [u32; 2],
+}
+
+impl VectorPlan {
+    /// Rows and columns that a block computes, and how much of k lies in shared memory at a time: 64×32 sums a warp,
+    /// and three such slices in the 48 KiB that need no opt-in.
+    pub const TILE: [usize; 3] = [128, 64, 32];
+}
+
+/// The kernels of `kernels/conv_nhwc.cu` for a dtype: forward, gradient of the input, gradient of the weight.
+pub fn vector_kernels(dtype: DType) -> Option<&'static [NamedKernel; 3]> {
+    macro_rules! kernels {
+        ($cuda:literal) => {
+            [
+                NamedKernel::new(concat!("conv_nhwc<", $cuda, ", 0>")),
+                NamedKernel::new(concat!("conv_nhwc<", $cuda, ", 1>")),
+                NamedKernel::new(concat!("conv_nhwc<", $cuda, ", 2>")),
+            ]
+        };
+    }
+    static F16: [NamedKernel; 3] = kernels!("f16");
+    static BF16: [NamedKernel; 3] = kernels!("bf16");
+    match dtype {
+        DType::F16 => Some(&F16),
+        DType::BF16 => Some(&BF16),
+        _ => None,
+    }
 }
 
 /// A tile configuration of `kernels/conv.cu`.
@@ -97,6 +136,10 @@ impl std::fmt::Display for GpuRoute {
                 let GatherTile { name, rows, depth, .. } = plan.tile;
                 write!(f, "gathered, {name} ({rows}x{COLUMNS}x{depth}), {tiles} tiles x {splits} parts x {products}")
             }
+            GpuRoute::Vectors(plan) => {
+                let ([tiles, splits, products], [rows, columns, depth]) = (plan.grid, VectorPlan::TILE);
+                write!(f, "channels last ({rows}x{columns}x{depth}), {tiles} tiles x {splits} parts x {products}")
+            }
         }
     }
 }
@@ -104,18 +147,26 @@ impl std::fmt::Display for GpuRoute {
 /// The least of k that a block sums up where k is split.
 const LEAST_SPLIT: usize = 512;
 
-/// The route of a direction.
+/// The route of a direction; `aligned` says whether operands of channels last start at multiples of 16 bytes.
 ///
 /// # Errors
 /// [`Error::Unsupported`] for dtypes without a kernel, [`Error::Argument`] for extents beyond a kernel's 32-bit numbers.
-pub(in super::super) fn plan(direction: Direction, desc: &ConvDesc, dtype: DType, spec: &GpuSpec) -> Result<GpuRoute> {
+pub(in super::super) fn plan(
+    direction: Direction,
+    desc: &ConvDesc,
+    dtype: DType,
+    aligned: bool,
+    spec: &GpuSpec,
+) -> Result<GpuRoute> {
     window_params(desc, false)?;
     let [channels, outputs] = desc.channels;
     if desc.groups > 1 && desc.groups == channels {
         return Ok(GpuRoute::Depthwise);
     }
     let still = desc.windows.iter().all(|w| (w.kernel, w.stride, w.padding) == (1, 1, 0));
-    if still && desc.groups == 1 && desc.input == desc.output && direction != Direction::Weight {
+    // With channels last a batch is one matrix, and the weight's gradient a product of two of them.
+    let one_product = desc.channels_last || direction != Direction::Weight;
+    if still && desc.groups == 1 && desc.input == desc.output && one_product {
         return Ok(GpuRoute::Pointwise);
     }
     let params = products(direction, desc);
@@ -135,19 +186,32 @@ pub(in super::super) fn plan(direction: Direction, desc: &ConvDesc, dtype: DType
         let message = format!("{desc:?} is a product of {columns} columns over {depth}; 2^31 is the limit on CUDA");
         return Err(Error::argument("conv2d", message));
     }
-    let blocks = rows.div_ceil(tile.rows) * columns.div_ceil(COLUMNS);
+    let eights = desc.channels.iter().all(|channels| (channels / desc.groups).is_multiple_of(8));
+    let vectors = desc.channels_last && aligned && eights && vector_kernels(dtype).is_some();
+    let (blocks, tile_depth) = if vectors {
+        // Pixels are the rows there, but for the weight's gradient.
+        let [tile_rows, tile_columns, depth] = VectorPlan::TILE;
+        let (rows, columns) = if direction == Direction::Weight { (rows, columns) } else { (columns, rows) };
+        (rows.div_ceil(tile_rows) * columns.div_ceil(tile_columns), depth)
+    } else {
+        (rows.div_ceil(tile.rows) * columns.div_ceil(COLUMNS), tile.depth)
+    };
     let (mut split, mut splits) = (i32::MAX as u32, 1);
     if direction == Direction::Weight {
         // Two blocks a multiprocessor.
         let wanted = 2 * spec.multiprocessors as usize / (blocks * desc.groups).max(1);
         splits = wanted.min(depth / LEAST_SPLIT).clamp(1, 65_535);
-        let each = depth.div_ceil(splits).next_multiple_of(tile.depth).max(tile.depth);
+        let each = depth.div_ceil(splits).next_multiple_of(tile_depth).max(tile_depth);
         splits = depth.div_ceil(each).max(1);
         split = each as u32;
     }
     let z = (params.groups as usize * params.phases as usize).min(65_535);
     let grid = [blocks, splits, z].map(|side| u32::try_from(side).unwrap_or(u32::MAX));
-    Ok(GpuRoute::Gather(GatherPlan { tile, split, grid }))
+    Ok(if vectors {
+        GpuRoute::Vectors(VectorPlan { split, grid, phases: [params.phases_x, params.phases] })
+    } else {
+        GpuRoute::Gather(GatherPlan { tile, split, grid })
+    })
 }
 
 /// The products of a plan, as its kernel takes them.
@@ -167,16 +231,20 @@ fn gcd(a: usize, b: usize) -> usize {
 
 /// The products of a direction; see the head of `kernels/conv.cu`. Extents are known to be below 2^31.
 fn products(direction: Direction, desc: &ConvDesc) -> ConvParams {
-    let ConvDesc { batch, channels: [c, o], groups, input: [h, w], output: [oh, ow], windows: [v, u] } = *desc;
+    let ConvDesc { batch, channels: [c, o], groups, input: [h, w], output: [oh, ow], windows: [v, u], .. } = *desc;
     let (channels, outputs, taps, pixels) = (c / groups, o / groups, v.kernel * u.kernel, oh * ow);
+    // From one channel to the next, and from one pixel (or tap), of x, of y and of the weight.
+    let [[x_channel, x_pixel], [y_channel, y_pixel], [weight_channel, tap]] =
+        if desc.channels_last { [[1, c], [1, o], [1, channels]] } else { [[h * w, 1], [pixels, 1], [taps, 1]] };
     let strides = |strides: [usize; 3]| strides.map(|stride| stride as i64);
     let sizes = |sizes: [usize; 3]| sizes.map(|size| size as u32);
     // What a pixel of y and what a weight contribute to an index of x.
-    let (of_pixel, of_weight) = ([c * h * w, v.stride * w, u.stride], [h * w, v.dilation * w, u.dilation]);
-    let (of_y, images) = ([o * pixels, ow, 1], [batch, oh, ow]);
-    let per_weight = [taps, u.kernel, 1];
-    let (x_group, y_group, weight_group) = (channels * h * w, outputs * pixels, outputs * channels * taps);
-    let padding = -((v.padding * w + u.padding) as i64);
+    let of_pixel = [c * h * w, v.stride * w * x_pixel, u.stride * x_pixel];
+    let of_weight = [x_channel, v.dilation * w * x_pixel, u.dilation * x_pixel];
+    let (of_y, images) = ([o * pixels, ow * y_pixel, y_pixel], [batch, oh, ow]);
+    let per_weight = [weight_channel, u.kernel * tap, tap];
+    let (x_group, y_group, weight_group) = (channels * x_channel, outputs * y_channel, outputs * channels * taps);
+    let padding = -(((v.padding * w + u.padding) * x_pixel) as i64);
     let steps = [v, u].map(|axis| axis.stride / gcd(axis.stride, axis.dilation));
     let base = ConvParams {
         groups: groups as u32,
@@ -212,7 +280,7 @@ fn products(direction: Direction, desc: &ConvDesc) -> ConvParams {
             b_k: strides(of_weight),
             b_column: strides(of_pixel),
             b_group: x_group as i64,
-            out_row: pixels as i64,
+            out_row: y_channel as i64,
             out_column: strides(of_y),
             out_group: y_group as i64,
             out_len: desc.y_len() as i64,
@@ -226,7 +294,7 @@ fn products(direction: Direction, desc: &ConvDesc) -> ConvParams {
             rows: outputs as u32,
             column_sizes: sizes([channels, v.kernel, u.kernel]),
             k_sizes: sizes(images),
-            a_row: pixels as i64,
+            a_row: y_channel as i64,
             a_k: strides(of_y),
             a_group: y_group as i64,
             b_k: strides(of_pixel),
@@ -252,15 +320,15 @@ fn products(direction: Direction, desc: &ConvDesc) -> ConvParams {
                 phases_x: phases[1] as u32,
                 column_sizes: sizes([batch, 0, 0]),
                 k_sizes: sizes([outputs, 0, 0]),
-                a_row: taps as i64,
-                a_k: strides([channels * taps, steps[0] * u.kernel, steps[1]]),
+                a_row: weight_channel as i64,
+                a_k: strides([channels * taps, steps[0] * u.kernel * tap, steps[1] * tap]),
                 a_group: weight_group as i64,
-                b_k: [pixels as i64, -moves[0] * ow as i64, -moves[1]],
+                b_k: [y_channel as i64, -moves[0] * (ow * y_pixel) as i64, -moves[1] * y_pixel as i64],
                 b_column: strides(of_y),
                 b_group: y_group as i64,
                 b_start: 0,
-                out_row: (h * w) as i64,
-                out_column: strides([c * h * w, v.stride * w, u.stride]),
+                out_row: x_channel as i64,
+                out_column: strides([c * h * w, v.stride * w * x_pixel, u.stride * x_pixel]),
                 out_group: x_group as i64,
                 out_len: desc.x_len() as i64,
                 limit_y: oh as u32,
@@ -280,7 +348,7 @@ fn products(direction: Direction, desc: &ConvDesc) -> ConvParams {
 /// # Errors
 /// [`Error::Argument`] for extents beyond a kernel's 32-bit numbers.
 pub(in super::super) fn window_params(desc: &ConvDesc, has_bias: bool) -> Result<WindowParams> {
-    let ConvDesc { batch, channels: [c, o], groups, input, output, windows: [v, u] } = *desc;
+    let ConvDesc { batch, channels: [c, o], groups, input, output, windows: [v, u], .. } = *desc;
     // Positions, sums of two of them and of a padding, and their negatives stay inside 32 bits.
     const LIMIT: usize = 1 << 29;
     let reach = [v, u].map(|w| w.kernel.saturating_mul(w.dilation));
@@ -333,11 +401,12 @@ mod tests {
 
     fn desc(channels: [usize; 2], groups: usize, side: usize, window: Window) -> ConvDesc {
         let output = [window.outputs(side, false, "test").unwrap(); 2];
-        ConvDesc { batch: 32, channels, groups, input: [side; 2], output, windows: [window; 2] }
+        let (input, windows) = ([side; 2], [window; 2]);
+        ConvDesc { batch: 32, channels, groups, input, output, windows, channels_last: false }
     }
 
     fn of(direction: Direction, desc: &ConvDesc, dtype: DType) -> String {
-        plan(direction, desc, dtype, &spec()).unwrap().to_string()
+        plan(direction, desc, dtype, true, &spec()).unwrap().to_string()
     }
 
     #[test]
@@ -354,8 +423,19 @@ mod tests {
         assert_eq!(of(Direction::Forward, &desc([64, 128], 1, 8, one), DType::F32), "a matrix product");
         assert!(of(Direction::Weight, &desc([64, 128], 1, 8, one), DType::F32).starts_with("gathered"));
         assert_eq!(of(Direction::Weight, &desc([64, 64], 64, 8, same), DType::F32), "depthwise");
+        let last = ConvDesc { channels_last: true, ..layer };
+        let vectors = "channels last (128x64x32), 256 tiles x 1 parts x 1";
+        assert_eq!(of(Direction::Forward, &last, DType::F16), vectors);
+        assert_eq!(of(Direction::Weight, &last, DType::BF16), "channels last (128x64x32), 9 tiles x 24 parts x 1");
+        assert!(of(Direction::Forward, &last, DType::F32).starts_with("gathered, simt"));
+        let odd = ConvDesc { channels: [12, 64], ..last };
+        assert!(of(Direction::Input, &odd, DType::F16).starts_with("gathered, f16 32"));
+        let unaligned = plan(Direction::Input, &last, DType::F16, false, &spec()).unwrap().to_string();
+        assert!(unaligned.starts_with("gathered, f16 64"), "{unaligned}");
+        let point = ConvDesc { channels_last: true, ..desc([64, 128], 1, 8, one) };
+        assert_eq!(of(Direction::Weight, &point, DType::F32), "a matrix product");
         let long = ConvDesc { batch: 1 << 29, ..layer };
-        let error = plan(Direction::Forward, &long, DType::F32, &spec()).unwrap_err().to_string();
+        let error = plan(Direction::Forward, &long, DType::F32, true, &spec()).unwrap_err().to_string();
         assert!(error.contains("536870912"), "{error}");
     }
 }
