@@ -121,7 +121,8 @@ fn notice(fault: &Fault, arch: Arch, folder: &Path) -> Result<Option<String>> {
 fn page(rows: &[(&Fault, String)]) -> String {
     let mut out = String::from(
         "# Faults planted in the kernels\n\nWritten by `cargo xtask kernel-faults`. Each fault was planted alone, in the place that the list in\n\
-         `xtask/src/kernel_fault_list.rs` names, and the checks of its family run on the virtual A100 (the H100, for kernels of its own) until one failed.\n\n",
+         `xtask/src/kernel_fault_list.rs` names, and the checks of its family run on the virtual A100\n\
+         (the H100, for kernels of its own) until one failed.\n\n",
     );
     out += "| family | file | fault | first check that failed |\n|---|---|---|---|\n";
     for (fault, by) in rows {
