@@ -616,7 +616,7 @@ fn tensors_multiply_by_warpgroups_and_give_their_gradients() {
     let make = |dims: [usize; 3], salt: usize| {
         let values: Vec<f16> =
             (0..dims.iter().product()).map(|index| f16::from_f32(number(index + salt) as f32)).collect();
-        Tensor::from_slice(&values, &dims, &device).unwrap()
+        Tensor::from_slice(&values, dims, &device).unwrap()
     };
     let (a, b) = (make([batch, m, k], 0).track(), make([batch, k, n], 1).track());
     let y = a.matmul(&b).unwrap();
