@@ -73,37 +73,56 @@ fn device(_: &mut Criterion) {
     };
     for &case in cases {
         for dtype in [DType::F32, DType::F16, DType::BF16] {
-            directions(&gpu, case, dtype).unwrap_or_else(|error| panic!("{case:?} {dtype}: {error}"));
+            for last in [false, true] {
+                directions(&gpu, case, dtype, last).unwrap_or_else(|error| panic!("{case:?} {dtype}: {error}"));
+            }
         }
     }
 }
 
-fn directions(gpu: &Gpu, (batch, c, o, groups, side, taps, stride): Case, dtype: DType) -> Result<()> {
+/// All directions, in the usual order of memory or with channels last.
+fn directions(
+    gpu: &Gpu,
+    (batch, c, o, groups, side, taps, stride): Case,
+    dtype: DType,
+    channels_last: bool,
+) -> Result<()> {
     let window = Window { kernel: taps, stride, padding: taps / 2, dilation: 1 };
     let out = window.outputs(side, false, "conv2d")?;
     let (channels, windows) = ([c, o], [window; 2]);
-    let desc = ConvDesc { batch, channels, groups, input: [side; 2], output: [out; 2], windows, channels_last: false };
+    let desc = ConvDesc { batch, channels, groups, input: [side; 2], output: [out; 2], windows, channels_last };
     let buffer = |len: usize| Buffer::zeros(&gpu.device, dtype, len);
     let (mut x, mut w, mut y) = (buffer(desc.x_len())?, buffer(desc.weight_len())?, buffer(desc.y_len())?);
     let (x_in, w_in, y_in) = (buffer(desc.x_len())?, buffer(desc.weight_len())?, buffer(desc.y_len())?);
-    let view = |buffer| View::new(buffer, Layout::contiguous(Shape::new(&[Buffer::len(buffer)])?));
+    let view = |buffer, [n, c, h, w]: [usize; 4]| {
+        let stored = if channels_last { [n, h, w, c] } else { [n, c, h, w] };
+        let layout = Layout::contiguous(Shape::new(&stored)?);
+        View::new(buffer, if channels_last { layout.permute(&[0, 3, 1, 2]) } else { layout })
+    };
     let operations = (2 * desc.y_len() * desc.terms()) as f64;
     let bytes = ((desc.x_len() + desc.weight_len() + desc.y_len()) * dtype.size()) as f64;
     let peak = Peak::of(dtype, false);
     let floor = Floor { peak, operations, bytes };
     let name = |what: &str| {
-        format!("{what} {dtype} {batch}x{c}x{side}x{side} to {o}, {taps}x{taps}/{stride}, {groups} groups")
+        let order = if channels_last { ", channels last" } else { "" };
+        format!("{what} {dtype} {batch}x{c}x{side}x{side} to {o}, {taps}x{taps}/{stride}, {groups} groups{order}")
     };
-    let (x_in, w_in, y_in) = (view(&x_in)?, view(&w_in)?, view(&y_in)?);
+    let x_in = view(&x_in, [batch, c, side, side])?;
+    let (w_in, y_in) = (view(&w_in, [o, c / groups, taps, taps])?, view(&y_in, [batch, o, out, out])?);
     gpu.report(&name("conv2d"), &floor, &mut || kernel::forward(&desc, x_in, w_in, None, &mut y))?;
     gpu.report(&name("conv2d's input"), &floor, &mut || kernel::backward_input(&desc, y_in, w_in, None, &mut x))?;
     gpu.report(&name("conv2d's weight"), &floor, &mut || kernel::backward_weight(&desc, x_in, y_in, &mut w))?;
+    if channels_last {
+        return Ok(());
+    }
     let mut cols = buffer(batch * c * taps * taps * out * out)?;
     let bytes = ((desc.x_len() + cols.len()) * dtype.size()) as f64;
     let floor = Floor { peak, operations: 0.0, bytes };
     gpu.report(&name("im2col"), &floor, &mut || kernel::im2col(&desc, x_in, &mut cols))?;
     let cols_in = buffer(cols.len())?;
-    gpu.report(&name("col2im"), &floor, &mut || kernel::col2im(&desc, view(&cols_in)?, &mut x))
+    gpu.report(&name("col2im"), &floor, &mut || {
+        kernel::col2im(&desc, view(&cols_in, [batch, c * taps * taps, out, out])?, &mut x)
+    })
 }
 
 criterion_group!(benches, device, conv);

@@ -177,11 +177,8 @@ impl Kernels {
         }
         let mut packaged = Packaged { files: Vec::new(), bytes: 0 };
         for ((source, archs), results) in sources.iter().zip(compiled) {
-            // PTX once: what runs on a device with PTX of its own runs on it with the oldest, too, where there is one.
-            let oldest = archs.iter().filter(|arch| !arch.specific).min();
             for mut result in results {
-                let kept = |arch| oldest.is_none_or(|oldest| *oldest == arch);
-                result.images.retain(|image| image.format == Format::Cubin || kept(image.arch));
+                result.images.retain(|image| published(archs, image));
                 for image in &mut result.images {
                     image.bytes = Cow::Owned(pack(&image.decompress()?)?);
                     image.compression = Compression::Lzma;
@@ -254,6 +251,13 @@ fn known_or_compiled(nvrtc: &Nvrtc, source: &Source, arch: Arch, folder: &Path, 
     Ok(compiled)
 }
 
+/// Whether a published crate carries an image of a file that is for these architectures. PTX goes along once: what runs on
+/// a device with PTX of its own runs on it with the oldest general one, too, where there is one.
+fn published(archs: &[Arch], image: &Image) -> bool {
+    let oldest = archs.iter().filter(|arch| !arch.specific).min();
+    image.format == Format::Cubin || oldest.is_none_or(|oldest| *oldest == image.arch)
+}
+
 /// Which of the architectures the file is for.
 fn meant_for(source: &Source, archs: &[Arch]) -> Result<Vec<Arch>> {
     let meant = source.architectures()?;
@@ -321,5 +325,33 @@ fn source_module(source: &Source) -> Module {
     Module {
         name: Cow::Owned(source.name.clone()),
         contents: Contents::Source { len: bytes.len() as u32, bytes: Cow::Owned(deflate(&bytes)) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn published_crates_carry_one_ptx_of_each_file() {
+        let carried = |archs: &[Arch]| -> Vec<String> {
+            let image = |&arch, format| {
+                let (len, compression, bytes) = (0, Compression::Deflate, Cow::Borrowed(&[][..]));
+                Image { arch, format, len, compression, bytes }
+            };
+            let all = archs.iter().flat_map(|arch| [image(arch, Format::Cubin), image(arch, Format::Ptx)]);
+            let kept = all.filter(|image| published(archs, image));
+            kept.filter(|image| image.format == Format::Ptx).map(|image| image.arch.to_string()).collect()
+        };
+        assert_eq!(carried(&DEFAULT_ARCHS), ["sm_80"]);
+        assert_eq!(carried(&[Arch::new(9, 0, true)]), ["sm_90a"], "a file for one chip has no other");
+    }
+
+    #[test]
+    fn a_file_is_compiled_for_those_of_the_wanted_architectures_that_it_is_for() {
+        let source = Source::from_text("own", "// architectures: 90a\n");
+        assert_eq!(meant_for(&source, &DEFAULT_ARCHS).unwrap(), [Arch::new(9, 0, true)]);
+        assert_eq!(meant_for(&source, &[Arch::new(8, 0, false)]).unwrap(), []);
+        assert_eq!(meant_for(&Source::from_text("all", ""), &DEFAULT_ARCHS).unwrap(), DEFAULT_ARCHS);
     }
 }

@@ -582,6 +582,15 @@ fn warpgroups_compute_several_tiles_one_after_the_other() {
         assert!(matches!(plan.tile.unit, Unit::Wgmma(_)), "{plan}");
         assert!(plan.blocks()[0] < plan.grid.iter().product(), "{plan}");
     }
+    // More slices than stages, so that every stage is filled again: seven for six, in a second tile as well, and five for
+    // four.
+    let shared = [Lie::Shared; 2];
+    for (dtype, batch, size, name) in
+        [(DType::F16, many + 5, [72, 72, 400], "f16 wgmma 128"), (DType::BF16, many, [72, 136, 264], "bf16 wgmma 256")]
+    {
+        let case = Case { batch: vec![batch], lies: shared, ..Case::new(dtype, size) };
+        assert_eq!(check(&device, &case, &mut r).tile.name, name);
+    }
     // A real device does not count them.
     let Some(gpu) = tested::driver() else { return };
     let profile = gpu.profile_json();
