@@ -6,7 +6,7 @@
 use crate::Task;
 use crate::support::{cargo, root, run as run_command, target};
 use anyhow::{Context, Result, bail};
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::collections::BTreeMap;
 
 const LIST: &str = "docs/counters.md";
@@ -20,6 +20,13 @@ pub const TASK: Task = Task {
         Command::new("counters")
             .about("Count what every family's kernels move on the virtual GPUs, write docs/counters.md")
             .arg(Arg::new("only").long("only").value_name("BENCH").help("Only this bench, to the terminal"))
+            .arg(
+                Arg::new("counted")
+                    .long("counted")
+                    .action(ArgAction::SetTrue)
+                    .conflicts_with("only")
+                    .help("Count nothing: write the page from what was counted last"),
+            )
     },
     run,
 };
@@ -49,14 +56,15 @@ type Table = BTreeMap<String, Vec<(String, Vec<Row>)>>;
 fn run(arguments: &ArgMatches) -> Result<()> {
     let only = arguments.get_one::<String>("only");
     let file = target().join("counters.tsv");
-    if file.exists() {
+    let counted = arguments.get_flag("counted");
+    if file.exists() && !counted {
         std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
     }
     let benches = match only {
         Some(name) => vec![name.clone()],
         None => benches()?,
     };
-    for model in MODELS {
+    for model in MODELS.into_iter().filter(|_| !counted) {
         // Unoptimised: what counts runs in the virtual GPU, which is always optimised. No bench of the CPU has that name.
         let mut command = cargo(&["bench", "--package", "warpsmith", "--profile", "dev"]);
         command.args(benches.iter().flat_map(|name| ["--bench", name])).args(["--", "^$"]);
