@@ -99,7 +99,7 @@ fn shard(text: &str) -> Result<(usize, usize)> {
 /// Thousands of inputs for the PTX loader, and of driver calls.
 const FUZZ_INPUTS: &str = "1000";
 /// See `FUZZ_INPUTS`.
-const FUZZ_CALLS: &str = "2000";
+const FUZZ_CALLS: &str = "1000";
 
 /// A seed that nobody had before: the time, stirred (the finaliser of SplitMix64).
 fn fresh_seed() -> u64 {
