@@ -385,7 +385,7 @@ fn trains(task: &Task) {
 #[test]
 fn a_captured_step_in_f16_gives_the_bits_of_plain_ones() {
     let task = gpt();
-    let options = LossScalerConfig { initial: (1u64 << 26) as f64, interval: 3, ..LossScalerConfig::default() };
+    let options = LossScalerConfig { initial: (1u64 << 20) as f64, interval: 3, ..LossScalerConfig::default() };
     for gpu in devices::gpus(12) {
         let parts = || -> Result<(Params, Box<dyn Module>, Adam, LossScaler)> {
             let params = Params::new(&gpu.device, DType::F32, 11);
@@ -403,7 +403,7 @@ fn a_captured_step_in_f16_gives_the_bits_of_plain_ones() {
         let rate = |step: usize| 3e-3 / (1 + step) as f64;
         let (params, model, mut optimizer, mut scaler) = parts().unwrap();
         let (mut ctx, mut losses) = (Ctx::train(3), vec![]);
-        for step in 0..14 {
+        for step in 0..9 {
             optimizer.set_lr(rate(step));
             let loss = loss_of(model.as_ref(), &x, &y, &mut ctx).unwrap();
             let gradients = scaler.scale(&loss).unwrap().backward().unwrap();
@@ -411,7 +411,7 @@ fn a_captured_step_in_f16_gives_the_bits_of_plain_ones() {
             losses.push(loss.item::<f32>().unwrap());
         }
         let skipped = scaler.skipped().unwrap().item::<i64>().unwrap();
-        assert!((4..12).contains(&skipped), "{skipped} steps of 14 were skipped");
+        assert!((2..7).contains(&skipped), "{skipped} steps of 9 were skipped");
         let (twins, model, optimizer, scaler) = parts().unwrap();
         let forward = |inputs: &[Tensor], ctx: &mut Ctx| -> Result<Vec<Tensor>> {
             Ok(vec![loss_of(model.as_ref(), &inputs[0], &inputs[1], ctx)?])
