@@ -11,7 +11,7 @@
 
 mod support;
 
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use support::generator;
@@ -29,6 +29,7 @@ fn command() -> Command {
     let maybe = |name: &'static str, help: &'static str| Arg::new(name).long(name).value_name("VALUE").help(help);
     let path = |name: &'static str| Arg::new(name).long(name).value_name("PATH").value_parser(value_parser!(PathBuf));
     let number = || value_parser!(u64).range(1..);
+    let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
     Command::new("train_gpt")
         .about("Trains a Transformer on the characters of Shakespeare's plays")
         .arg(arg("device", "cpu", support::DEVICES))
@@ -51,6 +52,8 @@ fn command() -> Command {
         .arg(maybe("steps", "stop early").value_parser(value_parser!(u64)))
         .arg(maybe("lr", "peak learning rate").value_parser(value_parser!(f64)))
         .arg(arg("seed", "1", "of weights, windows, dropout and samples").value_parser(value_parser!(u64)))
+        .arg(flag("bf16", "products and attention in bf16, everything else in f32"))
+        .arg(flag("graph", "capture steps as CUDA graphs"))
         .arg(arg("every", "250", "steps between two samples").value_parser(number()))
         .arg(arg("prompt", "ROMEO", "what samples begin with"))
         .arg(arg("length", "200", "characters of a sample").value_parser(number()))
@@ -88,6 +91,8 @@ fn options(args: &ArgMatches, text: &Text) -> Result<Options> {
         batch: size("batch", 12, 64),
         lr: real("lr").unwrap_or(if large { 0.001 } else { 0.002 }),
         seed: number("seed").unwrap_or_default(),
+        bf16: args.get_flag("bf16"),
+        graph: args.get_flag("graph"),
         every: number("every").unwrap_or_default(),
         prompt: word("prompt").into(),
         length: number("length").unwrap_or_default() as usize,

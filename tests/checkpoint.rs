@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use support::Random;
 use warpsmith::nn::{BatchNorm2d, Conv2d, Ctx, Init, Linear, Params, StateDict};
-use warpsmith::optim::{Adam, AdamConfig, Optimizer, Sgd, SgdConfig};
+use warpsmith::optim::{Adam, AdamConfig, LossScaler, LossScalerConfig, Optimizer, Sgd, SgdConfig};
 use warpsmith::train::Checkpoint;
 use warpsmith::{DType, Device, Error, Result, Tensor};
 
@@ -363,6 +363,8 @@ fn a_checkpoint_holds_model_optimizer_random_state_and_counters() {
     let mut checkpoint = Checkpoint::capture(&params, &optimizer, &mut ctx).unwrap();
     checkpoint.set_counter("step", 12345678901).unwrap();
     checkpoint.set_history("loss", &[1.5, f64::NAN, 0.1]).unwrap();
+    let options = LossScalerConfig { initial: 256.0, ..LossScalerConfig::default() };
+    checkpoint.set_scaler(&LossScaler::with_config(&Device::Cpu, options).unwrap()).unwrap();
     checkpoint.save(&path).unwrap();
     step(&params, &mut optimizer, &mut ctx);
     step(&params, &mut optimizer, &mut ctx);
@@ -371,6 +373,11 @@ fn a_checkpoint_holds_model_optimizer_random_state_and_counters() {
     let loaded = Checkpoint::load(&path).unwrap();
     loaded.restore(&params2, &mut optimizer2, &mut ctx2).unwrap();
     assert_eq!(loaded.counter("step").unwrap(), 12345678901);
+    let mut scaler = LossScaler::new(&Device::Cpu).unwrap();
+    loaded.restore_scaler(&mut scaler).unwrap();
+    assert_eq!(scaler.factor().unwrap().item::<f32>().unwrap(), 256.0);
+    let without = Checkpoint::capture(&params2, &optimizer2, &mut ctx2).unwrap();
+    assert!(without.restore_scaler(&mut scaler).unwrap_err().to_string().contains("loss scaler"));
     let history = loaded.history("loss").unwrap();
     assert!(history[0] == 1.5 && history[1].is_nan() && history[2] == 0.1);
     assert!(loaded.counter("epoch").unwrap_err().to_string().contains("counter.epoch"));

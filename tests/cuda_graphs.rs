@@ -390,7 +390,7 @@ fn a_captured_loss_scale_follows_overflows() {
     let _alone = alone();
     for gpu in devices::gpus(10) {
         let device = &gpu.device;
-        let run = |captured: bool| -> Result<(Vec<f32>, Vec<f32>)> {
+        let run = |captured: bool| -> Result<(Vec<u32>, Vec<f32>)> {
             let params = Params::new(device, DType::F16, 1);
             let weight = params.param("weight", [6, 3], warpsmith::nn::Init::STANDARD_NORMAL)?;
             let mut optimizer = Adam::new(params.trainable(), AdamConfig::adamw(1e-2))?;
@@ -422,7 +422,7 @@ fn a_captured_loss_scale_follows_overflows() {
             let mut end = weight.to_dtype(DType::F32)?.to_vec::<f32>()?;
             end.push(scaler.factor()?.item::<f32>()?);
             end.push(scaler.skipped()?.item::<i64>()? as f32);
-            Ok((losses.iter().map(|loss| loss.item::<f32>()).collect::<Result<_>>()?, end))
+            Ok((losses.iter().map(|loss| loss.item::<f32>().map(f32::to_bits)).collect::<Result<_>>()?, end))
         };
         let plain = run(false).unwrap();
         assert_eq!(plain.1.last(), Some(&1.0), "one step was skipped");

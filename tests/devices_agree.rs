@@ -459,7 +459,9 @@ type Make = Box<dyn Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>>>;
 fn optimizers() {
     let adam = AdamConfig::adamw(0.01);
     let momentum = SgdConfig { momentum: 0.9, nesterov: true, weight_decay: 0.1, ..SgdConfig::new(0.1) };
-    let makes: [(&str, Make); 4] = [
+    let damped = SgdConfig { nesterov: false, dampening: 0.3, ..momentum };
+    let makes: [(&str, Make); 5] = [
+        ("damped momentum", Box::new(move |p| Ok(Box::new(Sgd::new(p, damped)?)))),
         ("sgd", Box::new(|p| Ok(Box::new(Sgd::new(p, SgdConfig::new(0.1))?)))),
         ("momentum", Box::new(move |p| Ok(Box::new(Sgd::new(p, momentum)?)))),
         ("adamw", Box::new(move |p| Ok(Box::new(Adam::new(p, adam)?)))),

@@ -11,8 +11,12 @@ mod second_derivatives;
 mod special_values;
 
 use crate::support::array::zip;
-use crate::support::{Array, Domain, OpCheck};
-use warpsmith::{DType, Result, Tensor};
+use crate::support::check::round;
+use crate::support::devices::{CUDA_FLOATS, devices};
+use crate::support::{Array, Domain, OpCheck, Random};
+use warpsmith::device::{Buffer, View};
+use warpsmith::kernels::elementwise as kernel;
+use warpsmith::{DType, Element, Layout, Result, Shape, Tensor, with_dtype};
 
 /// The gradient of a broadcast operand: each term is rounded up to four times, their sum of up to 35 in eight lanes
 /// (six additions deep) and once more when it is narrowed; relative to the sum of the terms' sizes.
@@ -270,6 +274,55 @@ fn erf(x: f64) -> f64 {
     sum * std::f64::consts::FRAC_2_SQRT_PI * (-x * x).exp()
 }
 
+/// What gradients of reductions are made of, by itself: operations widen halves before, the kernels take them too.
+fn functions_of_reductions_in_every_type() {
+    let mut random = Random::fresh("functions of reductions");
+    let [rows, columns] = [5, 13];
+    for dtype in CUDA_FLOATS {
+        let mut draw = |low: f64, high: f64| {
+            let array = Array::from_fn(&[rows, columns], |_| round(random.range(low, high), dtype));
+            // Zeros to divide by, and infinities that are equal.
+            let mut data = array.data;
+            (data[3], data[40]) = (0.0, f64::INFINITY);
+            data
+        };
+        let (x, y, g) = (draw(-2.0, 2.0), draw(-2.0, 2.0), draw(0.5, 1.5));
+        let divided = |i: usize| if y[i] == 0.0 { 0.0 } else { x[i] / y[i] };
+        let scaled = |i: usize| if x[i] == y[i] { g[i] } else { g[i] * (x[i] - y[i]).exp() };
+        for device in devices(random.seed()) {
+            let put = |values: &[f64]| {
+                with_dtype!(dtype, T => {
+                    let values: Vec<T> = values.iter().map(|&v| <T as Element>::from_f64(v)).collect();
+                    Buffer::from_slice(&device, &values).unwrap()
+                })
+            };
+            let buffers = [put(&x), put(&y), put(&g)];
+            for transposed in [false, true] {
+                let whole = Layout::contiguous(Shape::new(&[rows, columns]).unwrap());
+                let layout = if transposed { whole.transpose(0, 1) } else { whole };
+                let [x, y, g] = [0, 1, 2].map(|i: usize| View::new(&buffers[i], layout).unwrap());
+                let out = || Buffer::uninit(&device, dtype, rows * columns).unwrap();
+                let (mut quotient, mut product) = (out(), out());
+                kernel::map(kernel::DivOrZero, [x, y], &mut quotient).unwrap();
+                kernel::map(kernel::ScaledExpDifference, [x, y, g], &mut product).unwrap();
+                let found = |buffer: &Buffer| -> Vec<f64> {
+                    with_dtype!(dtype, T => buffer.to_vec::<T>().unwrap().into_iter().map(Element::to_f64).collect())
+                };
+                let (quotient, product) = (found(&quotient), found(&product));
+                for at in 0..rows * columns {
+                    let from = if transposed { at % rows * columns + at / rows } else { at };
+                    for (found, expected) in [(quotient[at], divided(from)), (product[at], scaled(from))] {
+                        // The exponential of a difference that is wrong by a roundoff of at most 4.
+                        let bound = (dtype.unit_roundoff() + 12.0 * DType::F32.unit_roundoff()) * expected.abs() + 1e-7;
+                        let same = found == expected || found.is_nan() && expected.is_nan();
+                        assert!(same || (found - expected).abs() <= bound, "{dtype}: {found} instead of {expected}");
+                    }
+                }
+            }
+        }
+    }
+}
+
 crate::support::device_checks!(
     arithmetic_with_broadcasting,
     fused_arithmetic,
@@ -281,5 +334,6 @@ crate::support::device_checks!(
     activations,
     conditions,
     casts_between_floats_have_gradients,
-    steps
+    steps,
+    functions_of_reductions_in_every_type
 );

@@ -8,10 +8,11 @@ use std::rc::Rc;
 use support::{Random, devices};
 use warpsmith::autograd::{autocast_dtype, checkpoint, intercept};
 use warpsmith::models::{Gpt, GptConfig, ResNet, ResNetConfig};
-use warpsmith::nn::{Ctx, Module, Params};
+use warpsmith::nn::{Ctx, Module, Params, Rnn, RnnConfig, RnnKind};
 use warpsmith::ops::autocast::{Policy, TABLE};
 use warpsmith::ops::{AttentionParams, Conv1dParams, Conv2dParams, ConvTranspose2dParams};
 use warpsmith::optim::{Adam, AdamConfig, Clip, LossScaler, LossScalerConfig, Optimizer, Sgd, SgdConfig};
+use warpsmith::train::CapturedStep;
 use warpsmith::{DType, Device, Gradients, Reduction, Result, Tensor, Var, autocast, no_grad};
 
 const HALVES: [DType; 2] = [DType::BF16, DType::F16];
@@ -134,10 +135,11 @@ fn differentiate(case: &Case, inputs: &[Tensor]) -> Result<(Tensor, Vec<Option<T
 #[test]
 fn every_operation_of_the_table_does_what_explicit_casts_do() {
     let mut random = Random::fresh("autocast");
+    let seed = random.bits();
     for low in HALVES {
         for (op, policy) in TABLE {
             let case = call(op);
-            for device in devices::devices(random.bits()) {
+            for device in devices::devices(seed) {
                 // All f32, all low, and one of each.
                 let given: Vec<Vec<DType>> = vec![
                     vec![DType::F32; case.shapes.len()],
@@ -285,6 +287,30 @@ fn a_backward_has_its_forwards_dtypes_wherever_it_runs_and_so_has_a_checkpoint()
     assert_eq!(collect(kept.backward().unwrap()), expected);
 }
 
+/// Its states stay f32 where sums build up in them; products of every step run low.
+#[test]
+fn a_recurrent_network_runs_low_and_stays_near_f32() {
+    let params = Params::new(&Device::Cpu, DType::F32, 4);
+    let config = RnnConfig { bidirectional: true, ..RnnConfig::new(RnnKind::Lstm, 3, 8) };
+    let rnn = Rnn::new(&params, config).unwrap();
+    let values: Vec<f32> = (0..5 * 2 * 3).map(|i| (i as f32 * 0.7).sin()).collect();
+    let x = Tensor::from_slice(&values, [5, 2, 3], &Device::Cpu).unwrap();
+    let run = |low: DType| {
+        let output = Ctx::infer().autocast(low, |ctx| rnn.run(&x, None, ctx)).unwrap();
+        let cell = output.cell.unwrap();
+        assert_eq!(cell.dtype(), DType::F32);
+        let loss = autocast(low, || output.output.square()?.mean_all()).unwrap();
+        let gradients = loss.backward().unwrap();
+        params.trainable().iter().for_each(|(_, p)| assert_eq!(gradients.expect(p).unwrap().dtype(), DType::F32));
+        loss.item::<f64>().unwrap()
+    };
+    let exact = run(DType::F32);
+    for low in HALVES {
+        // Each product and gate is rounded, and errors add up over five steps.
+        assert!((run(low) / exact - 1.0).abs() < 16.0 * low.unit_roundoff(), "{low}");
+    }
+}
+
 struct Task {
     name: &'static str,
     model: fn(&Params) -> Result<Box<dyn Module>>,
@@ -355,9 +381,67 @@ fn trains(task: &Task) {
     }
 }
 
+/// With a scale that overflows at first.
+#[test]
+fn a_captured_step_in_f16_gives_the_bits_of_plain_ones() {
+    let task = gpt();
+    let options = LossScalerConfig { initial: (1u64 << 26) as f64, interval: 3, ..LossScalerConfig::default() };
+    for gpu in devices::gpus(12) {
+        let parts = || -> Result<(Params, Box<dyn Module>, Adam, LossScaler)> {
+            let params = Params::new(&gpu.device, DType::F32, 11);
+            let model = (task.model)(&params)?;
+            let optimizer = Adam::new(params.trainable(), AdamConfig::adamw(3e-3))?;
+            Ok((params, model, optimizer, LossScaler::with_config(&gpu.device, options)?))
+        };
+        let (x, y) = (task.batch)(&gpu.device).unwrap();
+        let loss_of = |model: &dyn Module, x: &Tensor, y: &Tensor, ctx: &mut Ctx| {
+            ctx.autocast(DType::F16, |ctx| {
+                let logits = model.forward(x, ctx)?;
+                logits.reshape([y.numel(), logits.dim(-1)?])?.cross_entropy(y, &Default::default())
+            })
+        };
+        let rate = |step: usize| 3e-3 / (1 + step) as f64;
+        let (params, model, mut optimizer, mut scaler) = parts().unwrap();
+        let (mut ctx, mut losses) = (Ctx::train(3), vec![]);
+        for step in 0..14 {
+            optimizer.set_lr(rate(step));
+            let loss = loss_of(model.as_ref(), &x, &y, &mut ctx).unwrap();
+            let gradients = scaler.scale(&loss).unwrap().backward().unwrap();
+            scaler.step_clipped(&mut optimizer, &gradients, Clip::Norm(1.0)).unwrap();
+            losses.push(loss.item::<f32>().unwrap());
+        }
+        let skipped = scaler.skipped().unwrap().item::<i64>().unwrap();
+        assert!((4..12).contains(&skipped), "{skipped} steps of 14 were skipped");
+        let (twins, model, optimizer, scaler) = parts().unwrap();
+        let forward = |inputs: &[Tensor], ctx: &mut Ctx| -> Result<Vec<Tensor>> {
+            Ok(vec![loss_of(model.as_ref(), &inputs[0], &inputs[1], ctx)?])
+        };
+        let mut captured = CapturedStep::new(&gpu.device, Ctx::train(3), optimizer, forward)
+            .with_clip(Clip::Norm(1.0))
+            .with_scaler(scaler);
+        let inputs = [x.clone(), y.clone()];
+        for (step, expected) in losses.iter().enumerate() {
+            captured.optimizer_mut().set_lr(rate(step));
+            let loss = captured.run(&inputs).unwrap().loss.item::<f32>().unwrap();
+            assert_eq!(loss, *expected, "step {step} on {}", gpu.name);
+        }
+        assert!(captured.is_captured(&inputs));
+        for ((name, a), (_, b)) in params.trainable().iter().zip(twins.trainable()) {
+            assert_eq!(a.to_vec::<f32>().unwrap(), b.to_vec::<f32>().unwrap(), "{name}");
+        }
+        let found = captured.scaler_mut().unwrap().skipped().unwrap().item::<i64>().unwrap();
+        assert_eq!(found, skipped);
+        assert_eq!(devices::reports(), "");
+    }
+}
+
 #[test]
 fn a_small_gpt_trains_in_bf16_and_f16() {
-    trains(&Task {
+    trains(&gpt());
+}
+
+fn gpt() -> Task {
+    Task {
         name: "mixed GPT",
         model: |params| {
             let (context, layers, heads, width) = (12, 1, 2, 64);
@@ -370,7 +454,7 @@ fn a_small_gpt_trains_in_bf16_and_f16() {
             let next: Vec<i64> = (1..25).map(|i| i * i * 7 % 19).collect();
             Ok((Tensor::from_slice(&tokens, [2, 12], device)?, Tensor::from_slice(&next, 24, device)?))
         },
-    });
+    }
 }
 
 #[test]

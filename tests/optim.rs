@@ -1,9 +1,10 @@
 //! Optimizers against PyTorch's update rules, written out in f64; and that a bent rule would be noticed.
 
+#[cfg(test)]
 mod support;
 
-use support::check::round;
-use support::{Random, devices};
+use crate::support::check::round;
+use crate::support::{Random, devices};
 use warpsmith::autograd::{Gradient, RowSparse};
 use warpsmith::nn::{Init, Param, Params};
 use warpsmith::optim::{
@@ -267,7 +268,6 @@ fn adam(c: AdamConfig) -> impl Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimi
     move |p| Ok(Box::new(Adam::new(p, c)?))
 }
 
-#[test]
 fn sgd_follows_its_rule() {
     let base = SgdConfig::new(0.1);
     let configs = [
@@ -304,7 +304,6 @@ fn sgd_follows_its_rule() {
     }
 }
 
-#[test]
 fn adam_and_adamw_follow_their_rules() {
     let configs = [
         AdamConfig::adam(0.05),
@@ -350,7 +349,6 @@ fn adam_and_adamw_follow_their_rules() {
     }
 }
 
-#[test]
 fn adagrad_follows_its_rule() {
     let base = AdaGradConfig::new(0.1);
     let configs = [
@@ -384,7 +382,6 @@ fn adagrad_follows_its_rule() {
     }
 }
 
-#[test]
 fn rmsprop_follows_its_rule() {
     let base = RmsPropConfig { alpha: 0.8, eps: 0.1, ..RmsPropConfig::new(0.05) };
     let configs = [
@@ -420,7 +417,6 @@ fn rmsprop_follows_its_rule() {
     }
 }
 
-#[test]
 fn ftrl_follows_its_rule() {
     let base = FtrlConfig::new(0.5);
     let configs = [
@@ -466,7 +462,6 @@ fn ftrl_follows_its_rule() {
     }
 }
 
-#[test]
 fn the_norm_stays_on_the_device_and_spans_dtypes_and_the_range_of_f32() {
     let mut random = Random::fresh("norm");
     for device in devices::devices(7) {
@@ -499,7 +494,6 @@ fn the_norm_stays_on_the_device_and_spans_dtypes_and_the_range_of_f32() {
     }
 }
 
-#[test]
 fn without_a_loss_scale_what_is_not_a_number_reaches_the_parameters() {
     for device in devices::devices(8) {
         for (bad, clip) in [(f32::NAN, Clip::Norm(1.0)), (f32::NAN, Clip::None), (f32::INFINITY, Clip::Norm(1.0))] {
@@ -521,7 +515,6 @@ fn without_a_loss_scale_what_is_not_a_number_reaches_the_parameters() {
     }
 }
 
-#[test]
 fn two_halves_make_a_step_and_rates_change_between_launches() {
     let mut random = Random::fresh("halves");
     let problem = Problem::new(DType::BF16, &[5000, 3], &mut random);
@@ -548,7 +541,6 @@ fn two_halves_make_a_step_and_rates_change_between_launches() {
 }
 
 /// Steps with an overflow in some of them, against a run in which these did not happen.
-#[test]
 fn a_loss_scaler_skips_overflows_backs_off_and_grows() {
     let mut random = Random::fresh("scaler");
     let config = LossScalerConfig { initial: 8.0, growth: 2.0, backoff: 0.5, interval: 3 };
@@ -625,7 +617,6 @@ fn a_loss_scaler_skips_overflows_backs_off_and_grows() {
 }
 
 /// Updates far below the spacing of the parameter's dtype add up in f32, and are lost without it.
-#[test]
 fn master_weights_keep_what_rounding_would_lose() {
     for dtype in [DType::F16, DType::BF16] {
         for device in devices::devices(10) {
@@ -715,7 +706,6 @@ fn clipping_on_the_way_and_beforehand_agree_with_the_definition() {
     assert!(clip_grad_value(&mut gradients, &params, f64::NAN).is_err());
 }
 
-#[test]
 fn absent_rows_of_a_sparse_gradient_count_as_zero() {
     let mut random = Random::fresh("rows");
     for (count, width) in [(50, 3), (7, 1), (9, 1025), (3000, 17), (4, 1)] {
@@ -730,26 +720,34 @@ fn absent_rows_of_a_sparse_gradient_count_as_zero() {
             let a = AdamConfig::adamw(0.01);
             let makes: [Box<Make>; 3] = [Box::new(sgd(c)), Box::new(sgd(momentum)), Box::new(adam(a))];
             for (k, make) in makes.iter().enumerate() {
-                let params = Params::new(&Device::Cpu, dtype, 0);
-                let p = params.param_from("p", &tensor(&problem.start[0], &[count, width], dtype)).unwrap();
-                let mut sparse = make(params.trainable()).unwrap();
-                let dense = problem.params();
-                let mut other = make(dense.clone()).unwrap();
-                for step in 0..STEPS {
-                    let g = &problem.gradients[step][0];
-                    let rows: Vec<f64> = used.iter().flat_map(|&i| g[i * width..(i + 1) * width].to_vec()).collect();
-                    let indices: Vec<i64> = used.iter().map(|&i| i as i64).collect();
-                    let mut gradients = Gradients::default();
-                    let rows = RowSparse {
-                        indices: Tensor::from_slice(&indices, [used.len()], &Device::Cpu).unwrap(),
-                        rows: tensor(&rows, &[used.len(), width], dtype),
-                        shape: *p.shape(),
-                    };
-                    gradients.set(&p, Gradient::Rows(Box::new(rows))).unwrap();
-                    sparse.step(&gradients).unwrap();
-                    other.step(&problem.gradients(step, &dense)).unwrap();
+                for device in devices::devices(count as u64).iter().filter(|d| d.is_cpu() || dtype != DType::F64) {
+                    let params = Params::new(device, dtype, 0);
+                    let put = |values: &[f64], dims: &[usize]| tensor(values, dims, dtype).to_device(device).unwrap();
+                    let p = params.param_from("p", &put(&problem.start[0], &[count, width])).unwrap();
+                    let mut sparse = make(params.trainable()).unwrap();
+                    let dense = problem.params_on(device);
+                    let mut other = make(dense.clone()).unwrap();
+                    for step in 0..STEPS {
+                        let g = &problem.gradients[step][0];
+                        let rows: Vec<f64> =
+                            used.iter().flat_map(|&i| g[i * width..(i + 1) * width].to_vec()).collect();
+                        let indices: Vec<i64> = used.iter().map(|&i| i as i64).collect();
+                        let mut gradients = Gradients::default();
+                        let rows = RowSparse {
+                            indices: Tensor::from_slice(&indices, [used.len()], device).unwrap(),
+                            rows: put(&rows, &[used.len(), width]),
+                            shape: *p.shape(),
+                        };
+                        gradients.set(&p, Gradient::Rows(Box::new(rows))).unwrap();
+                        sparse.step(&gradients).unwrap();
+                        other.step(&problem.gradients(step, &dense)).unwrap();
+                    }
+                    assert_eq!(
+                        p.to_f64_vec().unwrap(),
+                        dense[0].1.to_f64_vec().unwrap(),
+                        "{count}×{width} {dtype} {k} on {device}"
+                    );
                 }
-                assert_eq!(p.to_f64_vec().unwrap(), dense[0].1.to_f64_vec().unwrap(), "{count}×{width} {dtype} {k}");
             }
         }
     }
@@ -927,3 +925,17 @@ fn senseless_options_are_errors() {
     let twice = [params(), params()].concat();
     assert!(Sgd::new(twice, SgdConfig::new(0.1)).is_err());
 }
+
+crate::support::device_checks!(
+    sgd_follows_its_rule,
+    adam_and_adamw_follow_their_rules,
+    adagrad_follows_its_rule,
+    rmsprop_follows_its_rule,
+    ftrl_follows_its_rule,
+    the_norm_stays_on_the_device_and_spans_dtypes_and_the_range_of_f32,
+    without_a_loss_scale_what_is_not_a_number_reaches_the_parameters,
+    two_halves_make_a_step_and_rates_change_between_launches,
+    a_loss_scaler_skips_overflows_backs_off_and_grows,
+    master_weights_keep_what_rounding_would_lose,
+    absent_rows_of_a_sparse_gradient_count_as_zero,
+);

@@ -1,5 +1,5 @@
-//! What a step gives to a CUDA device: one launch for all parameters, and two more where their gradients are measured.
-//! Counted by the virtual GPU, alone in its process.
+//! What a step asks of a CUDA device: one launch for all parameters, two more where their gradients are measured, a
+//! small copy where a rate or a bound has changed, and nothing back. Counted by the virtual GPU, alone in its process.
 
 use virtual_gpu::VirtualGpu;
 use warpsmith::nn::{Init, Param, Params};
@@ -20,6 +20,17 @@ fn launched(gpu: &VirtualGpu, device: &Device) -> Vec<String> {
     let launches = json.split("\"kernels\":").next().unwrap_or_default();
     let names = launches.split("\"kernel\":\"").skip(1).filter_map(|part| part.split('"').next());
     names.map(plain).collect()
+}
+
+/// Copies to the device since the last call, and that nothing came back or was waited for.
+fn copied(gpu: &VirtualGpu) -> u64 {
+    let calls = gpu.calls();
+    gpu.clear_calls();
+    let returned =
+        |name: &str| name.contains("Synchronize") || name.contains("DtoH") || name.contains("EventSynchronize");
+    let back: Vec<_> = calls.keys().filter(|name| returned(name)).collect();
+    assert!(back.is_empty(), "{back:?}");
+    calls.get("cuMemcpyHtoDAsync").copied().unwrap_or(0)
 }
 
 /// `step` of `_Z4step…`.
@@ -61,18 +72,28 @@ fn a_step_is_one_launch_whatever_the_dtypes() {
         // The first step makes the state.
         optimizer.step(&gradients).unwrap();
         launched(&gpu, &device);
+        gpu.clear_calls();
         for step in 0..3 {
             optimizer.set_lr(0.1 / (2 + step) as f64);
             optimizer.step(&gradients).unwrap();
         }
-        assert_eq!(launched(&gpu, &device), ["step"; 3]);
+        assert_eq!(copied(&gpu), 3, "the rate, at each step");
+        for _ in 0..2 {
+            optimizer.step(&gradients).unwrap();
+        }
+        assert_eq!(copied(&gpu), 0, "nothing has changed");
+        assert_eq!(launched(&gpu, &device), ["step"; 5]);
         optimizer.step_clipped(&gradients, Clip::Value(0.1)).unwrap();
         assert_eq!(launched(&gpu, &device), ["step"]);
+        gpu.clear_calls();
         optimizer.step_clipped(&gradients, Clip::Norm(0.1)).unwrap();
+        assert_eq!(copied(&gpu), 1, "the bound");
         assert_eq!(launched(&gpu, &device), ["squares", "total", "step"]);
         let mut scaler = LossScaler::new(&device).unwrap();
         launched(&gpu, &device);
+        gpu.clear_calls();
         scaler.step_clipped(optimizer.as_mut(), &gradients, Clip::Norm(0.1)).unwrap();
+        assert_eq!(copied(&gpu), 0, "the scale is the device's own");
         assert_eq!(launched(&gpu, &device), ["squares", "total", "step"]);
     }
 }

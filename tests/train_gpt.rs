@@ -34,6 +34,8 @@ fn options(name: &str) -> Options {
         batch: 3,
         lr: 5e-3,
         seed: 7,
+        bf16: false,
+        graph: false,
         every: 4,
         prompt: "to be".into(),
         length: 30,

@@ -31,7 +31,7 @@ macro_rules! files {
         $(
             #[path = $file]
             #[allow(dead_code, unused_imports)] // what runs on the CPU alone is no part of this program
-            mod $module;
+            pub mod $module;
         )+
     };
 }
@@ -46,6 +46,7 @@ files! {
     index = "../../tests/index.rs",
     layernorm = "../../tests/layernorm.rs",
     losses = "../../tests/losses.rs",
+    optim = "../../tests/optim.rs",
     pool = "../../tests/pool.rs",
     reduce = "../../tests/reduce.rs",
     softmax_xent = "../../tests/softmax_xent.rs",
@@ -95,5 +96,5 @@ pub const FAMILIES: &[Family] = &[
         exact: &[],
     },
     Family { name: "random", modules: &[&images::RANDOM], files: &[], exact: &["random_bits", "sampling_by_weight"] },
-    Family { name: "optimizer", modules: &[&images::OPTIMIZER], files: &[], exact: &["optimizers"] },
+    Family { name: "optimizer", modules: &[&images::OPTIMIZER], files: &[optim::CHECKS], exact: &["optimizers"] },
 ];

@@ -1,12 +1,10 @@
 //! Which kernels of this build were launched, and which were not though this GPU has them.
 
-use crate::families::FAMILIES;
+use crate::families::{FAMILIES, gemm};
 use std::fmt;
-use warpsmith::DType;
-use warpsmith::device::cuda::kernel_table::{Contents, Format, KernelInfo, Module};
+use warpsmith::device::cuda::kernel_table::{Arch, Contents, Format, KernelInfo, Module};
 use warpsmith::device::cuda::{CudaDevice, GpuSpec};
-use warpsmith::kernels::gemm::plan::gpu::{GpuTile, Loads, TILES, Unit, plan};
-use warpsmith::kernels::gemm::{Activation, GemmDesc, Precision};
+use warpsmith::kernels::gemm::plan::gpu::TILES;
 use warpsmith::kernels::images;
 
 /// The kernels that were launched, and those that were not.
@@ -70,9 +68,7 @@ impl fmt::Display for Reached {
 fn exists(module: &Module, kernel: &KernelInfo, spec: &GpuSpec) -> bool {
     let Contents::Compiled { images, .. } = &module.contents else { return true };
     let (major, minor) = spec.compute_capability;
-    let compiled = |runs: &dyn Fn(warpsmith::device::cuda::kernel_table::Arch) -> bool| {
-        kernel.resources.iter().any(|resources| runs(resources.arch))
-    };
+    let compiled = |runs: &dyn Fn(Arch) -> bool| kernel.resources.iter().any(|resources| runs(resources.arch));
     let own = images.iter().any(|i| i.format == Format::Cubin && i.arch.machine_code_runs_on(major, minor));
     let here = if own {
         compiled(&|arch| arch.machine_code_runs_on(major, minor))
@@ -80,23 +76,5 @@ fn exists(module: &Module, kernel: &KernelInfo, spec: &GpuSpec) -> bool {
         compiled(&|arch| arch.ptx_runs_on(major, minor))
     };
     let tile = TILES.iter().find(|tile| tile.kernels.iter().flatten().any(|known| known.name() == kernel.name));
-    here && tile.is_none_or(|tile| chosen(tile, spec))
-}
-
-/// Whether any product takes the tile on that GPU.
-fn chosen(tile: &'static GpuTile, spec: &GpuSpec) -> bool {
-    let (dtype, precision) = match tile.unit {
-        Unit::Simt => (DType::F32, Precision::Ieee),
-        Unit::Mma(DType::F32) => (DType::F32, Precision::Tf32),
-        Unit::Mma(dtype) | Unit::Wgmma(dtype) => (dtype, Precision::Ieee),
-    };
-    let sizes = [16, 64, 72, 128, 200, 512, 4096];
-    let products =
-        sizes.iter().flat_map(|&m| sizes.iter().flat_map(move |&n| [1, 16, 1000].map(|batch| (batch, m, n))));
-    // By 16 bytes where TMA cannot load, which leaves the warpgroup's tiles out.
-    let loads = if matches!(tile.unit, Unit::Wgmma(_)) { Loads::Tma } else { Loads::Vector };
-    products.into_iter().any(|(batch, m, n)| {
-        let desc = GemmDesc { batch, m, n, k: 64, alpha: 1.0, beta: 0.0, activation: Activation::None, precision };
-        plan(&desc, dtype, [false, false], loads, spec).is_ok_and(|plan| std::ptr::eq(plan.tile, tile))
-    })
+    here && tile.is_none_or(|tile| gemm::device::taken(tile, spec))
 }

@@ -3,11 +3,12 @@
 use super::text::{Text, places, windows};
 use super::{generator, numbered};
 use std::path::PathBuf;
+use std::rc::Rc;
 use warpsmith::models::{Gpt, GptConfig, Sampling};
 use warpsmith::nn::{Ctx, Module, Param, Params};
 use warpsmith::optim::{Adam, AdamConfig, Clip, Optimizer, schedule};
-use warpsmith::train::{Checkpoint, Curve, Progress, draw_curves, smoothed};
-use warpsmith::{DType, Device, Error, Result, metrics, no_grad};
+use warpsmith::train::{CapturedStep, Checkpoint, Curve, Progress, draw_curves, smoothed};
+use warpsmith::{DType, Device, Error, Result, Tensor, metrics, no_grad};
 
 #[derive(Clone)]
 pub struct Options {
@@ -20,6 +21,10 @@ pub struct Options {
     pub batch: usize,
     pub lr: f64,
     pub seed: u64,
+    /// Products and attention in bf16, weights, norms and losses in f32.
+    pub bf16: bool,
+    /// Whether steps are captured as graphs, on CUDA devices.
+    pub graph: bool,
     /// Between two looks at the validation text, a sample and a checkpoint.
     pub every: u64,
     /// What samples begin with, how long they are and how they are drawn.
@@ -44,13 +49,14 @@ const WARMUP: u64 = 100;
 /// What is left of the rate at the end.
 const LAST: f64 = 0.1;
 
+type Forward = Box<dyn FnMut(&[Tensor], &mut Ctx) -> Result<Vec<Tensor>>>;
+
 struct Run<'a> {
     options: &'a Options,
     text: &'a Text,
     params: Params,
-    model: Gpt,
-    optimizer: Adam,
-    ctx: Ctx,
+    model: Rc<Gpt>,
+    training: CapturedStep<Adam, Forward>,
     step: u64,
     /// The loss of each step, and (step, loss) on the validation text.
     losses: Vec<f64>,
@@ -65,6 +71,15 @@ pub fn optimizer(params: &Params, lr: f64) -> Result<Adam> {
     Adam::with_groups(vec![(decayed, config), (others, AdamConfig { weight_decay: 0.0, ..config })])
 }
 
+/// The mean cross-entropy of the tokens behind windows.
+fn loss(model: &Gpt, bf16: bool, x: &Tensor, next: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
+    let of = |ctx: &mut Ctx| {
+        let logits = model.forward(x, ctx)?;
+        logits.reshape([next.numel(), logits.dim(-1)?])?.cross_entropy(next, &Default::default())
+    };
+    if bf16 { ctx.autocast(DType::BF16, of) } else { of(ctx) }
+}
+
 pub fn train(options: &Options, text: &Text) -> Result<Outcome> {
     let context = options.network.context;
     if options.batch == 0 || text.validation.len() <= context || text.training.len() <= context {
@@ -75,10 +90,14 @@ pub fn train(options: &Options, text: &Text) -> Result<Outcome> {
     let io = |source| Error::Io { action: "creating", path: options.out.clone(), source };
     std::fs::create_dir_all(&options.out).map_err(io)?;
     let params = Params::new(&options.device, DType::F32, options.seed);
-    let model = Gpt::new(&params, &options.network)?;
-    let optimizer = optimizer(&params, options.lr)?;
+    let model = Rc::new(Gpt::new(&params, &options.network)?);
+    let (network, bf16) = (model.clone(), options.bf16);
+    let forward: Forward = Box::new(move |inputs, ctx| Ok(vec![loss(&network, bf16, &inputs[0], &inputs[1], ctx)?]));
     let ctx = Ctx::train(options.seed);
-    let mut run = Run { options, text, params, model, optimizer, ctx, step: 0, losses: vec![], validation: vec![] };
+    let training = CapturedStep::new(&options.device, ctx, optimizer(&params, options.lr)?, forward)
+        .with_clip(Clip::Norm(1.0))
+        .with_capture(options.graph);
+    let mut run = Run { options, text, params, model, training, step: 0, losses: vec![], validation: vec![] };
     if let Some(path) = &options.resume {
         run.resume(&Checkpoint::load(path)?)?;
     }
@@ -86,7 +105,8 @@ pub fn train(options: &Options, text: &Text) -> Result<Outcome> {
     let stop = options.steps.unwrap_or(total).min(total);
     let mut progress = Progress::new(total, run.step, "characters");
     while run.step < stop {
-        run.optimizer.set_lr(options.lr * schedule::warmup_cosine(run.step, WARMUP.min(total / 2), total, LAST));
+        let factor = schedule::warmup_cosine(run.step, WARMUP.min(total / 2), total, LAST);
+        run.training.optimizer_mut().set_lr(options.lr * factor);
         let loss = run.train_step()?;
         progress.step(run.step, &format!("loss {loss:.4}"), options.batch * context);
         if run.step.is_multiple_of(every) || run.step == total {
@@ -106,14 +126,10 @@ pub fn train(options: &Options, text: &Text) -> Result<Outcome> {
 impl Run<'_> {
     /// One update: the loss before it.
     fn train_step(&mut self) -> Result<f64> {
-        let Options { network, batch, seed, device, .. } = self.options;
+        let Options { network, batch, seed, .. } = self.options;
         let places = places(&self.text.training, network.context, *batch, &mut generator(*seed, 2, self.step));
-        let (x, next) = windows(&self.text.training, &places, network.context, device)?;
-        let logits = self.model.forward(&x, &mut self.ctx)?.reshape([next.numel(), network.vocabulary])?;
-        let loss = logits.cross_entropy(&next, &Default::default())?;
-        // The graph holds the only other handle to the logits: their gradient may take their memory.
-        drop(logits);
-        self.optimizer.step_clipped(&loss.backward()?, Clip::Norm(1.0))?;
+        let (x, next) = windows(&self.text.training, &places, network.context, &Device::Cpu)?;
+        let loss = self.training.run(&[x, next])?.loss;
         self.step += 1;
         let loss = loss.item::<f64>()?;
         if !loss.is_finite() {
@@ -131,10 +147,7 @@ impl Run<'_> {
         let mut sum = 0.0;
         for some in starts.chunks(self.options.batch) {
             let (x, next) = windows(tokens, some, context, &self.options.device)?;
-            let loss = no_grad(|| {
-                let logits = self.model.forward(&x, &mut Ctx::infer())?;
-                logits.reshape([next.numel(), logits.dim(-1)?])?.cross_entropy(&next, &Default::default())
-            })?;
+            let loss = no_grad(|| loss(&self.model, self.options.bf16, &x, &next, &mut Ctx::infer()))?;
             sum += loss.item::<f64>()? * some.len() as f64;
         }
         Ok(sum / starts.len() as f64)
@@ -150,7 +163,8 @@ impl Run<'_> {
     }
 
     fn checkpoint(&mut self) -> Result<Checkpoint> {
-        let mut out = Checkpoint::capture(&self.params, &self.optimizer, &mut self.ctx)?;
+        let mut ctx = self.training.ctx_mut().clone();
+        let mut out = Checkpoint::capture(&self.params, self.training.optimizer(), &mut ctx)?;
         out.set_counter("step", self.step)?;
         out.set_history("loss", &self.losses)?;
         let (steps, losses): (Vec<f64>, Vec<f64>) = self.validation.iter().copied().unzip();
@@ -160,7 +174,9 @@ impl Run<'_> {
     }
 
     fn resume(&mut self, from: &Checkpoint) -> Result<()> {
-        from.restore(&self.params, &mut self.optimizer, &mut self.ctx)?;
+        let mut ctx = self.training.ctx_mut().clone();
+        from.restore(&self.params, self.training.optimizer_mut(), &mut ctx)?;
+        *self.training.ctx_mut() = ctx;
         self.step = from.counter("step")?;
         self.losses = from.history("loss")?;
         let (steps, losses) = (from.history("validation_step")?, from.history("validation_loss")?);

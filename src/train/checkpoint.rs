@@ -1,15 +1,15 @@
 //! A training run on disk: model, optimizer, random state and counters in one safetensors file.
 
 use crate::nn::{Ctx, Params, StateDict};
-use crate::optim::Optimizer;
+use crate::optim::{LossScaler, Optimizer};
 use crate::random::{Philox, PhiloxState};
 use crate::{DType, Device, Error, Result, Tensor};
 use std::path::Path;
 
 /// Everything that a run needs to continue bit for bit.
 ///
-/// In the file, the model's entries begin with `model.`, the optimizer's with `optimizer.`; `random.NAME` holds a
-/// generator, `counter.NAME` a number and `history.NAME` a list of numbers.
+/// In the file, the model's entries begin with `model.`, the optimizer's with `optimizer.`, a loss scaler's with
+/// `scaler.`; `random.NAME` holds a generator, `counter.NAME` a number and `history.NAME` a list of numbers.
 #[derive(Clone, Debug, Default)]
 pub struct Checkpoint {
     dict: StateDict,
@@ -40,6 +40,17 @@ impl Checkpoint {
         }
         ctx.set_rng(rng);
         Ok(())
+    }
+
+    /// Adds a loss scaler's state.
+    pub fn set_scaler(&mut self, scaler: &LossScaler) -> Result<()> {
+        self.dict.insert_sub("scaler", scaler.state_dict()?);
+        Ok(())
+    }
+
+    /// Puts a loss scaler's state back; an error where the checkpoint has none.
+    pub fn restore_scaler(&self, scaler: &mut LossScaler) -> Result<()> {
+        scaler.load_state_dict(&self.dict.sub("scaler"), &format!("loss scaler of {}", self.what))
     }
 
     /// The model's entries alone.

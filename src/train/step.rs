@@ -1,6 +1,6 @@
 //! Training steps that are captured once and launched as a whole.
 
-use crate::device::cuda::{CudaDevice, Graph};
+use crate::device::cuda::{CudaDevice, Draw, Graph};
 use crate::device::replay::{Effect, effects_of};
 use crate::kernels::elementwise;
 use crate::nn::Ctx;
@@ -49,6 +49,7 @@ pub struct CapturedStep<O, F> {
     forward: F,
     clip: Clip,
     scaler: Option<LossScaler>,
+    capturing: bool,
     shapes: Vec<Known>,
 }
 
@@ -77,6 +78,8 @@ impl StepOutput {
 struct Known {
     inputs: Vec<(Shape, DType)>,
     plain: usize,
+    /// The optimizer's state then.
+    generation: u64,
     captured: Option<Captured>,
 }
 
@@ -88,8 +91,6 @@ struct Captured {
     /// What the step changes on the host besides the generator.
     effects: Vec<Effect>,
     key: [u32; 2],
-    /// The optimizer's state.
-    generation: u64,
     /// Where the generator stood, and how many blocks the step takes.
     start: u64,
     drawn: u64,
@@ -111,7 +112,7 @@ where
     /// A step on a device. The closure gives the loss first, then whatever else the caller wants of a step.
     pub fn new(device: &Device, ctx: Ctx, optimizer: O, forward: F) -> Self {
         let (device, clip, shapes) = (device.clone(), Clip::None, vec![]);
-        CapturedStep { device, ctx, optimizer, forward, clip, scaler: None, shapes }
+        CapturedStep { device, ctx, optimizer, forward, clip, scaler: None, capturing: true, shapes }
     }
 
     /// Clips gradients on their way to the optimizer.
@@ -124,6 +125,13 @@ where
     /// Scales the loss, and gradients back.
     pub fn with_scaler(mut self, scaler: LossScaler) -> Self {
         self.scaler = Some(scaler);
+        self.shapes.clear();
+        self
+    }
+
+    /// Whether steps are captured at all (they are unless this says no): for programs that leave the choice to their user.
+    pub fn with_capture(mut self, capturing: bool) -> Self {
+        self.capturing = capturing;
         self.shapes.clear();
         self
     }
@@ -168,23 +176,27 @@ where
             scaler: self.scaler.as_mut(),
         };
         parts.optimizer.prepare(self.clip)?;
-        let Device::Cuda(cuda) = &self.device else { return parts.work(inputs) };
-        let given = signature(inputs);
+        let cuda = match &self.device {
+            Device::Cuda(cuda) if self.capturing => cuda,
+            plain => return parts.plain(plain, inputs),
+        };
+        let (given, generation) = (signature(inputs), parts.optimizer.generation());
         let at = self.shapes.iter().position(|known| known.inputs == given).unwrap_or_else(|| {
-            self.shapes.push(Known { inputs: given, plain: 0, captured: None });
+            self.shapes.push(Known { inputs: given, plain: 0, generation, captured: None });
             self.shapes.len() - 1
         });
         let graphs = self.shapes.iter().filter(|known| known.captured.is_some()).count();
         let known = &mut self.shapes[at];
-        // Keys and addresses are written into the work: another generator, or a state that was loaded, needs another
-        // capture.
-        let written = (parts.ctx.rng().key(), parts.optimizer.generation());
-        known.captured.take_if(|captured| (captured.key, captured.generation) != written);
+        // Addresses and keys are written into the work. A state that was loaded may lack what a first update makes, which
+        // is not to be captured.
+        if known.generation != generation {
+            (known.generation, known.plain, known.captured) = (generation, known.plain.min(WARM_UP - 1), None);
+        }
+        known.captured.take_if(|captured| captured.key != parts.ctx.rng().key());
         if let Some(captured) = &known.captured {
             captured.launch(parts.ctx, inputs)
         } else if known.plain < WARM_UP || graphs >= GRAPHS {
-            let inputs = inputs.iter().map(|x| x.to_device(&self.device)).collect::<Result<Vec<_>>>()?;
-            let output = parts.work(&inputs)?;
+            let output = parts.plain(&self.device, inputs)?;
             known.plain += 1;
             Ok(output)
         } else {
@@ -204,6 +216,11 @@ where
     O: Optimizer,
     F: FnMut(&[Tensor], &mut Ctx) -> Result<Vec<Tensor>>,
 {
+    fn plain(&mut self, device: &Device, inputs: &[Tensor]) -> Result<StepOutput> {
+        let inputs = inputs.iter().map(|x| x.to_device(device)).collect::<Result<Vec<_>>>()?;
+        self.work(&inputs)
+    }
+
     /// All that a step gives to the device, the optimizer being prepared.
     fn work(&mut self, inputs: &[Tensor]) -> Result<StepOutput> {
         let outputs = (self.forward)(inputs, self.ctx)?;
@@ -226,18 +243,17 @@ where
         let (key, before) = (self.ctx.rng().key(), self.ctx.clone());
         let start = self.ctx.rng().state();
         let (captured, effects) = effects_of(|| cuda.capture(|| self.work(&inputs)));
-        let (graph, output) = captured.inspect_err(|_| *self.ctx = before)?;
+        let (graph, output) = captured.inspect_err(|_| *self.ctx = before.clone())?;
         let end = self.ctx.rng().state();
         let drawn = end.block.wrapping_sub(start.block);
-        let strange =
-            |draw: &&crate::device::cuda::Draw| draw.key != key || draw.first.wrapping_sub(start.block) >= drawn;
-        if graph.draws().iter().any(|draw| strange(&draw)) || (end != start && end.used != 4) {
+        let strange = |draw: &Draw| draw.key != key || draw.first.wrapping_sub(start.block) >= drawn;
+        if graph.draws().iter().any(strange) || (end != start && end.used != 4) {
+            *self.ctx = before;
             let message = "the step draws random numbers on the host, or from another generator than its Ctx's: every \
                            launch would draw the same again";
             return Err(Error::argument("captured step", message));
         }
-        let generation = self.optimizer.generation();
-        Ok(Captured { graph, inputs, output, effects, key, generation, start: start.block, drawn })
+        Ok(Captured { graph, inputs, output, effects, key, start: start.block, drawn })
     }
 }
 

@@ -3,11 +3,11 @@
 use crate::support::record;
 use crate::support::{Random, devices as tested};
 use std::collections::BTreeSet;
-use warpsmith::device::cuda::CudaDevice;
 use warpsmith::device::cuda::kernel_table::Contents;
+use warpsmith::device::cuda::{CudaDevice, GpuSpec};
 use warpsmith::device::{Buffer, View};
 use warpsmith::half::bf16;
-use warpsmith::kernels::gemm::plan::gpu::{GpuPlan, Loads, Stored, TILES, Unit, plan};
+use warpsmith::kernels::gemm::plan::gpu::{GpuPlan, GpuTile, Loads, Stored, TILES, Unit, plan};
 use warpsmith::kernels::gemm::{Activation, Epilogue, GemmDesc, Precision, gemm};
 use warpsmith::kernels::named::NamedKernel;
 use warpsmith::{DType, Device, Element, Layout, Shape, with_dtype};
@@ -254,6 +254,24 @@ const TYPES: [(DType, Precision); 4] = [
     (DType::BF16, Precision::Ieee),
 ];
 
+/// Whether any product takes the tile on that GPU.
+pub fn taken(tile: &'static GpuTile, spec: &GpuSpec) -> bool {
+    let (dtype, precision) = match tile.unit {
+        Unit::Simt => (DType::F32, Precision::Ieee),
+        Unit::Mma(DType::F32) => (DType::F32, Precision::Tf32),
+        Unit::Mma(dtype) | Unit::Wgmma(dtype) => (dtype, Precision::Ieee),
+    };
+    // By 16 bytes where TMA cannot load, which leaves the warpgroup's tiles out.
+    let loads = if matches!(tile.unit, Unit::Wgmma(_)) { Loads::Tma } else { Loads::Vector };
+    let sizes = [16, 64, 72, 128, 200, 512, 4096];
+    let pairs = sizes.iter().flat_map(|&m| sizes.map(|n| (m, n)));
+    let mut products = pairs.flat_map(|(m, n)| [1, 16, 1000].map(|batch| (batch, m, n)));
+    products.any(|(batch, m, n)| {
+        let desc = GemmDesc { batch, m, n, k: 64, alpha: 1.0, beta: 0.0, activation: Activation::None, precision };
+        plan(&desc, dtype, [false, false], loads, spec).is_ok_and(|plan| std::ptr::eq(plan.tile, tile))
+    })
+}
+
 const LAYOUTS: [[bool; 2]; 4] = [[false, false], [false, true], [true, false], [true, true]];
 
 fn lie(transposed: bool, padding: usize) -> Lie {
@@ -263,9 +281,10 @@ fn lie(transposed: bool, padding: usize) -> Lie {
 fn every_tile_of_the_table_is_reached_in_every_layout_and_is_right() {
     let mut r = Random::fresh("tiles");
     let mut reached = BTreeSet::new();
-    let mut seen = |plan: GpuPlan| reached.insert(plan.kernel().name());
     let devices = devices();
     for device in &devices {
+        let mut here = BTreeSet::new();
+        let mut seen = |plan: GpuPlan| here.insert(plan.kernel().name());
         let spec = cuda(device).spec();
         let many = spec.multiprocessors as usize;
         for (dtype, precision) in TYPES {
@@ -282,7 +301,7 @@ fn every_tile_of_the_table_is_reached_in_every_layout_and_is_right() {
                 // As many matrices as multiprocessors, each a little more than a quarter of the large tile: one wave of
                 // it, four of the small one. 72 is a multiple of eight, so that lines are aligned in every layout. Once
                 // for each number of stages.
-                let all = spec.compute_capability == (8, 0) || devices.len() == 1;
+                let all = spec.compute_capability == (8, 0) || devices.len() == 1 || tested::everything();
                 if all || spec.compute_capability == (8, 9) && dtype != DType::F32 {
                     seen(check(device, &case([72, 72, 24], &[many], 0, 0), &mut r));
                 }
@@ -296,6 +315,14 @@ fn every_tile_of_the_table_is_reached_in_every_layout_and_is_right() {
                 }
             }
         }
+        let kernels =
+            |tile: &'static GpuTile| tile.kernels.iter().zip([tile.narrow, true]).filter(|(_, exists)| *exists);
+        let own = TILES.iter().filter(|tile| taken(tile, spec)).flat_map(kernels);
+        let own: BTreeSet<&str> = own.flat_map(|(kernels, _)| kernels.iter().map(NamedKernel::name)).collect();
+        if tested::everything() || devices.len() == 1 {
+            assert_eq!(here, own, "kernels that were reached on {}, and those that products take there", spec.name);
+        }
+        reached.extend(here);
     }
     if tested::driver().is_none() || devices.len() < 3 {
         return;

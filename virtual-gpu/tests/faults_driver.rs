@@ -98,6 +98,24 @@ fn allocations_that_are_never_freed_are_listed() {
 }
 
 #[test]
+fn calls_are_counted_by_entry_point() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let gpu = support::h100();
+    let _context = Context::new();
+    gpu.clear_calls();
+    let (mut free, mut total) = (0, 0);
+    for _ in 0..3 {
+        check(unsafe { sys::cuMemGetInfo_v2(&mut free, &mut total) });
+    }
+    let refused = unsafe { sys::cuMemFree_v2(64) };
+    assert_ne!(refused, CUresult::CUDA_SUCCESS);
+    let calls = gpu.calls();
+    assert_eq!((calls.get("cuMemGetInfo"), calls.get("cuMemFree")), (Some(&3), Some(&1)), "{calls:?}");
+    gpu.clear_calls();
+    assert_eq!(gpu.calls().get("cuMemGetInfo"), None);
+}
+
+#[test]
 fn kernels_of_two_streams_without_an_event() {
     let program = |ordered: bool| {
         let (first, second) = (stream(true), stream(true));

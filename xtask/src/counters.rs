@@ -114,25 +114,26 @@ fn page(table: &Table) -> String {
     let mut out = String::from(
         "# What the kernels move\n\nWritten by `cargo xtask counters`, from the virtual GPU's counters at small sizes; nothing here is timed. The floor is\n\
          what a call must move between memory and multiprocessors if each operand is read once and each result written\n\
-         once; `moved` are sectors of 32 bytes between the multiprocessors and the second-level cache, over the floor (a tile\n\
-         of a product is read by many blocks, so products move more than their floor by design; operands that stay in\n\
-         registers from one pass to the next let a call move less); `needed` is the share of those bytes that threads asked\n\
-         for; `DRAM` is the estimate behind the second-level cache, over the floor; conflicts are extra passes of shared\n\
-         memory, in per cent.\n\n",
+         once; `moved` are the sectors of 32 bytes that warps' accesses touch, over the floor (a first-level cache, which is\n\
+         not modelled, takes some of them; a tile of a product is read by many blocks, so products move more than their\n\
+         floor by design); `needed` is the share of those bytes that threads asked for; `DRAM` is the estimate behind the\n\
+         second-level cache, over the floor; conflicts are extra passes of shared memory, in per cent.\n\n",
     );
     let mut far: Vec<(f64, String)> = Vec::new();
+    let most = |rows: &[Row], of: &dyn Fn(&Row) -> f64| rows.iter().map(of).fold(0.0, f64::max);
     for (family, calls) in table.iter().filter(|(family, _)| !PRODUCTS.contains(&family.as_str())) {
         for (name, rows) in calls {
-            let over = rows.iter().map(Row::over).fold(0.0, f64::max);
+            let over = most(rows, &Row::over);
             if over > FAR {
-                far.push((over, format!("| {family} | {name} | {over:.2} |\n")));
+                let dram = most(rows, &|row| row.dram / row.floor.max(1.0));
+                far.push((over, format!("| {family} | {name} | {over:.2} | {dram:.2} |\n")));
             }
         }
     }
     far.sort_by(|a, b| b.0.total_cmp(&a.0));
     out +=
         &format!("## More than {FAR} floors\n\nOf all families but those of products ({}).\n\n", PRODUCTS.join(", "));
-    out += "| family | call | moved / floor |\n|---|---|---:|\n";
+    out += "| family | call | moved / floor | DRAM / floor |\n|---|---|---:|---:|\n";
     far.iter().for_each(|(_, line)| out += line);
     for (family, calls) in table {
         out += &format!("\n## {family}\n\n| call | model | floor, KB | moved | needed | DRAM | warp instructions |");

@@ -129,7 +129,12 @@ pub const FAULTS: &[Fault] = faults! {
         "    cross_entropy(CrossEntropyParams": "scratch[1]" => "scratch[0]", "one memory for two sums";
         "    cross_entropy_gradient(": "q[lane] += own;" => "q[lane] = own;", "no smoothing at the label";
         "    cross_entropy_gradient(": "total += own;" => "", "a gradient whose sum is not 0";
-        "    nll_gradient(": "-upstream[row]" => "upstream[row]", "a wrong sign";
+        "    nll_gradient(": "-upstream_of" => "upstream_of", "a wrong sign";
+        "DEVICE f32 upstream_of": "p.flags & LOSS_MEAN ? __fdiv_rn(up, *divisor) : up" => "up",
+            "the gradient of a sum for that of a mean";
+        "    reduce_losses(CrossEntropyParams": "? static_cast<f64>(weight[label]) : 1.0" => "? 1.0 : 1.0",
+            "a mean that counts rows, not weights";
+        "    reduce_losses(CrossEntropyParams": "        __syncthreads();" => "", "sums are read before they are written";
     }
     "attention" "attention" "attention.cu" {
         "DEVICE void load_tile": "first + row < rows" => "first + row <= rows", "a row behind the last is read";
@@ -174,13 +179,28 @@ pub const FAULTS: &[Fault] = faults! {
     }
     "optimizer" "optimizer" "optimizer.cu" {
         "slot_of(": "slots[middle].first > block" => "slots[middle].first >= block", "the slot before";
-        "DEVICE void momentum": "(s.flags & OPTIMIZER_FIRST) != 0" => "false", "a velocity before the first step";
+        "DEVICE void momentum": "n.first ? g : " => "", "a velocity before the first step";
         "DEVICE void adam": "v = maximum(e.state[2], v);" => "", "the latest mean square, not the largest";
-        " step(": "(last - first) / 4 * 4" => "(last - first + 3) / 4 * 4", "numbers behind the last";
+        "DEVICE void rmsprop": "maximum(sub(v, mul(mean, mean)), 0.0f)" => "v", "a mean that is not taken out";
+        "DEVICE void ftrl": "sub(z, minimum(maximum(z, -n.l1), n.l1))" => "z", "no threshold";
+        "DEVICE void sweep": "(last - first) / 4 * 4" => "(last - first + 3) / 4 * 4", "numbers behind the last";
         "DEVICE u64 find_row": "low < count && indices[low] == static_cast<i64>(row)" => "low < count",
             "a row that is not there";
-        " squares(": "for (u32 lane = 0; lane < 4; ++lane) {\n            f32 x" =>
-            "for (u32 lane = 0; lane < 3; ++lane) {\n            f32 x", "every fourth number is dropped";
+        "    step(const OptimizerSlot": "    __syncthreads();" => "", "options are read before they are written";
+        "DEVICE void update_at": "*at<f32>(s.master, index) = e.p;" => "", "a master weight that stays";
+        " squares(": "for (u32 lane = 0; lane < 4; ++lane) {\n            four" =>
+            "for (u32 lane = 0; lane < 3; ++lane) {\n            four", "every fourth number is dropped";
+        " total(": "steps[0] + 1 >= scaling.interval" => "steps[0] >= scaling.interval", "a scale that grows late";
+    }
+    "gemm" "gemm_wgmma" "gemm_wgmma.cu" {
+        "DEVICE void put_sums": "        __syncwarp();\n        f32* at" => "        f32* at",
+            "sums are overwritten while they are read";
+        "    gemm_wgmma(": "wgmma_wait<1>();" => "", "a stage is given back while it is read";
+        "    gemm_wgmma(": "barrier_wait(empty + ring.stage * 8, ring.parity ^ 1);" => "", "a stage is filled while it is read";
+        "    gemm_wgmma(": "from + consumer * CHUNK" => "from", "the first consumer's rows for both";
+        "    gemm_wgmma(": "slice + step);" => "1);", "sums that keep the tile before";
+        "    gemm_wgmma(": "item.first_row + consumer * 64 + warp * 16" => "item.first_row + consumer * 64 + warp * 8",
+            "a warp's rows over those of another";
     }
     "gemm" "gemm" "gemm.cu" {
         "DEVICE float4 load_quad": "VECTOR && exist >= 4" => "VECTOR && exist >= 3", "a number behind the last is read";

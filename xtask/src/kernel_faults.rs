@@ -9,6 +9,7 @@ use crate::kernel_fault_list::{FAULTS, Fault};
 use crate::support::{cargo, root, run as run_command, target};
 use anyhow::{Context, Result, bail};
 use clap::{Arg, ArgMatches, Command};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process;
@@ -17,12 +18,18 @@ use warpsmith_build::{Arch, DEFAULT_ARCHS, Nvrtc, Source};
 const LIST: &str = "docs/kernel-faults.md";
 /// The seed of every run: what is noticed is noticed again.
 const SEED: &str = "1";
+const UNNOTICED: &str = "NOT NOTICED";
 
 pub const TASK: Task = Task {
     command: || {
         Command::new("kernel-faults")
             .about("Plant faults in the kernels, see the families' tests fail, write docs/kernel-faults.md")
-            .arg(Arg::new("only").long("only").value_name("FAMILY").help("Only this family's faults, to the terminal"))
+            .arg(
+                Arg::new("only")
+                    .long("only")
+                    .value_name("FAMILY")
+                    .help("Only this family's faults; of the others what was found before stands in the list"),
+            )
     },
     run,
 };
@@ -33,27 +40,45 @@ fn run(arguments: &ArgMatches) -> Result<()> {
     let nvrtc = warpsmith_build::find(&DEFAULT_ARCHS, Some(&target()))?;
     run_command(&mut cargo(&["build", "--package", "warpsmith", "--example", "selftest"]))?;
     let folder = target().join("kernel-faults");
-    let mut rows = Vec::new();
-    let mut unnoticed = Vec::new();
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    // A copy, so that a build meanwhile does not change what judges.
+    let judge = folder.join("selftest");
+    fs::copy(target().join("debug/examples/selftest"), &judge).context("copying the self-test")?;
+    let file = folder.join("noticed.tsv");
+    let known = if only.is_some() { fs::read_to_string(&file).unwrap_or_default() } else { String::new() };
+    let mut found: BTreeMap<String, String> =
+        known.lines().filter_map(|line| line.split_once('\t')).map(|(k, by)| (k.to_owned(), by.to_owned())).collect();
     for fault in chosen {
         let noticed = planted(fault, &nvrtc, &folder)
             .and_then(|arch| notice(fault, arch, &folder))
             .with_context(|| format!("{} in {}: {}", fault.family, fault.file, fault.what))?;
-        let by = noticed.clone().unwrap_or_else(|| "NOT NOTICED".to_owned());
+        let by = noticed.unwrap_or_else(|| UNNOTICED.to_owned());
         println!("{:<14}{:<24}{:<56}{by}", fault.family, fault.file, fault.what);
-        if noticed.is_none() {
-            unnoticed.push(format!("{}: {}", fault.file, fault.what));
-        }
-        rows.push((fault, by));
+        found.insert(key(fault), by);
+        let lines: String = found.iter().map(|(key, by)| format!("{key}\t{by}\n")).collect();
+        fs::write(&file, lines).with_context(|| format!("writing {}", file.display()))?;
     }
-    if only.is_none() {
+    let rows: Vec<(&Fault, &str)> =
+        FAULTS.iter().filter_map(|fault| Some((fault, found.get(&key(fault))?.as_str()))).collect();
+    if !rows.is_empty() {
         fs::write(root().join(LIST), page(&rows)).with_context(|| format!("writing {LIST}"))?;
         println!("wrote {LIST}: {} faults", rows.len());
     }
+    let unnoticed: Vec<String> = rows
+        .iter()
+        .filter(|(fault, by)| *by == UNNOTICED && only.is_none_or(|only| only == fault.family))
+        .map(|(fault, _)| format!("{}: {}", fault.file, fault.what))
+        .collect();
     if !unnoticed.is_empty() {
         bail!("{} faults were not noticed: {unnoticed:#?}", unnoticed.len());
     }
     Ok(())
+}
+
+/// What tells a fault from all others.
+fn key(fault: &Fault) -> String {
+    let Fault { module, file, after, from, to, .. } = fault;
+    format!("{module} {file} {after} {from} {to}").replace(['\n', '\t'], " ")
 }
 
 /// Writes the PTX of the module with the fault in it, for an architecture that the module is for, and gives that one.
@@ -99,7 +124,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 /// The check that failed, in words; `None` if all passed.
 fn notice(fault: &Fault, arch: Arch, folder: &Path) -> Result<Option<String>> {
-    let mut selftest = process::Command::new(target().join("debug/examples/selftest"));
+    let mut selftest = process::Command::new(folder.join("selftest"));
     selftest.args(["--device", "virtual", "--stop", "--seed", SEED, "--only", fault.family]).current_dir(root());
     // The general PTX is what the A100 model runs; on the others code for their own chips might be preferred.
     let model = if arch.specific { "h100" } else { "a100" };
@@ -118,17 +143,20 @@ fn notice(fault: &Fault, arch: Arch, folder: &Path) -> Result<Option<String>> {
     }
 }
 
-fn page(rows: &[(&Fault, String)]) -> String {
+fn page(rows: &[(&Fault, &str)]) -> String {
     let mut out = String::from(
         "# Faults planted in the kernels\n\nWritten by `cargo xtask kernel-faults`. Each fault was planted alone, in the place that the list in\n\
-         `xtask/src/kernel_fault_list.rs` names, and the checks of its family run on the virtual A100\n\
-         (the H100, for kernels of its own) until one failed.\n\n",
+         `xtask/src/kernel_fault_list.rs` names, and the checks of its family run on the virtual A100 (for\n\
+         Hopper's own kernels on the virtual H100) until one failed.\n\n",
     );
     out += "| family | file | fault | first check that failed |\n|---|---|---|---|\n";
     for (fault, by) in rows {
         out += &format!("| {} | {} | {} | {by} |\n", fault.family, fault.file, fault.what);
     }
-    let noticed = rows.iter().filter(|(_, by)| by != "NOT NOTICED").count();
+    let noticed = rows.iter().filter(|(_, by)| *by != UNNOTICED).count();
     out += &format!("\n{} faults, {noticed} noticed.\n", rows.len());
+    if rows.len() < FAULTS.len() {
+        out += &format!("{} more are in the list and were not planted yet.\n", FAULTS.len() - rows.len());
+    }
     out
 }

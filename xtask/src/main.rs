@@ -5,6 +5,7 @@
 mod codegen;
 mod counters;
 mod faults;
+mod full;
 mod kernel_fault_list;
 mod kernel_faults;
 mod nvrtc;

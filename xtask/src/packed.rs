@@ -1,8 +1,9 @@
 //! `cargo xtask packed`: the crate as users get it.
 //!
-//! Packs `warpsmith` and `warpsmith-build`, and builds a program that depends on them, offline: first as on a machine
-//! without NVRTC, where the packed images must be embedded; then with NVRTC, where the program's own kernel must
-//! compile into a typed launch, and a launch declared with a wrong type must not.
+//! Packs `warpsmith` and `warpsmith-build`, and builds `examples/own_kernel`, a user's crate with a kernel of its own,
+//! upon them, offline: first as on a machine without NVRTC, where the packed images must be embedded and its own kernel
+//! as source; then with images that it carries too, still without NVRTC, and run on the virtual GPU; then with NVRTC,
+//! where its kernel is compiled, and a launch declared with a wrong type must not compile.
 
 use crate::support::{cargo, output, root, run as run_command, target};
 use crate::{Task, package};
@@ -11,17 +12,18 @@ use clap::{ArgMatches, Command};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process;
-use warpsmith_build::DEFAULT_ARCHS;
+use warpsmith_build::{DEFAULT_ARCHS, Kernels};
 
 pub const TASK: Task = Task {
     command: || Command::new("packed").about("Pack the crates and build a program that depends on them, offline"),
     run,
 };
 
-const FILES: [(&str, &str); 3] = [
-    ("src/main.rs", include_str!("../packed/main.rs")),
-    ("build.rs", include_str!("../packed/build.rs")),
-    ("saxpy.cu", include_str!("../packed/saxpy.cu")),
+const FILES: [(&str, &str); 4] = [
+    ("src/lib.rs", include_str!("../../examples/own_kernel/src/lib.rs")),
+    ("src/main.rs", include_str!("../../examples/own_kernel/src/main.rs")),
+    ("build.rs", include_str!("../../examples/own_kernel/build.rs")),
+    ("kernels/swiglu.cu", include_str!("../../examples/own_kernel/kernels/swiglu.cu")),
 ];
 
 fn run(_: &ArgMatches) -> Result<()> {
@@ -37,11 +39,22 @@ pub fn check() -> Result<()> {
     let images = root().join("images");
     fs::remove_dir_all(&images).with_context(|| format!("removing {}", images.display()))?;
     let program = write_program(&folder, &crates)?;
-    let without = build(&program, &folder, "off", &[])?;
-    println!("{without}");
+    run_command(&mut cargo(&["build", "--quiet", "--package", "virtual-gpu"]))?;
+    let own = program.join("images");
+    if own.exists() {
+        fs::remove_dir_all(&own).with_context(|| format!("removing {}", own.display()))?;
+    }
+    println!("{}", build(&program, &folder, "off", &["--", "source"])?);
+    // As its author would, before publishing: its sources are known by their path from its folder.
+    std::env::set_current_dir(&program).context("entering the program's folder")?;
+    Kernels::new().folder("kernels").images("images").architectures(&DEFAULT_ARCHS).package(&target())?;
+    println!("{}", build(&program, &folder, "off", &["--", "embedded"])?);
+    println!("{}, without NVRTC", on_virtual_gpu(&program, &folder)?);
+    fs::remove_dir_all(&own).with_context(|| format!("removing {}", own.display()))?;
     let nvrtc = warpsmith_build::find(&DEFAULT_ARCHS, Some(&target()))?;
     let nvrtc = nvrtc.path().to_string_lossy().into_owned();
-    println!("{}", build(&program, &folder, &nvrtc, &["--", "compiled"])?);
+    println!("{}", build(&program, &folder, &nvrtc, &["--", "embedded"])?);
+    println!("{}", on_virtual_gpu(&program, &folder)?);
     match build(&program, &folder, &nvrtc, &["--features", "wrong"]) {
         Err(error) if format!("{error:#}").contains("has no kernel that is named and takes what `wrong_type`") => {
             println!("packed: a launch of a wrong type does not compile");
@@ -81,10 +94,12 @@ fn pack(folder: &Path) -> Result<Vec<PathBuf>> {
 
 fn write_program(folder: &Path, crates: &[PathBuf]) -> Result<PathBuf> {
     let program = folder.join("program");
-    fs::create_dir_all(program.join("src")).with_context(|| format!("making {}", program.display()))?;
+    for part in ["src", "kernels"] {
+        fs::create_dir_all(program.join(part)).with_context(|| format!("making {}", program.display()))?;
+    }
     let [build, library] = crates else { bail!("two crates were to be packed") };
     let manifest = format!(
-        "[package]\nname = \"packed-program\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n\
+        "[package]\nname = \"own-kernel\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n\
          [features]\nwrong = []\n\n[dependencies]\nwarpsmith = {{ path = {library:?} }}\n\n\
          [build-dependencies]\nwarpsmith-build = {{ path = {build:?} }}\n\n\
          [patch.crates-io]\nwarpsmith-build = {{ path = {build:?} }}\n\n\
@@ -114,6 +129,21 @@ fn build(program: &Path, folder: &Path, nvrtc: &str, arguments: &[&str]) -> Resu
     command.env("CARGO_TARGET_DIR", folder.join("target")).env("WARPSMITH_NVRTC", nvrtc);
     command.env_remove("WARPSMITH_REQUIRE_NVRTC").env_remove("WARPSMITH_CUDA_ARCHS");
     let text = output(&mut command)?;
-    let said = text.lines().find(|line| line.starts_with("packed: "));
+    said(&text)
+}
+
+/// Runs the program that was built, on the virtual GPU; returns its own words.
+fn on_virtual_gpu(program: &Path, folder: &Path) -> Result<String> {
+    let mut command = process::Command::new(target().join("debug/virtual-gpu"));
+    command.arg("run").arg(folder.join("target/debug/own-kernel")).arg("embedded").current_dir(program);
+    let words = said(&output(&mut command)?)?;
+    if !words.contains("cuda") {
+        bail!("the program did not run on the virtual GPU: {words}");
+    }
+    Ok(words)
+}
+
+fn said(text: &str) -> Result<String> {
+    let said = text.lines().find(|line| line.starts_with("own kernel: "));
     Ok(said.with_context(|| format!("the program did not say that it is done:\n{text}"))?.to_owned())
 }

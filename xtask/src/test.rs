@@ -2,7 +2,7 @@
 
 use crate::Task;
 use crate::support::{cargo, line, run as run_command};
-use crate::{nvrtc, packed};
+use crate::{full, nvrtc, packed};
 use anyhow::{Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::process;
@@ -13,17 +13,39 @@ pub const TASK: Task = Task {
         Command::new("test")
             .about("Run every check: formatting, lints, build, tests, examples in the docs, generated code, packing")
             .arg(
-                Arg::new("full")
-                    .long("full")
-                    .action(ArgAction::SetTrue)
-                    .help("Draw again: eight more seeds for every test, 2,048 cases for every property"),
+                Arg::new("full").long("full").action(ArgAction::SetTrue).help(
+                    "The whole sweep instead: several seeds, every model, in shards; goes on where it was stopped",
+                ),
+            )
+            .arg(
+                Arg::new("fresh").long("fresh").action(ArgAction::SetTrue).requires("full").help("Forget what is done"),
+            )
+            .arg(
+                Arg::new("seed")
+                    .long("seed")
+                    .requires("full")
+                    .value_parser(clap::value_parser!(u64))
+                    .help("The number from which all seeds of the sweep are drawn"),
+            )
+            .arg(
+                Arg::new("shard")
+                    .long("shard")
+                    .value_name("I/N")
+                    .requires("full")
+                    .help("Only the I-th of N parts of the sweep (give all of them one --seed)"),
             )
     },
     run,
 };
 
 fn run(arguments: &ArgMatches) -> Result<()> {
-    let full = arguments.get_flag("full");
+    if arguments.get_flag("full") {
+        nvrtc::install_if_absent()?;
+        let (from, of) = shard(arguments.get_one::<String>("shard").map_or("1/1", String::as_str))?;
+        let part =
+            full::Part { fresh: arguments.get_flag("fresh"), seed: arguments.get_one("seed").copied(), from, of };
+        return full::run(&part, fresh_seed);
+    }
     let nextest = cargo(&["nextest", "--version"]).output().is_ok_and(|output| output.status.success());
     let mut steps = Steps { done: Vec::new() };
     steps.task("NVRTC", nvrtc::install_if_absent);
@@ -57,21 +79,21 @@ fn run(arguments: &ArgMatches) -> Result<()> {
         command.env("VIRTUAL_GPU_FUZZ", count).env("VIRTUAL_GPU_FUZZ_SEED", seed);
         steps.command(name, command);
     }
-    if full {
-        for _ in 0..8 {
-            let mut command = tests(&[]);
-            let seed = fresh_seed().to_string();
-            command.env("WARPSMITH_TEST_SEED", &seed).env("PROPTEST_RNG_SEED", &seed).env("PROPTEST_CASES", "2048");
-            command.env("WARPSMITH_TEST_MODELS", "all");
-            steps.command("tests with another seed", command);
-        }
-    }
     steps.command("examples in the docs", cargo(&["test", "--workspace", "--doc"]));
     let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
     steps.command("documentation", doc);
     steps.task("packed crate", packed::check);
     steps.finish()
+}
+
+/// `I/N` as a number from 0 and a count.
+fn shard(text: &str) -> Result<(usize, usize)> {
+    let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse::<usize>().ok()?, n.parse::<usize>().ok()?)));
+    match parts {
+        Some((i, n)) if (1..=n).contains(&i) => Ok((i - 1, n)),
+        _ => bail!("--shard {text}: expected I/N with 1 ≤ I ≤ N"),
+    }
 }
 
 /// Thousands of inputs for the PTX loader, and of driver calls.

@@ -173,12 +173,11 @@ impl CudaDevice {
 
     /// The stream that captures record, made at the first one.
     pub(super) fn capture_stream(&self) -> Result<sys::CUstream> {
-        if self.inner.captured.get().is_none() {
-            let stream = self.inner.context.new_stream().map_err(|error| self.failed("capture", error))?;
-            let _ = self.inner.captured.set(stream);
+        if let Some(stream) = self.inner.captured.get() {
+            return Ok(stream.cu_stream());
         }
-        let stream = self.inner.captured.get().unwrap_or(&self.inner.stream);
-        Ok(stream.cu_stream())
+        let stream = self.inner.context.new_stream().map_err(|error| self.failed("capture", error))?;
+        Ok(self.inner.captured.get_or_init(|| stream).cu_stream())
     }
 
     /// Makes the device's context the calling thread's, as every call of the driver needs it.

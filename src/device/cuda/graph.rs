@@ -124,7 +124,7 @@ impl CudaDevice {
     /// the graph is launched. What `f` returns may hold tensors of the captured work, which each launch writes anew.
     ///
     /// Everything that `f` launches must have been launched before (a warm-up): modules are loaded and kernels looked
-    /// up then. Threads that `f` starts are not captured.
+    /// up then. Threads that `f` starts are not captured. One thread captures at a time, others wait for it.
     ///
     /// # Errors
     /// The error of `f`, of which nothing stays behind; reading values, copying from the host and waiting are such

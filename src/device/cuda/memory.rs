@@ -167,14 +167,6 @@ impl CudaMemory {
         Ok(DevicePtrMut { address: self.address + (offset * size_of::<T>()) as u64, memory: PhantomData })
     }
 
-    /// Memory with these values for captured work to read: whatever the calling thread is capturing, it is allocated
-    /// and filled at once, and belongs to no graph.
-    pub(crate) fn lasting<T: Element>(device: &CudaDevice, values: &[T]) -> Result<Self> {
-        let mut memory = Self::uninit(device, size_of_val(values))?;
-        memory.copy_from_host(values)?;
-        Ok(memory)
-    }
-
     fn fits<T: Element>(&self, op: &'static str, offset: usize, len: usize) -> Result<()> {
         let end = offset.checked_add(len).and_then(|end| end.checked_mul(size_of::<T>()));
         if end.is_some_and(|end| end <= self.bytes) {

@@ -56,8 +56,13 @@ impl Table {
         if self.memory.is_some() && words == self.words {
             return Ok(());
         }
-        // Never into the old table: a captured graph may have its address.
-        self.memory = Some(CudaMemory::lasting(device, &words)?);
+        let bytes = words.len() * size_of::<i64>();
+        let mut memory = match self.memory.take() {
+            Some(memory) if memory.len() >= bytes => memory,
+            _ => CudaMemory::uninit(device, bytes)?,
+        };
+        memory.copy_from_host(&words)?;
+        self.memory = Some(memory);
         self.words = words;
         Ok(())
     }
@@ -162,7 +167,7 @@ impl Fixed {
     fn measure(&mut self, scaling: Option<Scaling<'_>>) -> Result<Buffer> {
         let (device, blocks) = (&self.device, self.table.blocks);
         if self.sums.len() < blocks * size_of::<f64>() {
-            self.sums = CudaMemory::lasting(device, &vec![0f64; blocks])?;
+            self.sums = CudaMemory::uninit(device, blocks * size_of::<f64>())?;
         }
         let block = self.block.read(0, self.told.len())?;
         measure(device, &self.table, block, &mut self.found, &mut self.sums, scaling)

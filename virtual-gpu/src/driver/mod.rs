@@ -81,7 +81,9 @@ pub fn call(name: &'static str, body: impl FnOnce() -> Res) -> CuResult {
                 Some(message) => format!("{name}: {} ({}): {message}", error.code.name(), error.code as u32),
                 None => format!("{name}: {} ({})", error.code.name(), error.code as u32),
             };
-            if error.message.is_some() && config::read(|config| config.log) {
+            // Clients offer machine code first and PTX next: that refusal is no news.
+            let news = error.message.is_some() && error.code != Code::NoBinaryForGpu;
+            if news && config::read(|config| config.log) {
                 eprintln!("virtual-gpu: {text}");
             }
             // A thread that is ending has no storage left; the code still goes back.

@@ -1,3 +1,0 @@
-fn main() -> warpsmith_build::Result<()> {
-    warpsmith_build::Kernels::new().file("saxpy.cu").build()
-}
