@@ -10,6 +10,7 @@
 #include "common/report.cuh"
 #include "common/strided.cuh"
 #include "common/types.cuh"
+#include "common/wide.cuh"
 
 constexpr u32 THREADS = 256;
 // Sources that one thread adds up in a row.
@@ -63,30 +64,6 @@ __global__ void __launch_bounds__(THREADS)
 // ---- Segment sums over sorted destinations ----
 
 template <class T>
-struct Wide {
-    typedef i64 type;
-};
-template <>
-struct Wide<f32> {
-    typedef f32 type;
-};
-template <>
-struct Wide<f16> {
-    typedef f32 type;
-};
-template <>
-struct Wide<bf16> {
-    typedef f32 type;
-};
-
-DEVICE f32 widen(f32 x) { return x; }
-DEVICE f32 widen(f16 x) { return to_f32(x); }
-DEVICE f32 widen(bf16 x) { return to_f32(x); }
-DEVICE i64 widen(i64 x) { return x; }
-DEVICE i64 widen(u32 x) { return x; }
-DEVICE i64 widen(u8 x) { return x; }
-
-template <class T>
 DEVICE T narrow(f32 x) {
     return from_f32<T>(x);
 }
@@ -94,9 +71,6 @@ template <class T>
 DEVICE T narrow(i64 x) {
     return static_cast<T>(x);
 }
-
-DEVICE f32 plus(f32 a, f32 b) { return a + b; }
-DEVICE i64 plus(i64 a, i64 b) { return static_cast<i64>(static_cast<u64>(a) + static_cast<u64>(b)); }
 
 // A chunk of sorted sources in one column: the runs of one destination that begin and end in it are added to out; the run
 // that comes in from the chunk before leaves its sum in `incoming`, the one that goes on into the next in `outgoing`. A run

@@ -24,8 +24,9 @@ struct alignas(4 * sizeof(T)) Four {
     T lanes[4];
 };
 
-// The slot that a block belongs to: the last one that does not begin behind it.
-DEVICE const OptimizerSlot& slot_of(const OptimizerSlot* slots, u32 count, u64 block) {
+// A copy of the slot that a block belongs to, the last one that does not begin behind it: what a kernel writes might be the
+// table, for all that the compiler knows.
+DEVICE OptimizerSlot slot_of(const OptimizerSlot* slots, u32 count, u64 block) {
     u32 low = 0, high = count;
     while (high - low > 1) {
         u32 middle = (low + high) / 2;
@@ -211,36 +212,55 @@ DEVICE void store(u64 base, u32 dtype, u64 index, f32 value) {
     }
 }
 
-template <class T>
-DEVICE Four<f32> widened(u64 base, u64 index) {
-    Four<T> from = *reinterpret_cast<const Four<T>*>(at<const T>(base, index));
-    Four<f32> to;
-#pragma unroll
-    for (u32 lane = 0; lane < 4; ++lane) to.lanes[lane] = to_f32(from.lanes[lane]);
-    return to;
+DEVICE Four<f32> load_wide(u64 base, u64 index) {
+    Four<f32> x;
+    asm volatile("ld.global.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(x.lanes[0]), "=f"(x.lanes[1]), "=f"(x.lanes[2]), "=f"(x.lanes[3])
+                 : "l"(base + 4 * index)
+                 : "memory");
+    return x;
+}
+
+// Left to the compiler, the stores of a struct's elements stay four.
+DEVICE void store_wide(u64 base, u64 index, const Four<f32>& x) {
+    asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};"
+                 :
+                 : "l"(base + 4 * index), "f"(x.lanes[0]), "f"(x.lanes[1]), "f"(x.lanes[2]), "f"(x.lanes[3])
+                 : "memory");
 }
 
 template <class T>
-DEVICE void narrowed(u64 base, u64 index, const Four<f32>& from) {
-    Four<T> to;
-#pragma unroll
-    for (u32 lane = 0; lane < 4; ++lane) to.lanes[lane] = from_f32<T>(from.lanes[lane]);
-    *reinterpret_cast<Four<T>*>(at<T>(base, index)) = to;
+DEVICE Four<f32> load_halves(u64 base, u64 index) {
+    Four<T> x;
+    asm volatile("ld.global.v4.u16 {%0, %1, %2, %3}, [%4];"
+                 : "=h"(x.lanes[0].bits), "=h"(x.lanes[1].bits), "=h"(x.lanes[2].bits), "=h"(x.lanes[3].bits)
+                 : "l"(base + 2 * index)
+                 : "memory");
+    return {to_f32(x.lanes[0]), to_f32(x.lanes[1]), to_f32(x.lanes[2]), to_f32(x.lanes[3])};
+}
+
+template <class T>
+DEVICE void store_halves(u64 base, u64 index, const Four<f32>& x) {
+    asm volatile("st.global.v4.u16 [%0], {%1, %2, %3, %4};"
+                 :
+                 : "l"(base + 2 * index), "h"(from_f32<T>(x.lanes[0]).bits), "h"(from_f32<T>(x.lanes[1]).bits),
+                   "h"(from_f32<T>(x.lanes[2]).bits), "h"(from_f32<T>(x.lanes[3]).bits)
+                 : "memory");
 }
 
 // Four neighbours, aligned to as many bytes as they have.
 DEVICE Four<f32> load_four(u64 base, u32 dtype, u64 index) {
-    if (dtype == OPTIMIZER_F32) return widened<f32>(base, index);
-    return dtype == OPTIMIZER_F16 ? widened<f16>(base, index) : widened<bf16>(base, index);
+    if (dtype == OPTIMIZER_F32) return load_wide(base, index);
+    return dtype == OPTIMIZER_F16 ? load_halves<f16>(base, index) : load_halves<bf16>(base, index);
 }
 
 DEVICE void store_four(u64 base, u32 dtype, u64 index, const Four<f32>& four) {
     if (dtype == OPTIMIZER_F32) {
-        narrowed<f32>(base, index, four);
+        store_wide(base, index, four);
     } else if (dtype == OPTIMIZER_F16) {
-        narrowed<f16>(base, index, four);
+        store_halves<f16>(base, index, four);
     } else {
-        narrowed<bf16>(base, index, four);
+        store_halves<bf16>(base, index, four);
     }
 }
 
@@ -292,7 +312,7 @@ DEVICE void update_four(const OptimizerSlot& s, const Numbers& n, u64 index) {
 #pragma unroll
     for (i32 which = 0; which < STATES<RULE>; ++which) {
         if (s.state[which] != 0) {
-            states[which] = *reinterpret_cast<const Four<f32>*>(at<f32>(s.state[which], index));
+            states[which] = load_wide(s.state[which], index);
         }
     }
 #pragma unroll
@@ -307,12 +327,12 @@ DEVICE void update_four(const OptimizerSlot& s, const Numbers& n, u64 index) {
     }
     store_four(s.param, s.dtype, index, p);
     if (master) {
-        store_four(s.master, OPTIMIZER_F32, index, p);
+        store_wide(s.master, index, p);
     }
 #pragma unroll
     for (i32 which = 0; which < STATES<RULE>; ++which) {
         if (s.state[which] != 0) {
-            *reinterpret_cast<Four<f32>*>(at<f32>(s.state[which], index)) = states[which];
+            store_wide(s.state[which], index, states[which]);
         }
     }
 }
@@ -354,7 +374,7 @@ __global__ void __launch_bounds__(THREADS)
     if (found != nullptr && found[OPTIMIZER_SKIP] != 0.0) {
         return;
     }
-    const OptimizerSlot& s = slot_of(slots, count, blockIdx.x);
+    const OptimizerSlot s = slot_of(slots, count, blockIdx.x);
     if (threadIdx.x == 0) {
         // Each block counts for itself: nobody else may still need the old count.
         i64* updates = at<i64>(s.counts, blockIdx.x - s.first);
@@ -380,7 +400,7 @@ __global__ void __launch_bounds__(THREADS)
 // Each block's sum of squares: sixteen numbers of a thread in f32, the rest in f64. It is finite where all numbers are.
 __global__ void __launch_bounds__(THREADS) squares(const OptimizerSlot* slots, u32 count, f64* sums) {
     __shared__ f64 shared[THREADS];
-    const OptimizerSlot& s = slot_of(slots, count, blockIdx.x);
+    const OptimizerSlot s = slot_of(slots, count, blockIdx.x);
     u64 all = s.indices == 0 ? s.count : s.rows * s.row;
     u64 first = (blockIdx.x - s.first) * CHUNK, last = first + CHUNK < all ? first + CHUNK : all;
     bool aligned = s.grad % (4 * element_size(s.dtype)) == 0;

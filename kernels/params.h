@@ -62,6 +62,25 @@ typedef struct StridedParams {
     i64 operands[MAX_OPERANDS][MAX_RANK];
 } StridedParams;
 
+/** x = y. Relations are 1 or 0. */
+static const u32 RELATION_EQ = 0;
+/** x ≠ y. */
+static const u32 RELATION_NE = 1;
+/** x < y. */
+static const u32 RELATION_LT = 2;
+/** x ≤ y. */
+static const u32 RELATION_LE = 3;
+/** x > y. */
+static const u32 RELATION_GT = 4;
+/** x ≥ y. */
+static const u32 RELATION_GE = 5;
+/** Neither is 0. */
+static const u32 RELATION_AND = 6;
+/** One is not 0. */
+static const u32 RELATION_OR = 7;
+/** Exactly one is not 0. */
+static const u32 RELATION_XOR = 8;
+
 /** x + y. Operations of integers are in 64 bits, wrapped to the type. */
 static const u32 INTEGER_ADD = 0;
 /** x − y. */

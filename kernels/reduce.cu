@@ -11,36 +11,12 @@
 #include "common/block.cuh"
 #include "common/strided.cuh"
 #include "common/types.cuh"
+#include "common/wide.cuh"
 
 constexpr u32 THREADS = 256;
 // Elements that a thread takes at a time: a 16-byte access of the float types.
 template <class T>
 constexpr u32 GROUP = sizeof(T) == 2 ? 8 : 4;
-
-// What a type is widened to.
-template <class T>
-struct Wide {
-    typedef f32 type;
-};
-template <>
-struct Wide<i64> {
-    typedef i64 type;
-};
-template <>
-struct Wide<u32> {
-    typedef i64 type;
-};
-template <>
-struct Wide<u8> {
-    typedef i64 type;
-};
-
-DEVICE f32 widen(f32 x) { return x; }
-DEVICE f32 widen(f16 x) { return to_f32(x); }
-DEVICE f32 widen(bf16 x) { return to_f32(x); }
-DEVICE i64 widen(i64 x) { return x; }
-DEVICE i64 widen(u32 x) { return x; }
-DEVICE i64 widen(u8 x) { return x; }
 
 DEVICE void store(f32* out, f32 x) { *out = x; }
 DEVICE void store(f16* out, f32 x) { *out = from_f32<f16>(x); }
@@ -52,12 +28,6 @@ DEVICE void store(u8* out, i64 x) { *out = static_cast<u8>(x); }
 
 DEVICE bool is_nan(f32 x) { return x != x; }
 DEVICE bool is_nan(i64) { return false; }
-
-// Wrapping sums and products, as two's complement does them.
-DEVICE f32 plus(f32 a, f32 b) { return a + b; }
-DEVICE i64 plus(i64 a, i64 b) { return static_cast<i64>(static_cast<u64>(a) + static_cast<u64>(b)); }
-DEVICE f32 times(f32 a, f32 b) { return a * b; }
-DEVICE i64 times(i64 a, i64 b) { return static_cast<i64>(static_cast<u64>(a) * static_cast<u64>(b)); }
 
 DEVICE f32 infinity() { return __uint_as_float(0x7f800000u); }
 constexpr i64 LOWEST = -0x7fffffffffffffffll - 1;
@@ -375,10 +345,10 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
-// Merges the states of the parts: a warp for each output.
-template <template <class> class R, class T, class Out>
+// Merges the states of the parts, which were made of elements widened to A: a warp for each output.
+template <template <class> class R, class A, class Out>
 __global__ void __launch_bounds__(THREADS) merge(ReduceParams p, Out* out, i64* indices, const void* states) {
-    typedef R<typename Wide<T>::type> S;
+    typedef R<A> S;
     u32 lane = threadIdx.x % 32;
     for (u64 output = (static_cast<u64>(blockIdx.x) * THREADS + threadIdx.x) / 32; output < p.outputs;
          output += static_cast<u64>(gridDim.x) * (THREADS / 32)) {
@@ -502,19 +472,31 @@ __global__ void __launch_bounds__(THREADS)
 
 // ---- Instantiations ----
 
-#define REDUCE(R, T, Out)                                                                            \
-    template __global__ void reduce<R, T, Out>(ReduceParams, Out*, i64*, void*, const T*);           \
-    template __global__ void merge<R, T, Out>(ReduceParams, Out*, i64*, const void*);
-#define FLOAT(T, Out)                                                                                 \
-    REDUCE(sum, T, Out) REDUCE(product, T, Out) REDUCE(largest, T, Out) REDUCE(smallest, T, Out)      \
-    REDUCE(norm1, T, Out) REDUCE(norm2, T, Out) REDUCE(logsumexp, T, Out) REDUCE(variance, T, Out)
-FLOAT(f32, f32) FLOAT(f16, f16) FLOAT(f16, f32) FLOAT(bf16, bf16) FLOAT(bf16, f32)
+#define REDUCE(R, T, Out) template __global__ void reduce<R, T, Out>(ReduceParams, Out*, i64*, void*, const T*);
+#define MERGE(R, A, Out) template __global__ void merge<R, A, Out>(ReduceParams, Out*, i64*, const void*);
 
-#define FLAGS(T) REDUCE(any_set, T, u8) REDUCE(all_set, T, u8) REDUCE(argmax, T, T) REDUCE(argmin, T, T)
-FLAGS(f32) FLAGS(f16) FLAGS(bf16) FLAGS(i64) FLAGS(u32) FLAGS(u8)
+#define FLOAT(MAKE, T, Out)                                                                    \
+    MAKE(sum, T, Out) MAKE(product, T, Out) MAKE(largest, T, Out) MAKE(smallest, T, Out)       \
+    MAKE(norm1, T, Out) MAKE(norm2, T, Out) MAKE(logsumexp, T, Out) MAKE(variance, T, Out)
+FLOAT(REDUCE, f32, f32) FLOAT(REDUCE, f16, f16) FLOAT(REDUCE, f16, f32) FLOAT(REDUCE, bf16, bf16)
+FLOAT(REDUCE, bf16, f32)
+FLOAT(MERGE, f32, f32) FLOAT(MERGE, f32, f16) FLOAT(MERGE, f32, bf16)
 
-#define INTEGER(T) REDUCE(sum, T, i64) REDUCE(product, T, i64) REDUCE(largest, T, T) REDUCE(smallest, T, T)
-INTEGER(i64) INTEGER(u32) INTEGER(u8)
+#define FLAGS(MAKE, T) MAKE(any_set, T, u8) MAKE(all_set, T, u8)
+FLAGS(REDUCE, f32) FLAGS(REDUCE, f16) FLAGS(REDUCE, bf16) FLAGS(REDUCE, i64) FLAGS(REDUCE, u32) FLAGS(REDUCE, u8)
+FLAGS(MERGE, f32) FLAGS(MERGE, i64)
+
+#define PLACES(MAKE, T, Out) MAKE(argmax, T, Out) MAKE(argmin, T, Out)
+PLACES(REDUCE, f32, f32) PLACES(REDUCE, f16, f16) PLACES(REDUCE, bf16, bf16) PLACES(REDUCE, i64, i64)
+PLACES(REDUCE, u32, u32) PLACES(REDUCE, u8, u8)
+PLACES(MERGE, f32, f32) PLACES(MERGE, f32, f16) PLACES(MERGE, f32, bf16) PLACES(MERGE, i64, i64) PLACES(MERGE, i64, u32)
+PLACES(MERGE, i64, u8)
+
+#define SUMS(MAKE, T) MAKE(sum, T, i64) MAKE(product, T, i64)
+SUMS(REDUCE, i64) SUMS(REDUCE, u32) SUMS(REDUCE, u8) SUMS(MERGE, i64)
+#define BOUNDS(MAKE, T, Out) MAKE(largest, T, Out) MAKE(smallest, T, Out)
+BOUNDS(REDUCE, i64, i64) BOUNDS(REDUCE, u32, u32) BOUNDS(REDUCE, u8, u8)
+BOUNDS(MERGE, i64, i64) BOUNDS(MERGE, i64, u32) BOUNDS(MERGE, i64, u8)
 
 #define SCAN(F, T, Out)                                                                    \
     template __global__ void scan_lanes<F, T, Out>(ScanParams, Out*, const T*);            \

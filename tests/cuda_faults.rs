@@ -17,9 +17,13 @@ const STEPS: usize = 6;
 /// Faults strike whatever the process does next: one test at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
-fn alone() -> (MutexGuard<'static, ()>, VirtualGpu) {
+/// Nothing where another device is under test, which takes no faults.
+fn alone() -> Option<(MutexGuard<'static, ()>, VirtualGpu)> {
+    if std::env::var("WARPSMITH_TEST_DEVICE").is_ok_and(|device| device != "virtual") {
+        return None;
+    }
     let guard = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    (guard, virtual_gpu::install().expect("the virtual GPU"))
+    Some((guard, virtual_gpu::install().expect("the virtual GPU")))
 }
 
 fn cuda(device: &Device) -> &CudaDevice {
@@ -136,7 +140,7 @@ fn is_out_of_memory(error: &Error) {
 
 #[test]
 fn every_allocation_of_a_step_may_fail_and_training_resumes() {
-    let (_alone, gpu) = alone();
+    let Some((_alone, gpu)) = alone() else { return };
     let device = Device::cuda(0).unwrap();
     let expected = undisturbed(&device);
     let (nothing, alive) = (cuda(&device).held_bytes(), gpu.live_allocations().len());
@@ -155,19 +159,21 @@ fn every_allocation_of_a_step_may_fail_and_training_resumes() {
             cuda(&device).held_bytes()
         };
         let held = restart(&mut run);
-        let mut failures = 0;
+        // Of the first step, which differs by what the optimizer makes, a sample.
+        let stride = if before == 0 { 4 } else { 1 };
+        let mut nth = 1;
         let last = loop {
-            match with_failure(gpu, failures + 1, || run.step()) {
+            match with_failure(gpu, nth, || run.step()) {
                 Ok(loss) => break loss,
                 Err(error) => is_out_of_memory(&error),
             }
-            failures += 1;
             let now = restart(&mut run);
             // What a failed first step has made for later ones stays.
-            assert!(now == held || before == 0, "step {before}, allocation {failures}: {now} bytes, not {held}");
+            assert!(now == held || before == 0, "step {before}, allocation {nth}: {now} bytes, not {held}");
+            nth += stride;
         };
         // No allocation was left to fail, and after so many failures the step is as ever.
-        assert!(failures >= [40, 30, 5][before], "step {before} has {failures} allocations");
+        assert!(nth > [40, 30, 5][before], "step {before} has fewer than {nth} allocations");
         assert_eq!(u64::from(last.to_bits()), expected[before][0]);
         assert_eq!(run.step_bits().unwrap(), expected[before + 1], "behind step {before}");
         drop((run, saved));
@@ -206,7 +212,7 @@ fn other_process(part: &str, fault: &str, file: &PathBuf) -> Output {
 
 #[test]
 fn a_lost_device_is_an_error_and_a_new_process_resumes() {
-    let (_alone, _) = alone();
+    let Some((_alone, _)) = alone() else { return };
     let expected = undisturbed(&Device::cuda(0).unwrap());
     // Launches of a plain step, of the graph of a captured one, and the loss of the device under both.
     for (at, fault) in [(1, "launch 1"), (1, "lost 40"), (4, "launch 7"), (4, "lost 31")] {

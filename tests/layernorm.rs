@@ -353,6 +353,32 @@ fn empty_inputs_and_wrong_shapes() {
     assert!(ids.rms_norm(None, EPS).unwrap_err().to_string().contains("i64"));
 }
 
+/// Residuals, and means that are not subtracted, where a warp holds a row, where a block does and where none does.
+fn sums_and_root_mean_squares_by_every_plan() {
+    let mut random = Random::fresh("sums and root mean squares");
+    let devices = devices(random.seed());
+    for width in [40, 256, 520, 1032, 16_392, 16_401] {
+        for dtype in CUDA_FLOATS {
+            let mut draw = |dims: &[usize]| Array::from_fn(dims, |_| round(random.range(-2.0, 3.0), dtype));
+            let (x, residual, w, b) = (draw(&[3, width]), draw(&[3, width]), draw(&[width]), draw(&[width]));
+            let of = Of::Columns(width);
+            let sums =
+                Array::new(&x.dims, x.data.iter().zip(&residual.data).map(|(a, b)| round(a + b, dtype)).collect());
+            let unit = dtype.unit_roundoff();
+            let slack = if dtype == DType::F32 { 24.0 } else { 3.0 };
+            let large = |(expected, magnitude): (Array, Array)| Large { expected, magnitude };
+            for device in devices.iter().filter(|device| !device.is_cpu()) {
+                let put = |a: &Array| tensor_on(a, dtype, device).unwrap();
+                let (sum, y) = put(&x).add_layer_norm(&put(&residual), 1, Some(&put(&w)), Some(&put(&b)), EPS).unwrap();
+                assert_eq!(sum.to_f64_vec().unwrap(), sums.data, "{width} {dtype}");
+                compare("y", &y, &large(definition(&sums, Some(&w), Some(&b), width, true, of)), slack * unit);
+                let y = put(&x).rms_norm(Some(&put(&w)), EPS).unwrap();
+                compare("rms", &y, &large(definition(&x, Some(&w), None, width, false, of)), slack * unit);
+            }
+        }
+    }
+}
+
 crate::support::device_checks!(
     layer_norm,
     rms_norm,
@@ -362,4 +388,5 @@ crate::support::device_checks!(
     every_plan_of_the_cuda_kernels_agrees_with_plain_loops,
     a_large_mean_costs_no_variance,
     parameters_in_f32_serve_half_inputs,
+    sums_and_root_mean_squares_by_every_plan
 );

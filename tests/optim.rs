@@ -664,7 +664,6 @@ fn pytorch_defaults() {
     assert!(adamw.weight_decay == 0.01 && adamw.decoupled && !adam.decoupled && !adam.amsgrad);
 }
 
-#[test]
 fn clipping_on_the_way_and_beforehand_agree_with_the_definition() {
     let mut random = Random::fresh("clip");
     for dtype in DTYPES {
@@ -708,7 +707,7 @@ fn clipping_on_the_way_and_beforehand_agree_with_the_definition() {
 
 fn absent_rows_of_a_sparse_gradient_count_as_zero() {
     let mut random = Random::fresh("rows");
-    for (count, width) in [(50, 3), (7, 1), (9, 1025), (3000, 17), (4, 1)] {
+    for (count, width) in [(50, 3), (7, 1), (9, 1025), (300, 17), (4, 1)] {
         let used: Vec<usize> = (0..count).filter(|i| i % 3 == 1).collect();
         for dtype in DTYPES {
             let mut problem = Problem::new(dtype, &[count * width], &mut random);
@@ -718,36 +717,40 @@ fn absent_rows_of_a_sparse_gradient_count_as_zero() {
             let c = SgdConfig::new(0.1);
             let momentum = SgdConfig { momentum: 0.9, weight_decay: 0.1, ..c };
             let a = AdamConfig::adamw(0.01);
-            let makes: [Box<Make>; 3] = [Box::new(sgd(c)), Box::new(sgd(momentum)), Box::new(adam(a))];
-            for (k, make) in makes.iter().enumerate() {
-                for device in devices::devices(count as u64).iter().filter(|d| d.is_cpu() || dtype != DType::F64) {
-                    let params = Params::new(device, dtype, 0);
-                    let put = |values: &[f64], dims: &[usize]| tensor(values, dims, dtype).to_device(device).unwrap();
-                    let p = params.param_from("p", &put(&problem.start[0], &[count, width])).unwrap();
-                    let mut sparse = make(params.trainable()).unwrap();
-                    let dense = problem.params_on(device);
-                    let mut other = make(dense.clone()).unwrap();
-                    for step in 0..STEPS {
-                        let g = &problem.gradients[step][0];
-                        let rows: Vec<f64> =
-                            used.iter().flat_map(|&i| g[i * width..(i + 1) * width].to_vec()).collect();
-                        let indices: Vec<i64> = used.iter().map(|&i| i as i64).collect();
-                        let mut gradients = Gradients::default();
-                        let rows = RowSparse {
-                            indices: Tensor::from_slice(&indices, [used.len()], device).unwrap(),
-                            rows: put(&rows, &[used.len(), width]),
-                            shape: *p.shape(),
-                        };
-                        gradients.set(&p, Gradient::Rows(Box::new(rows))).unwrap();
-                        sparse.step(&gradients).unwrap();
-                        other.step(&problem.gradients(step, &dense)).unwrap();
-                    }
-                    assert_eq!(
-                        p.to_f64_vec().unwrap(),
-                        dense[0].1.to_f64_vec().unwrap(),
-                        "{count}×{width} {dtype} {k} on {device}"
-                    );
+            let falling = AdaGradConfig { lr_decay: 0.1, ..AdaGradConfig::new(0.1) };
+            let makes: [Box<Make>; 7] = [
+                Box::new(sgd(c)),
+                Box::new(sgd(momentum)),
+                Box::new(adam(a)),
+                Box::new(adagrad(AdaGradConfig::new(0.1))),
+                Box::new(adagrad(falling)),
+                Box::new(rmsprop(RmsPropConfig { momentum: 0.5, ..RmsPropConfig::new(0.01) })),
+                Box::new(ftrl(FtrlConfig::new(0.1))),
+            ];
+            let devices = if dtype == DType::F64 { vec![Device::Cpu] } else { devices::devices(count as u64) };
+            for ((k, make), device) in makes.iter().enumerate().flat_map(|m| devices.iter().map(move |d| (m, d))) {
+                let on = |t: Tensor| t.to_device(device).unwrap();
+                let params = Params::new(device, dtype, 0);
+                let p = params.param_from("p", &on(tensor(&problem.start[0], &[count, width], dtype))).unwrap();
+                let mut sparse = make(params.trainable()).unwrap();
+                let dense = problem.params_on(device);
+                let mut other = make(dense.clone()).unwrap();
+                for step in 0..STEPS {
+                    let g = &problem.gradients[step][0];
+                    let rows: Vec<f64> = used.iter().flat_map(|&i| g[i * width..(i + 1) * width].to_vec()).collect();
+                    let indices: Vec<i64> = used.iter().map(|&i| i as i64).collect();
+                    let mut gradients = Gradients::default();
+                    let rows = RowSparse {
+                        indices: Tensor::from_slice(&indices, [used.len()], device).unwrap(),
+                        rows: on(tensor(&rows, &[used.len(), width], dtype)),
+                        shape: *p.shape(),
+                    };
+                    gradients.set(&p, Gradient::Rows(Box::new(rows))).unwrap();
+                    sparse.step(&gradients).unwrap();
+                    other.step(&problem.gradients(step, &dense)).unwrap();
                 }
+                let expected = dense[0].1.to_f64_vec().unwrap();
+                assert_eq!(p.to_f64_vec().unwrap(), expected, "{count}×{width} {dtype} {k} on {device}");
             }
         }
     }
@@ -838,7 +841,6 @@ fn a_parameter_without_a_gradient_stays_and_starts_late() {
     assert!(one.error(&found, &adam_reference(&one, &c, Clip::None)) <= 1.0);
 }
 
-#[test]
 fn a_resumed_run_continues_bit_for_bit() {
     let mut random = Random::fresh("resume");
     for dtype in DTYPES {
@@ -855,9 +857,10 @@ fn a_resumed_run_continues_bit_for_bit() {
             Box::new(adam(AdamConfig::adam(0.01))),
             Box::new(adam(amsgrad)),
         ];
-        for (k, make) in makes.iter().enumerate() {
-            let through = problem.run(make, Clip::None);
-            let params = problem.params();
+        let devices = if dtype == DType::F64 { vec![Device::Cpu] } else { devices::devices(dtype as u64) };
+        for ((k, make), device) in makes.iter().enumerate().flat_map(|m| devices.iter().map(move |d| (m, d))) {
+            let through = problem.run_on(device, make, Clip::None);
+            let params = problem.params_on(device);
             let mut first = make(params.clone()).unwrap();
             for step in 0..STEPS / 2 {
                 first.step(&problem.gradients(step, &params)).unwrap();
@@ -871,7 +874,7 @@ fn a_resumed_run_continues_bit_for_bit() {
                 second.step(&problem.gradients(step, &params)).unwrap();
             }
             let found: Vec<_> = params.iter().map(|(_, p)| p.to_f64_vec().unwrap()).collect();
-            assert_eq!(found, through, "{dtype} {k}");
+            assert_eq!(found, through, "{dtype} {k} on {device}");
         }
     }
 }
@@ -932,10 +935,12 @@ crate::support::device_checks!(
     adagrad_follows_its_rule,
     rmsprop_follows_its_rule,
     ftrl_follows_its_rule,
+    clipping_on_the_way_and_beforehand_agree_with_the_definition,
+    absent_rows_of_a_sparse_gradient_count_as_zero,
+    a_resumed_run_continues_bit_for_bit,
     the_norm_stays_on_the_device_and_spans_dtypes_and_the_range_of_f32,
     without_a_loss_scale_what_is_not_a_number_reaches_the_parameters,
     two_halves_make_a_step_and_rates_change_between_launches,
     a_loss_scaler_skips_overflows_backs_off_and_grows,
     master_weights_keep_what_rounding_would_lose,
-    absent_rows_of_a_sparse_gradient_count_as_zero,
 );

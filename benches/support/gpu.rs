@@ -197,12 +197,10 @@ impl Gpu {
             total("shared_passes"),
             100.0 * 2.0 * total("tensor_multiply_adds") / floor.operations.max(1.0),
         );
-        let dram = total("dram_bytes_read") + total("dram_bytes_written");
         let row = [
             floor.bytes,
             moved * 32.0,
             needed * 32.0,
-            dram,
             floor.operations,
             total("instructions"),
             total("bank_conflicts"),

@@ -56,7 +56,7 @@ files! {
 pub const FAMILIES: &[Family] = &[
     Family {
         name: "elementwise",
-        modules: &[&images::ELEMENTWISE],
+        modules: &[&images::ELEMENTWISE, &images::ELEMENTWISE_ANY],
         files: &[elementwise::CHECKS, losses::CHECKS],
         exact: &["casts", "relations_selection_and_integers", "copies_between_layouts"],
     },

@@ -84,6 +84,24 @@ const _: () = {
     ["Offset of field: StridedParams::out"][::core::mem::offset_of!(StridedParams, out) - 112usize];
     ["Offset of field: StridedParams::operands"][::core::mem::offset_of!(StridedParams, operands) - 176usize];
 };
+#[doc = " x = y. Relations are 1 or 0."]
+pub const RELATION_EQ: u32 = 0;
+#[doc = " x ≠ y."]
+pub const RELATION_NE: u32 = 1;
+#[doc = " x < y."]
+pub const RELATION_LT: u32 = 2;
+#[doc = " x ≤ y."]
+pub const RELATION_LE: u32 = 3;
+#[doc = " x > y."]
+pub const RELATION_GT: u32 = 4;
+#[doc = " x ≥ y."]
+pub const RELATION_GE: u32 = 5;
+#[doc = " Neither is 0."]
+pub const RELATION_AND: u32 = 6;
+#[doc = " One is not 0."]
+pub const RELATION_OR: u32 = 7;
+#[doc = " Exactly one is not 0."]
+pub const RELATION_XOR: u32 = 8;
 #[doc = " x + y. Operations of integers are in 64 bits, wrapped to the type."]
 pub const INTEGER_ADD: u32 = 0;
 #[doc = " x − y."]

@@ -6,7 +6,7 @@
 use crate::Task;
 use crate::support::{cargo, root, run as run_command, target};
 use anyhow::{Context, Result, bail};
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::collections::BTreeMap;
 
 const LIST: &str = "docs/counters.md";
@@ -20,6 +20,13 @@ pub const TASK: Task = Task {
         Command::new("counters")
             .about("Count what every family's kernels move on the virtual GPUs, write docs/counters.md")
             .arg(Arg::new("only").long("only").value_name("BENCH").help("Only this bench, to the terminal"))
+            .arg(
+                Arg::new("counted")
+                    .long("counted")
+                    .action(ArgAction::SetTrue)
+                    .conflicts_with("only")
+                    .help("Count nothing: write the page from what was counted last"),
+            )
     },
     run,
 };
@@ -30,7 +37,6 @@ struct Row {
     floor: f64,
     moved: f64,
     needed: f64,
-    dram: f64,
     operations: f64,
     instructions: f64,
     conflicts: f64,
@@ -49,14 +55,15 @@ type Table = BTreeMap<String, Vec<(String, Vec<Row>)>>;
 fn run(arguments: &ArgMatches) -> Result<()> {
     let only = arguments.get_one::<String>("only");
     let file = target().join("counters.tsv");
-    if file.exists() {
+    let counted = arguments.get_flag("counted");
+    if file.exists() && !counted {
         std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
     }
     let benches = match only {
         Some(name) => vec![name.clone()],
         None => benches()?,
     };
-    for model in MODELS {
+    for model in MODELS.into_iter().filter(|_| !counted) {
         // Unoptimised: what counts runs in the virtual GPU, which is always optimised. No bench of the CPU has that name.
         let mut command = cargo(&["bench", "--package", "warpsmith", "--profile", "dev"]);
         command.args(benches.iter().flat_map(|name| ["--bench", name])).args(["--", "^$"]);
@@ -95,11 +102,10 @@ fn parse(text: &str) -> Result<Table> {
         let fields: Vec<&str> = line.split('\t').collect();
         let [family, model, name, numbers @ ..] = &fields[..] else { bail!("not a line of counters: {line}") };
         let numbers: Vec<f64> = numbers.iter().map(|n| n.parse()).collect::<Result<_, _>>().context("a counter")?;
-        let [floor, moved, needed, dram, operations, instructions, conflicts, passes] = numbers[..] else {
-            bail!("not eight counters: {line}")
+        let [floor, moved, needed, operations, instructions, conflicts, passes] = numbers[..] else {
+            bail!("not seven counters: {line}")
         };
-        let row =
-            Row { model: (*model).into(), floor, moved, needed, dram, operations, instructions, conflicts, passes };
+        let row = Row { model: (*model).into(), floor, moved, needed, operations, instructions, conflicts, passes };
         let calls = table.entry((*family).to_owned()).or_default();
         match calls.iter_mut().find(|(known, _)| known == name) {
             Some((_, rows)) => rows.push(row),
@@ -116,28 +122,26 @@ fn page(table: &Table) -> String {
          what a call must move between memory and multiprocessors if each operand is read once and each result written\n\
          once; `moved` are the sectors of 32 bytes that warps' accesses touch, over the floor (a first-level cache, which is\n\
          not modelled, takes some of them; a tile of a product is read by many blocks, so products move more than their\n\
-         floor by design); `needed` is the share of those bytes that threads asked for; `DRAM` is the estimate behind the\n\
-         second-level cache, over the floor; conflicts are extra passes of shared memory, in per cent.\n\n",
+         floor by design); `needed` is the share of those bytes that threads asked for; conflicts are extra passes of shared\n\
+         memory, in per cent. At these sizes everything stays in the second-level cache.\n\n",
     );
     let mut far: Vec<(f64, String)> = Vec::new();
-    let most = |rows: &[Row], of: &dyn Fn(&Row) -> f64| rows.iter().map(of).fold(0.0, f64::max);
     for (family, calls) in table.iter().filter(|(family, _)| !PRODUCTS.contains(&family.as_str())) {
         for (name, rows) in calls {
-            let over = most(rows, &Row::over);
+            let over = rows.iter().map(Row::over).fold(0.0, f64::max);
             if over > FAR {
-                let dram = most(rows, &|row| row.dram / row.floor.max(1.0));
-                far.push((over, format!("| {family} | {name} | {over:.2} | {dram:.2} |\n")));
+                far.push((over, format!("| {family} | {name} | {over:.2} |\n")));
             }
         }
     }
     far.sort_by(|a, b| b.0.total_cmp(&a.0));
     out +=
         &format!("## More than {FAR} floors\n\nOf all families but those of products ({}).\n\n", PRODUCTS.join(", "));
-    out += "| family | call | moved / floor | DRAM / floor |\n|---|---|---:|---:|\n";
+    out += "| family | call | moved / floor |\n|---|---|---:|\n";
     far.iter().for_each(|(_, line)| out += line);
     for (family, calls) in table {
-        out += &format!("\n## {family}\n\n| call | model | floor, KB | moved | needed | DRAM | warp instructions |");
-        out += " operations each | conflicts |\n|---|---|---:|---:|---:|---:|---:|---:|---:|\n";
+        out += &format!("\n## {family}\n\n| call | model | floor, KB | moved | needed | warp instructions |");
+        out += " operations each | conflicts |\n|---|---|---:|---:|---:|---:|---:|---:|\n";
         for (name, rows) in calls {
             let mut lines: Vec<(String, Vec<&str>)> = Vec::new();
             for row in rows {
@@ -170,11 +174,10 @@ fn cells(row: &Row) -> String {
     let conflicts =
         if row.passes > 0.0 { format!("{:.1} %", 100.0 * row.conflicts / row.passes) } else { String::new() };
     format!(
-        "{:.1} | {:.2} | {:.0} % | {:.2} | {:.0} | {each} | {conflicts}",
+        "{:.1} | {:.2} | {:.0} % | {:.0} | {each} | {conflicts}",
         row.floor / 1e3,
         row.over(),
         100.0 * row.needed / row.moved.max(1.0),
-        row.dram / row.floor.max(1.0),
         row.instructions,
     )
 }

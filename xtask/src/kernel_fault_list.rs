@@ -39,7 +39,15 @@ pub const FAULTS: &[Fault] = faults! {
             "thread_index(); i + 1 < p.count; i += thread_count()) {", "a sum without its tail";
         "finish_sum(T* out": "i < count; i += THREADS" => "i + 1 < count; i += THREADS", "the last partial sum is dropped";
         "    map_strided(": "to_f32(x1[at.operands[1]])" => "to_f32(x1[at.operands[0]])", "the other operand's offset";
+    }
+    "elementwise" "elementwise_any" "elementwise_any.cu" {
         "copy_transposed(": "        __syncthreads();" => "", "a tile is read before it is written";
+        "DEVICE bool holds": "case RELATION_LE: return x <= y;" => "case RELATION_LE: return x < y;", "equals are not at most";
+        "    select_strided(": "? at.operands[1] : at.operands[2]" => "? at.operands[2] : at.operands[1]",
+            "the other operand's offset";
+        "fill(void* out": "i < count * SIZE; i += thread_count()" => "i + 1 < count * SIZE; i += thread_count()",
+            "the last byte is not written";
+        "DEVICE f32 nearly": "| 1" => "", "an integer is rounded twice on its way to a half";
     }
     "elementwise" "elementwise" "common/block.cuh" {
         "DEVICE A tree_sum": "    __syncthreads();" => "", "a tree begins before its leaves are there";
@@ -179,18 +187,26 @@ pub const FAULTS: &[Fault] = faults! {
     }
     "optimizer" "optimizer" "optimizer.cu" {
         "slot_of(": "slots[middle].first > block" => "slots[middle].first >= block", "the slot before";
-        "DEVICE void momentum": "n.first ? g : " => "", "a velocity before the first step";
+        "DEVICE Numbers numbers": "1.0 - power(square, t)" => "1.0 - square", "one bias correction for all steps";
+        "DEVICE Numbers numbers": "static_cast<f64>(t - 1)" => "static_cast<f64>(t)", "a rate that falls too early";
+        "DEVICE void momentum": "n.first ? g :" => "false ? g :", "a velocity before the first step";
         "DEVICE void adam": "v = maximum(e.state[2], v);" => "", "the latest mean square, not the largest";
-        "DEVICE void rmsprop": "maximum(sub(v, mul(mean, mean)), 0.0f)" => "v", "a mean that is not taken out";
-        "DEVICE void ftrl": "sub(z, minimum(maximum(z, -n.l1), n.l1))" => "z", "no threshold";
+        "DEVICE void rmsprop": "centered ? e.state[2] : e.state[1]" => "e.state[2]", "another state than the velocity";
+        "DEVICE void ftrl": "mul(sigma, e.p)" => "sigma", "the move so far is not accounted for";
+        "DEVICE void update_four": "store_wide(s.master, index, p);" => "", "master weights that stay";
         "DEVICE void sweep": "(last - first) / 4 * 4" => "(last - first + 3) / 4 * 4", "numbers behind the last";
         "DEVICE u64 find_row": "low < count && indices[low] == static_cast<i64>(row)" => "low < count",
             "a row that is not there";
+        " squares(": "for (u32 lane = 0; lane < 4; ++lane) {\n            four =" =>
+            "for (u32 lane = 0; lane < 3; ++lane) {\n            four =", "every fourth number is dropped";
+        " squares(": "four > 1e38f" => "false", "squares beyond f32";
+        " total(": "sum - sum == 0.0" => "true", "an overflow is stepped on";
+        " total(": "__dmul_rn(factor >= 1.0 ? 1.0 : factor, inverse)" => "factor >= 1.0 ? 1.0 : factor", "no unscaling";
+        " total(": "steps[0] + 1 >= scaling.interval" => "steps[0] >= scaling.interval", "a scale that grows a step late";
+        "DEVICE void rmsprop": "maximum(sub(v, mul(mean, mean)), 0.0f)" => "v", "a mean that is not taken out";
+        "DEVICE void ftrl": "sub(z, minimum(maximum(z, -n.l1), n.l1))" => "z", "no threshold";
         "    step(const OptimizerSlot": "    __syncthreads();" => "", "options are read before they are written";
         "DEVICE void update_at": "*at<f32>(s.master, index) = e.p;" => "", "a master weight that stays";
-        " squares(": "for (u32 lane = 0; lane < 4; ++lane) {\n            four" =>
-            "for (u32 lane = 0; lane < 3; ++lane) {\n            four", "every fourth number is dropped";
-        " total(": "steps[0] + 1 >= scaling.interval" => "steps[0] >= scaling.interval", "a scale that grows late";
     }
     "gemm" "gemm_wgmma" "gemm_wgmma.cu" {
         "DEVICE void put_sums": "        __syncwarp();\n        f32* at" => "        f32* at",

@@ -31,7 +31,7 @@ pub enum Relation {
 }
 
 impl Relation {
-    /// The functor's name in `kernels/elementwise.cu` and in error messages.
+    /// Its name in error messages.
     pub fn name(self) -> &'static str {
         match self {
             Relation::Eq => "eq",

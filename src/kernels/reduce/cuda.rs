@@ -143,10 +143,12 @@ fn kernels(device: &CudaDevice, operation: usize, dtype: DType, out: DType) -> R
     };
     // Half types give results of their own type or of f32.
     let cells = &KERNELS[operation][slot][usize::from(dtype != out)];
-    let find = |i: usize, kind: &str| {
-        cells[i].get(device, || device.kernel(&REDUCE, &format!("{kind}<{name}, {dtype}, {out}>")))
+    let find = |i: usize, kind: &str, of: DType| {
+        cells[i].get(device, || device.kernel(&REDUCE, &format!("{kind}<{name}, {of}, {out}>")))
     };
-    Ok([find(0, "reduce")?, find(1, "merge")?])
+    // States are of what the elements are widened to.
+    let wide = if dtype.is_float() { DType::F32 } else { DType::I64 };
+    Ok([find(0, "reduce", dtype)?, find(1, "merge", wide)?])
 }
 
 /// Reduces into `out`, of dtype `to`.
