@@ -1,5 +1,5 @@
-// Convolutions of images whose channels are neighbours in memory (channels last), and their gradients, in f16 and bf16 on
-// the tensor cores; as in PyTorch, cross-correlations.
+// Convolutions of images whose channels are neighbours in memory (channels last), and their gradients, in f16 and bf16
+// on the tensor cores; as in PyTorch, cross-correlations.
 //
 // Layout: x (N, H, W, C), weight (O, KH, KW, C/groups), y (N, OH, OW, O), contiguous; channels of a group are multiples
 // of eight, and every pointer one of 16 bytes. (conv.cu computes the rest of them.)
@@ -11,8 +11,8 @@
 //   forward:                rows (n,p),  columns o,         k (kh,kw,c): x[n, p moved by (kh,kw), c] · w[o,kh,kw,c]
 //   gradient of the input:  rows (n,q),  columns c,         k (kh,kw,o): gy[n, q moved by -(kh,kw), o] · w[o,kh,kw,c]
 //   gradient of the weight: rows o,      columns (kh,kw,c), k (n,p):     gy[n,p,o] · x[n, p moved by (kh,kw), c]
-// The input's positions fall into phases where there are strides, as in conv.cu; the weight's gradient is split along its
-// k, whose parts conv_sum_splits adds in order.
+// The input's positions fall into phases where there are strides, as in conv.cu; the weight's gradient is split along
+// its k, whose parts conv_sum_splits adds in order.
 
 #include "common/async_copy.cuh"
 #include "common/epilogue.cuh"
