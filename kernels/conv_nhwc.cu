@@ -1,5 +1,5 @@
-// Convolutions of images whose channels are neighbours in memory (channels last), and their gradients, in f16 and bf16 on
-// the tensor cores; as in PyTorch, cross-correlations.
+// Convolutions of images whose channels are neighbours in memory (channels last), and their gradients, in f16 and bf16
+// on the tensor cores; as in PyTorch, cross-correlations.
 //
 // Layout: x (N, H, W, C), weight (O, KH, KW, C/groups), y (N, OH, OW, O), contiguous; channels of a group are multiples
 // of eight, and every pointer one of 16 bytes. (conv.cu computes the rest of them.)
@@ -11,8 +11,8 @@
 //   forward:                rows (n,p),  columns o,         k (kh,kw,c): x[n, p moved by (kh,kw), c] · w[o,kh,kw,c]
 //   gradient of the input:  rows (n,q),  columns c,         k (kh,kw,o): gy[n, q moved by -(kh,kw), o] · w[o,kh,kw,c]
 //   gradient of the weight: rows o,      columns (kh,kw,c), k (n,p):     gy[n,p,o] · x[n, p moved by (kh,kw), c]
-// The input's positions fall into phases where there are strides, as in conv.cu; the weight's gradient is split along its
-// k, whose parts conv_sum_splits adds in order.
+// The input's positions fall into phases where there are strides, as in conv.cu; the weight's gradient is split along
+// its k, whose parts conv_sum_splits adds in order.
 
 #include "common/async_copy.cuh"
 #include "common/epilogue.cuh"
@@ -62,12 +62,14 @@ DEVICE Sliding sliding(const WindowParams& p, u32 phase, u32 phases_x) {
         Phase v = phase_of(phase / phases_x, p.input_y, p.kernel_y, p.stride_y, p.padding_y, p.dilation_y, each_y);
         Phase h = phase_of(phase % phases_x, p.input_x, p.kernel_x, p.stride_x, p.padding_x, p.dilation_x, each_x);
         s = {v.positions, h.positions, v.taps, h.taps, v.output, h.output, 1, 1,
-             -static_cast<i32>(each_y * p.dilation_y / p.stride_y), -static_cast<i32>(each_x * p.dilation_x / p.stride_x),
+             -static_cast<i32>(each_y * p.dilation_y / p.stride_y),
+             -static_cast<i32>(each_x * p.dilation_x / p.stride_x),
              p.output_y, p.output_x, p.outputs, v.first, h.first, each_y, each_x};
     } else {
         s = {p.output_y, p.output_x, p.kernel_y, p.kernel_x, -static_cast<i32>(p.padding_y),
              -static_cast<i32>(p.padding_x), static_cast<i32>(p.stride_y), static_cast<i32>(p.stride_x),
-             static_cast<i32>(p.dilation_y), static_cast<i32>(p.dilation_x), p.input_y, p.input_x, p.channels, 0, 0, 1, 1};
+             static_cast<i32>(p.dilation_y), static_cast<i32>(p.dilation_x), p.input_y, p.input_x, p.channels,
+             0, 0, 1, 1};
     }
     return s;
 }
@@ -99,7 +101,8 @@ struct PixelRows {
         for (u32 i = 0; i < EACH; ++i) pixels[i] = pixel_of(s, first_row + threadIdx.x / Tile::CHUNKS + i * LINE_STEP);
     }
 
-    DEVICE void load(u32 shared, const Sliding& s, const T* images, u32 first_row, u32 rows, u32 k, u32 depth, u32 each) {
+    DEVICE void load(u32 shared, const Sliding& s, const T* images, u32 first_row, u32 rows, u32 k, u32 depth,
+                     u32 each) {
         k += threadIdx.x % Tile::CHUNKS * Tile::EACH;
         u32 tap = k / each;
         u32 channel = k % each;
@@ -199,7 +202,8 @@ __global__ void __launch_bounds__(THREADS, 3)
                 if constexpr (DIRECTION == FORWARD) {
                     load_lines<T, TileB>(stage_b, of_other, [&](u32 line, u32 inner) -> i64 {
                         u32 column = first_column + line;
-                        return column < columns && k + inner < end_k ? static_cast<i64>(column) * depth + k + inner : -1;
+                        if (column >= columns || k + inner >= end_k) return -1;
+                        return static_cast<i64>(column) * depth + k + inner;
                     });
                 } else if constexpr (DIRECTION == INPUT) {
                     load_lines<T, TileB>(stage_b, of_other, [&](u32 line, u32 inner) -> i64 {
@@ -208,7 +212,8 @@ __global__ void __launch_bounds__(THREADS, 3)
                         u32 tap_y = s.first_y + tap / s.taps_x * s.each_y;
                         u32 tap_x = s.first_x + tap % s.taps_x * s.each_x;
                         u32 output = (k + line) % each;
-                        return (static_cast<i64>(output) * kernel + tap_y * p.kernel_x + tap_x) * inputs + first_column + inner;
+                        u32 position = tap_y * p.kernel_x + tap_x;
+                        return (static_cast<i64>(output) * kernel + position) * inputs + first_column + inner;
                     });
                 } else {
                     load_lines<T, TileA>(stage, of_other, [&](u32 line, u32 inner) -> i64 {

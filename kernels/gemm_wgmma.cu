@@ -1,17 +1,18 @@
-// Matrix products of f16 and bf16 by Hopper's warpgroup instructions and its tensor memory accelerator: as gemm.cu, where
-// every line of A and B starts at a multiple of 16 bytes.
+// Matrix products of f16 and bf16 by Hopper's warpgroup instructions and its tensor memory accelerator: as gemm.cu,
+// where every line of A and B starts at a multiple of 16 bytes.
 // architectures: 90a
 //
-// A block of three warpgroups computes tiles of 128×COLUMNS, one after the other (persistent, in grouped order): a thread
-// of the first copies slices of 64 of K of both operands into STAGES stages (TMA, 128-byte swizzle), the other two
-// multiply 64 rows each (wgmma). Each stage has two barriers: `full` counts its bytes, `empty` the warps that are done
-// with it. While a product runs, its predecessor's stage is given back, and the copies run ahead into the next tile during
-// the epilogue. Ragged edges are the zeros that TMA fills in.
+// A block of three warpgroups computes tiles of 128×COLUMNS, one after the other (persistent, in grouped order): a
+// thread of the first copies slices of 64 of K of both operands into STAGES stages (TMA, 128-byte swizzle), the other
+// two multiply 64 rows each (wgmma). Each stage has two barriers: `full` counts its bytes, `empty` the warps that are
+// done with it. While a product runs, its predecessor's stage is given back, and the copies run ahead into the next
+// tile during the epilogue. Ragged edges are the zeros that TMA fills in.
 //
-// Floor: 2·M·N·K/P. From shared memory an instruction reads (64 + COLUMNS)·16 numbers for 64·COLUMNS·16 products: at 256
-// columns 10 KiB in 128 cycles, 80 bytes a cycle of the 128 that there are; at 128 columns 96. DRAM as in gemm.cu.
+// Floor: 2·M·N·K/P. From shared memory an instruction reads (64 + COLUMNS)·16 numbers for 64·COLUMNS·16 products: at
+// 256 columns 10 KiB in 128 cycles, 80 bytes a cycle of the 128 that there are; at 128 columns 96. DRAM as in gemm.cu.
 // On the virtual H100: a wgmma for each 64·COLUMNS·16 products and no other arithmetic in the loop, no bank conflict in
-// any layout or in the epilogue; of the sectors moved 96 % are needed with rows of 144 bytes, which start inside sectors.
+// any layout or in the epilogue; of the sectors moved 96 % are needed with rows of 144 bytes, which start inside
+// sectors.
 //
 // Where K is split, gemm_sum_splits of gemm.cu adds the parts. No pointer is __restrict__.
 
@@ -66,7 +67,8 @@ struct Schedule {
     }
 };
 
-// Copies a slice of an operand: rows of which K is contiguous in one box, or boxes of 64 rows of which each step of K is.
+// Copies a slice of an operand: rows of which K is contiguous in one box, or boxes of 64 rows of which each step of K
+// is.
 template <u32 TILE_ROWS, bool TRANSPOSED>
 DEVICE void load_slice(u32 shared, const CUtensorMap& map, i32 row, i32 k, i32 inner, i32 outer, u32 barrier) {
     if constexpr (TRANSPOSED) {

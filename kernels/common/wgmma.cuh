@@ -80,8 +80,8 @@ DEVICE void take_registers() {
                  : WGMMA_SUMS(sum, 0), WGMMA_SUMS(sum, 32), WGMMA_SUMS(sum, 64), WGMMA_SUMS(sum, 96)              \
                  : "l"(a), "l"(b), "r"(add), "n"(TRANSPOSE_A), "n"(TRANSPOSE_B))
 
-// sum = A·B, or sum + A·B if `add`, of 64×16 and 16×COLUMNS numbers of T (f16, bf16), accumulated in f32. TRANSPOSE: the
-// lines of the operand are steps of K.
+// sum = A·B, or sum + A·B if `add`, of 64×16 and 16×COLUMNS numbers of T (f16, bf16), accumulated in f32. TRANSPOSE:
+// the lines of the operand are steps of K.
 template <class T, u32 COLUMNS, bool TRANSPOSE_A, bool TRANSPOSE_B>
 struct Wgmma;
 

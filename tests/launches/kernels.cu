@@ -65,14 +65,14 @@ __global__ void __launch_bounds__(32)
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
         asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], 128;" ::"r"(bar) : "memory");
         asm volatile(
-            "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(
-                static_cast<u32>(__cvta_generic_to_shared(box))),
-            "l"(&map), "r"(x), "r"(y), "r"(bar)
+            "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];"
+            ::"r"(static_cast<u32>(__cvta_generic_to_shared(box))), "l"(&map), "r"(x), "r"(y), "r"(bar)
             : "memory");
     }
     __syncthreads();
     asm volatile(
-        "{\n\t.reg .pred done;\nWAIT:\n\tmbarrier.try_wait.parity.shared::cta.b64 done, [%0], 0;\n\t@!done bra WAIT;\n\t}" ::"r"(bar)
+        "{\n\t.reg .pred done;\nWAIT:\n\tmbarrier.try_wait.parity.shared::cta.b64 done, [%0], 0;\n\t"
+        "@!done bra WAIT;\n\t}" ::"r"(bar)
         : "memory");
     out[threadIdx.x] = box[threadIdx.x];
 }
