@@ -178,6 +178,8 @@ fn every_kernel_of_the_family_is_reached_and_right() {
         ([2, 4, 5, 6], [6, 2, 3, 3], params([1, 2], [1, 1], [1, 1], 2)),
         ([2, 3, 6, 5], [6, 1, 3, 3], params([2, 1], [1, 1], [1, 2], 3)),
         ([1, 4, 7, 5], [4, 1, 2, 3], params([1, 1], [0, 1], [2, 1], 4)),
+        // More pixels than a block that sums up a depthwise weight has threads.
+        ([2, 3, 12, 13], [6, 1, 3, 3], params([1, 1], [1, 1], [1, 1], 3)),
         // One tap that does not move.
         ([2, 5, 4, 6], [7, 5, 1, 1], params([1, 1], [0, 0], [1, 1], 1)),
         ([2, 8, 4, 4], [16, 8, 1, 1], params([1, 1], [0, 0], [1, 1], 1)),
@@ -287,34 +289,36 @@ fn empty_batches_give_empty_outputs_and_gradients_of_zero() {
 fn windows_as_columns_and_back() {
     let mut r = Random::fresh("im2col");
     let devices = devices();
-    let p = params([2, 1], [1, 2], [2, 1], 1);
-    let (x, w) = ([2, 3, 7, 5], [1, 3, 2, 3]);
-    let desc = descriptor(x, w, &p);
-    let [_, _, oh, ow] = y_dims(&x, &w, &p);
-    let dims = [x[0], x[1], w[2], w[3], oh, ow];
-    for (device, dtype) in devices.iter().cycle().zip(TYPES) {
-        let at = |i: &[usize]| {
-            let row = super::at(i[4], i[2], 2, 1, 2, x[2]);
-            row.zip(super::at(i[5], i[3], 1, 2, 1, x[3]))
-        };
-        let ax = random(&x, dtype, &mut r);
-        let expected = Array::from_fn(&dims, |i| at(i).map_or(0.0, |(row, col)| ax.at(&[i[0], i[1], row, col])));
-        let mut cols = Buffer::uninit(device, dtype, expected.data.len()).unwrap();
-        conv::im2col(&desc, view(&upload(device, &ax, dtype, Stored::Turned)), &mut cols).unwrap();
-        assert_eq!(values(&cols), expected.data, "{dtype}");
-        // Small integers, so that sums are exact.
-        let c = Array::from_fn(&dims, |_| r.below(7) as f64 - 3.0);
-        let mut back = Array::zeros(&x);
-        for flat in 0..c.data.len() {
-            let i = c.index_of(flat);
-            if let Some((row, col)) = at(&i) {
-                let to = back.flat(&[i[0], i[1], row, col]);
-                back.data[to] += c.data[flat];
+    // Without padding, windows end before the image does.
+    for p in [params([2, 1], [1, 2], [2, 1], 1), params([1, 1], [0, 0], [1, 1], 1)] {
+        let (x, w) = ([2, 3, 7, 5], [1, 3, 2, 3]);
+        let desc = descriptor(x, w, &p);
+        let [_, _, oh, ow] = y_dims(&x, &w, &p);
+        let dims = [x[0], x[1], w[2], w[3], oh, ow];
+        for (device, dtype) in devices.iter().cycle().zip(TYPES) {
+            let at = |i: &[usize]| {
+                let row = super::at(i[4], i[2], p.stride[0], p.padding[0], p.dilation[0], x[2]);
+                row.zip(super::at(i[5], i[3], p.stride[1], p.padding[1], p.dilation[1], x[3]))
+            };
+            let ax = random(&x, dtype, &mut r);
+            let expected = Array::from_fn(&dims, |i| at(i).map_or(0.0, |(row, col)| ax.at(&[i[0], i[1], row, col])));
+            let mut cols = Buffer::uninit(device, dtype, expected.data.len()).unwrap();
+            conv::im2col(&desc, view(&upload(device, &ax, dtype, Stored::Turned)), &mut cols).unwrap();
+            assert_eq!(values(&cols), expected.data, "{dtype}");
+            // Small integers, so that sums are exact.
+            let c = Array::from_fn(&dims, |_| r.below(7) as f64 - 3.0);
+            let mut back = Array::zeros(&x);
+            for flat in 0..c.data.len() {
+                let i = c.index_of(flat);
+                if let Some((row, col)) = at(&i) {
+                    let to = back.flat(&[i[0], i[1], row, col]);
+                    back.data[to] += c.data[flat];
+                }
             }
+            let mut found = Buffer::uninit(device, dtype, desc.x_len()).unwrap();
+            conv::col2im(&desc, view(&upload(device, &c, dtype, Stored::Usual)), &mut found).unwrap();
+            assert_eq!(values(&found), back.data, "{dtype}");
         }
-        let mut found = Buffer::uninit(device, dtype, desc.x_len()).unwrap();
-        conv::col2im(&desc, view(&upload(device, &c, dtype, Stored::Usual)), &mut found).unwrap();
-        assert_eq!(values(&found), back.data, "{dtype}");
     }
 }
 

@@ -43,6 +43,10 @@ fn run(arguments: &ArgMatches) -> Result<()> {
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     // A copy, so that a build meanwhile does not change what judges.
     let judge = folder.join("selftest");
+    if judge.exists() {
+        // One that still runs could not be written over.
+        fs::remove_file(&judge).with_context(|| format!("removing {}", judge.display()))?;
+    }
     fs::copy(target().join("debug/examples/selftest"), &judge).context("copying the self-test")?;
     let file = folder.join("noticed.tsv");
     let known = if only.is_some() { fs::read_to_string(&file).unwrap_or_default() } else { String::new() };
