@@ -2,6 +2,8 @@
 
 #[path = "gemm/device.rs"]
 pub mod device;
+#[path = "gemm/hopper.rs"]
+pub mod hopper;
 #[cfg(test)]
 mod support;
 

@@ -86,7 +86,7 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "gemm",
         modules: &[&images::GEMM, &images::GEMM_WGMMA],
-        files: &[gemm::CHECKS, gemm::device::CHECKS],
+        files: &[gemm::CHECKS, gemm::device::CHECKS, gemm::hopper::CHECKS],
         exact: &[],
     },
     Family {
@@ -96,5 +96,10 @@ pub const FAMILIES: &[Family] = &[
         exact: &[],
     },
     Family { name: "random", modules: &[&images::RANDOM], files: &[], exact: &["random_bits", "sampling_by_weight"] },
-    Family { name: "optimizer", modules: &[&images::OPTIMIZER], files: &[optim::CHECKS], exact: &["optimizers"] },
+    Family {
+        name: "optimizer",
+        modules: &[&images::OPTIMIZER],
+        files: &[optim::CHECKS, optim::on_device::CHECKS],
+        exact: &["optimizers"],
+    },
 ];
