@@ -9,7 +9,7 @@ use warpsmith::device::cuda::{CudaDevice, CudaMemory, DevicePtr, LaunchConfig};
 use warpsmith::device::{Buffer, Memory};
 use warpsmith::half::{bf16, f16};
 use warpsmith::kernels::images;
-use warpsmith::kernels::params::{Divisor, ElementwiseParams, MAX_OPERANDS, MAX_RANK, StridedParams};
+use warpsmith::kernels::params::{Divisor, ElementwiseParams, MAX_OPERANDS, MAX_RANK, RELATION_LT, StridedParams};
 use warpsmith::{DType, Device, Element, Error};
 
 fn device() -> CudaDevice {
@@ -102,7 +102,7 @@ fn launches_that_do_not_fit_are_refused() {
     let cuda = device();
     let unknown = cuda.kernel(&images::GEMM, "gemm_simt<3, false, false, false>").err().unwrap().to_string();
     assert!(unknown.contains("gemm_simt<1, false, false, false>"), "{unknown}");
-    let kernel = cuda.kernel(&images::ELEMENTWISE, "cast<f32, f16>").unwrap();
+    let kernel = cuda.kernel(&images::ELEMENTWISE_ANY, "cast<f32, f16>").unwrap();
     let x = upload(&cuda, &[f16::ONE; 4]);
     let mut out = CudaMemory::zeros(&cuda, 16).unwrap();
     let params = ElementwiseParams { count: 4, ..Default::default() };
@@ -308,7 +308,7 @@ fn strided_kernels_broadcast_transpose_compare_and_select() {
     let expected: Vec<f32> = (0..count).map(|i| x[i] + row[i % columns]).collect();
     assert_eq!(out.copy_to_host::<f32>(count).unwrap(), expected);
 
-    let kernel = cuda.kernel(&images::ELEMENTWISE, "copy_strided<u32>").unwrap();
+    let kernel = cuda.kernel(&images::ELEMENTWISE_ANY, "copy_strided<u32>").unwrap();
     let params = strided(&[columns, rows], &[rows as i64, 1], &[&[1, columns as i64]]);
     let bits: Vec<u32> = x.iter().map(|x| x.to_bits()).collect();
     let bits_memory = upload(&cuda, &bits);
@@ -322,18 +322,18 @@ fn strided_kernels_broadcast_transpose_compare_and_select() {
     let expected: Vec<u32> = (0..count).map(|i| bits[i % rows * columns + i / rows]).collect();
     assert_eq!(transposed.copy_to_host::<u32>(count).unwrap(), expected);
 
-    let kernel = cuda.kernel(&images::ELEMENTWISE, "compare_strided<r::lt, f32>").unwrap();
+    let kernel = cuda.kernel(&images::ELEMENTWISE_ANY, "compare_strided<f32>").unwrap();
     let params = strided(&[rows, columns], &natural, &[&natural, &[0, 1]]);
     let mut mask = CudaMemory::uninit(&cuda, count).unwrap();
     // SAFETY: as for the sum.
     unsafe {
-        let arguments = (params, mask.write::<u8>(0, count).unwrap(), read(&x_memory), read(&row_memory));
+        let arguments = (params, RELATION_LT, mask.write::<u8>(0, count).unwrap(), read(&x_memory), read(&row_memory));
         kernel.launch(&config, arguments).unwrap();
     }
     let expected: Vec<u8> = (0..count).map(|i| u8::from(x[i] < row[i % columns])).collect();
     assert_eq!(mask.copy_to_host::<u8>(count).unwrap(), expected);
 
-    let kernel = cuda.kernel(&images::ELEMENTWISE, "select_strided<u32>").unwrap();
+    let kernel = cuda.kernel(&images::ELEMENTWISE_ANY, "select_strided<u32>").unwrap();
     let params = strided(&[rows, columns], &natural, &[&natural, &natural, &[0, 0]]);
     let fallback = upload(&cuda, &[7u32]);
     let mut chosen = CudaMemory::uninit(&cuda, count * 4).unwrap();

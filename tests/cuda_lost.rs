@@ -17,7 +17,7 @@ fn a_failed_kernel_is_named_and_the_device_is_lost() {
     let device = Device::cuda(0).unwrap();
     let Device::Cuda(cuda) = &device else { unreachable!("Device::cuda gives a CUDA device") };
     let kept = Buffer::from_slice(&device, &[1f32, 2.0]).unwrap();
-    let kernel = cuda.kernel(&images::ELEMENTWISE, "cast<f32, f16>").unwrap();
+    let kernel = cuda.kernel(&images::ELEMENTWISE_ANY, "cast<f32, f16>").unwrap();
     let x = CudaMemory::zeros(cuda, 8).unwrap();
     let mut out = CudaMemory::uninit(cuda, 16).unwrap();
     // The count is a thousand elements more than there are.
@@ -37,7 +37,7 @@ fn a_failed_kernel_is_named_and_the_device_is_lost() {
         kept.to_vec::<f32>().map(drop),
         Buffer::zeros(&device, DType::F32, 4).map(drop),
         cuda.synchronize(),
-        cuda.kernel(&images::ELEMENTWISE, "cast<f16, f32>").map(drop),
+        cuda.kernel(&images::ELEMENTWISE_ANY, "cast<f16, f32>").map(drop),
     ] {
         let error = later.unwrap_err();
         assert!(matches!(&error, Error::DeviceLost { cause: again, .. } if again == cause), "{error}");
