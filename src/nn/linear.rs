@@ -27,12 +27,6 @@ impl Linear {
         Ok(Linear { weight: params.param("weight", [outputs, inputs], Init::DEFAULT_WEIGHT)?, bias: None })
     }
 
-    /// Whose weight begins as `init` says, with a bias of zeros.
-    pub fn with_init(params: &Params, inputs: usize, outputs: usize, init: Init) -> Result<Self> {
-        let weight = params.param("weight", [outputs, inputs], init)?;
-        Ok(Linear { weight, bias: Some(params.param("bias", [outputs], Init::ZEROS)?) })
-    }
-
     /// Around parameters made elsewhere: tied weights.
     pub fn from_params(weight: Param, bias: Option<Param>) -> Self {
         Linear { weight, bias }
