@@ -208,6 +208,7 @@ __global__ void __launch_bounds__(WARP ? WARPS * 32 : (N > 8 ? 384 : 512))
             }
         }
         if (!(p.flags & NORM_INPUT_GRADIENT)) continue;
+        // Two places in turn: who reads one has passed the barrier behind the reads of the other, in the next row too.
         direct = Threads::template reduce<Sum>(direct, scratch[0]);
         along = __fdiv_rn(Threads::template reduce<Sum>(along, scratch[1]), width);
         direct = p.flags & NORM_CENTERED ? __fdiv_rn(direct, width) : 0.0f;
@@ -221,8 +222,6 @@ __global__ void __launch_bounds__(WARP ? WARPS * 32 : (N > 8 ? 384 : 512))
             }
             store_pack<L>(dx + start + column, g[i]);
         }
-        // The next row writes to what slower warps may still be reading.
-        if (!WARP) __syncthreads();
     }
     if (!(p.flags & NORM_PARAMETER_GRADIENTS)) return;
     f32* out = partials + static_cast<u64>(blockIdx.x) * 2 * p.width;

@@ -63,7 +63,7 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "reduce",
         modules: &[&images::REDUCE],
-        files: &[reduce::CHECKS],
+        files: &[reduce::CHECKS, reduce::along::CHECKS, reduce::walks::CHECKS],
         exact: &["reductions_of_whole_numbers"],
     },
     Family { name: "sort", modules: &[&images::SORT], files: &[], exact: &["sorting"] },

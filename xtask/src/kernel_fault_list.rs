@@ -118,7 +118,8 @@ pub const FAULTS: &[Fault] = faults! {
             "a divisor less by one";
         "    forward_rereading(": "p.flags & NORM_RESIDUAL ? sum : x" => "x", "statistics without the residual";
         "    forward_rereading(": "if (p.flags & NORM_CENTERED) center" => "center", "a mean where none is subtracted";
-        "    backward(LayerNormParams": "if (!WARP) __syncthreads();" => "", "the next row writes what is still read";
+        "    backward(LayerNormParams": "along, scratch[1]" => "along, scratch[0]",
+            "a sum is written over one that is still read";
         "    backward(LayerNormParams": "other = 1; other < WARPS" => "other = 2; other < WARPS", "a warp's rows are dropped";
         "    backward(LayerNormParams": "scale * (g[i][lane] - direct" => "scale * (g[i][lane]", "no mean of the gradient";
         "    column_partials(": "row < p.rows; row += gridDim.y" => "row + 1 < p.rows; row += gridDim.y",
