@@ -1,6 +1,6 @@
 //! Which operations run in which dtype inside [`autocast`](crate::autocast): the one table of it.
 //!
-//! An operation asks [`cast`] first, with its name and inputs, and where these change starts again with the new ones;
+//! An operation asks `cast` first, with its name and inputs, and where these change starts again with the new ones;
 //! so their casts are recorded, and gradients come back in the inputs' own dtypes.
 
 use crate::autograd::{autocast_dtype, cast_leaf};
