@@ -94,6 +94,19 @@ pub trait Element:
     fn from_f64(value: f64) -> Self;
 }
 
+/// An f32 that rounds to f16 and bf16 as the f64 does: what it loses is folded into its last bit (round to odd; Boldo and
+/// Melquiond 2008). The `half` crate's own conversion drops the f64's low word first.
+#[inline(always)]
+fn rounded_to_odd(x: f64) -> f32 {
+    let y = x as f32;
+    if f64::from(y) == x || y.is_nan() {
+        return y;
+    }
+    // Toward zero, then odd.
+    let bits = y.to_bits();
+    f32::from_bits(if f64::from(y).abs() > x.abs() { bits - 1 } else { bits } | 1)
+}
+
 macro_rules! element {
     ($ty:ty, $tag:ident, $acc:ty, $to_acc:expr, $from_acc:expr, $to_f64:expr, $from_f64:expr) => {
         impl sealed::Sealed for $ty {}
@@ -122,8 +135,8 @@ macro_rules! element {
 
 element!(f32, F32, f32, |x| x, |x| x, |x| x as f64, |x| x as f32);
 element!(f64, F64, f64, |x| x, |x| x, |x| x, |x| x);
-element!(f16, F16, f32, f16::to_f32, f16::from_f32, f16::to_f64, f16::from_f64);
-element!(bf16, BF16, f32, bf16::to_f32, bf16::from_f32, bf16::to_f64, bf16::from_f64);
+element!(f16, F16, f32, f16::to_f32, f16::from_f32, f16::to_f64, |x| f16::from_f32(rounded_to_odd(x)));
+element!(bf16, BF16, f32, bf16::to_f32, bf16::from_f32, bf16::to_f64, |x| bf16::from_f32(rounded_to_odd(x)));
 element!(i64, I64, i64, |x| x, |x| x, |x| x as f64, |x| x as i64);
 element!(u32, U32, i64, |x| x as i64, |x| x as u32, |x| x as f64, |x| x as u32);
 element!(u8, U8, i64, |x| x as i64, |x| x as u8, |x| x as f64, |x| x as u8);
@@ -195,4 +208,39 @@ macro_rules! with_float {
             _ => $other,
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_are_rounded_once_from_f64() {
+        // Just above, at and just below where either neighbour is as near; of several magnitudes, subnormal ones too.
+        for scale in [1.0, 2f64.powi(100), 2f64.powi(-120), 2f64.powi(-130)] {
+            let tie = scale * (1.0 + 2f64.powi(-8));
+            let (down, up) = (bf16::from_f64(scale), bf16::from_f64(scale * (1.0 + 2f64.powi(-7))));
+            if scale > 2f64.powi(-126) {
+                assert_eq!(<bf16 as Element>::from_f64(tie), down, "to even");
+                assert_eq!(<bf16 as Element>::from_f64(tie * (1.0 + 2f64.powi(-52))), up);
+                assert_eq!(<bf16 as Element>::from_f64(tie * (1.0 - 2f64.powi(-52))), down);
+                assert_eq!(<bf16 as Element>::from_f64(-tie * (1.0 + 2f64.powi(-52))), -up);
+            }
+        }
+        let least = bf16::from_bits(1).to_f64();
+        assert_eq!(<bf16 as Element>::from_f64(least * 0.5), bf16::ZERO, "to even");
+        assert_eq!(<bf16 as Element>::from_f64(least * 0.5 * (1.0 + 2f64.powi(-52))).to_bits(), 1);
+        let tie = 1.0 + 2f64.powi(-11);
+        assert_eq!(<f16 as Element>::from_f64(tie), f16::ONE);
+        assert_eq!(<f16 as Element>::from_f64(tie + 2f64.powi(-52)).to_bits(), f16::ONE.to_bits() + 1);
+        assert_eq!(<f16 as Element>::from_f64(65520.0 - 1e-9).to_f64(), 65504.0);
+        assert_eq!(<f16 as Element>::from_f64(65520.0), f16::INFINITY);
+        for (value, expected) in
+            [(f64::MAX, f32::INFINITY), (1e-300, 0.0), (-1e-300, -0.0), (f64::INFINITY, f32::INFINITY)]
+        {
+            assert_eq!(<f16 as Element>::from_f64(value).to_f32().to_bits(), expected.to_bits());
+            assert_eq!(<bf16 as Element>::from_f64(value).to_f32().to_bits(), expected.to_bits());
+        }
+        assert!(<bf16 as Element>::from_f64(f64::NAN).is_nan() && <f16 as Element>::from_f64(f64::NAN).is_nan());
+    }
 }

@@ -154,7 +154,22 @@ fn casts() {
         16777217.0,
     ];
     let x = Tensor::from_slice(&values, values.len(), &Device::Cpu).unwrap();
-    let big = [i64::MAX, i64::MIN, (1 << 24) + 1, (1 << 53) + 1, -1, 256, 1 << 40, (1 << 31) + (1 << 7) + 1];
+    // Just above where f32 and bf16 could be rounded either way, by less than f32 can tell.
+    let start: i64 = 1 << 31;
+    let above = [start + (1 << 7) + 1, start + (1 << 23) + 1];
+    let big = [
+        i64::MAX,
+        i64::MIN,
+        (1 << 24) + 1,
+        (1 << 53) + 1,
+        -1,
+        256,
+        1 << 40,
+        above[0],
+        above[1],
+        -above[1],
+        (1 << 62) + (1 << 54) + 1,
+    ];
     let long = Tensor::from_slice(&big, big.len(), &Device::Cpu).unwrap();
     for from in EVERY {
         let source = if from == DType::I64 {

@@ -5,7 +5,7 @@ use super::{cpu, cuda};
 use crate::device::cpu::Float;
 use crate::device::{Buffer, Memory, View};
 use crate::kernels::mixed_devices;
-use crate::{Error, Result, with_dtype};
+use crate::{Element, Error, Result, with_dtype};
 use half::{bf16, f16};
 
 /// Converts every element to the dtype of `out`, contiguous and of as many elements.
@@ -30,6 +30,14 @@ trait CastTo<U>: Sized {
     fn cast(from: &[Self], to: &mut [U]);
 }
 
+/// An f64 that rounds to narrower floats as the integer does: bits that it cannot hold are folded into the last that it can.
+#[inline(always)]
+fn exactly(x: i64) -> f64 {
+    const LOST: i64 = (1 << 11) - 1;
+    let held = if x.unsigned_abs() >> 53 == 0 { x } else { x & !LOST | i64::from(x & LOST != 0) << 11 };
+    held as f64
+}
+
 macro_rules! pairs {
     ($($from:ty => $($to:ty),+: |$x:ident| $convert:expr;)+) => {$($(
         impl CastTo<$to> for $from {
@@ -49,10 +57,10 @@ pairs! {
     i64 => f32, f64, i64, u32, u8: |x| x as To;
     u32 => f32, f64, i64, u32, u8: |x| x as To;
     u8 => f32, f64, i64, u32, u8: |x| x as To;
-    f64 => f16, bf16: |x| To::from_f64(x);
-    i64 => f16, bf16: |x| To::from_f64(x as f64);
-    u32 => f16, bf16: |x| To::from_f64(x as f64);
-    u8 => f16, bf16: |x| To::from_f64(x as f64);
+    f64 => f16, bf16: |x| <To as Element>::from_f64(x);
+    i64 => f16, bf16: |x| <To as Element>::from_f64(exactly(x));
+    u32 => f16, bf16: |x| <To as Element>::from_f64(f64::from(x));
+    u8 => f16, bf16: |x| <To as Element>::from_f64(f64::from(x));
     f16 => f64, i64, u32, u8: |x| x.to_f32() as To;
     bf16 => f64, i64, u32, u8: |x| x.to_f32() as To;
     f16 => f16, bf16: |x| To::from_f32(x.to_f32());
