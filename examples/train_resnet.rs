@@ -78,11 +78,5 @@ fn run(args: &ArgMatches) -> Result<()> {
 }
 
 fn main() -> ExitCode {
-    match run(&command().get_matches()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("error: {e}");
-            ExitCode::FAILURE
-        }
-    }
+    support::figures::exit(run(&command().get_matches()))
 }

@@ -3,6 +3,8 @@
 
 pub mod classify;
 pub mod digits;
+pub mod fetched;
+pub mod figures;
 pub mod language;
 pub mod text;
 
