@@ -22,6 +22,7 @@ mod state;
 mod transformer;
 
 pub use activation::{Activation, Dropout};
+pub(crate) use atomic::remove_leftovers;
 #[cfg(feature = "train")]
 pub(crate) use atomic::write_atomically;
 pub use attention::{AttentionMask, MultiheadAttention};
