@@ -4,6 +4,7 @@
 
 mod codegen;
 mod counters;
+mod data;
 mod faults;
 mod full;
 mod kernel_fault_list;
@@ -32,6 +33,7 @@ const TASKS: &[Task] = &[
     test::TASK,
     nvrtc::TASK,
     codegen::TASK,
+    data::TASK,
     package::TASK,
     packed::TASK,
     faults::TASK,
