@@ -1,14 +1,14 @@
 //! `cargo xtask models`: runs the examples that train, holds each to its figures, and writes docs/models.md and the
 //! table in the README.
 
-use crate::Task;
 use crate::support::{cargo, line, processor, root, target};
+use crate::{Task, data, support};
 use anyhow::{Context, Result, bail};
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 const PAGE: &str = "docs/models.md";
@@ -46,11 +46,18 @@ const MODELS: &[Model] = &[
     model("gradient_descent", "y = w·x by hand: one weight, autograd", &[], When::Quick),
     model("derivative", "a derivative by shrinking steps and by autograd", &[], When::Quick),
     model("likelihood", "maximum likelihood; densities and entropies", &[], When::Quick),
+    model("linear_regression", "closed form, full batch, stochastic, mini-batch", &["diabetes"], When::Quick),
+    model("classifiers", "perceptron, logistic and softmax regression", &["breast-cancer"], When::Quick),
+    model("mlp", "over-fitting shown, and cured by dropout and weight decay", &[], When::Quick),
+    model("lenet", "a convolutional network with max pooling on MNIST", &["mnist-5k"], When::Whole),
+    model("rnn", "Elman network, LSTM and GRU read sentences", &["sentiment"], When::Whole),
+    model("train_resnet", "ResNet-20 on handwritten digits", &[], When::Whole),
+    model("train_gpt", "a Transformer writes like Shakespeare", &[], When::Long),
 ];
 
 pub const TASK: Task = Task {
     command: || {
-        Command::new("models")
+        clap::Command::new("models")
             .about("Run the examples that train, hold each to its figures, write docs/models.md and the README's table")
             .arg(Arg::new("names").value_name("NAME").action(ArgAction::Append).help("Only these rows"))
             .arg(flag("quick", "Only those that take seconds, built as tests are; writes nothing"))
@@ -98,7 +105,7 @@ fn run(arguments: &ArgMatches) -> Result<()> {
     let mut rows = Rows::read()?;
     let mut missed = vec![];
     for model in MODELS.iter().filter(wanted) {
-        missed.extend(one(model, "release", &mut rows)?);
+        missed.extend(one(model, &RELEASE, &mut rows)?);
         rows.write()?;
     }
     finish(&missed)
@@ -108,7 +115,7 @@ fn run(arguments: &ArgMatches) -> Result<()> {
 pub fn quick() -> Result<()> {
     let mut missed = vec![];
     for model in MODELS.iter().filter(|model| model.when == When::Quick) {
-        missed.extend(one(model, "test", &mut Rows::default())?);
+        missed.extend(one(model, &TEST, &mut Rows::default())?);
     }
     finish(&missed)
 }
@@ -120,16 +127,22 @@ fn finish(missed: &[String]) -> Result<()> {
     bail!("not reached: {}", missed.join("; "))
 }
 
+/// How examples are built: what cargo is told, and where it puts them.
+struct Build {
+    arguments: &'static [&'static str],
+    folder: &'static str,
+}
+
+const RELEASE: Build = Build { arguments: &["--release", "--package", "warpsmith"], folder: "release" };
+/// As `cargo xtask test` builds its tests, so that nothing but the examples themselves is left to compile.
+const TEST: Build = Build { arguments: &["--profile", "test", "--workspace"], folder: "debug" };
+
 /// Runs one example, showing what it prints; gives the figures it missed.
-fn one(model: &Model, profile: &str, rows: &mut Rows) -> Result<Vec<String>> {
-    let absent = model.data.iter().find(|name| !target().join("data").join(name).is_dir());
-    if let Some(name) = absent {
-        bail!("{} learns from {name}: `cargo xtask data {name}` fetches it", model.name);
-    }
-    let of_example = ["--profile", profile, "--package", "warpsmith", "--example", model.example];
-    crate::support::run(cargo(&["build"]).args(of_example))?;
-    let mut command = cargo(&["run", "--quiet"]);
-    command.args(of_example).arg("--").args(model.arguments).stdout(Stdio::piped());
+fn one(model: &Model, build: &Build, rows: &mut Rows) -> Result<Vec<String>> {
+    model.data.iter().try_for_each(|name| data::fetch_named(name))?;
+    support::run(cargo(&["build", "--quiet"]).args(build.arguments).args(["--example", model.example]))?;
+    let mut command = Command::new(target().join(build.folder).join("examples").join(model.example));
+    command.current_dir(root()).args(model.arguments).stdout(Stdio::piped());
     println!("\n== {}\n{}", model.name, line(&command));
     let started = Instant::now();
     let mut child = command.spawn().with_context(|| format!("`{}` does not start", line(&command)))?;

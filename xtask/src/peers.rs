@@ -4,7 +4,6 @@ use crate::Task;
 use crate::support::{cargo, output, processor, root, run as run_command, target};
 use anyhow::{Context, Result, bail};
 use clap::{Arg, ArgMatches, Command, value_parser};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process;
 
