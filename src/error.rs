@@ -199,6 +199,12 @@ impl Error {
         Error::DType { op, expected: expected.into(), found: found.to_vec() }
     }
 
+    /// What a program that failed with this should tell its caller: 130 for a run that Ctrl-C ended, as shells have it,
+    /// else 1.
+    pub fn exit_code(&self) -> u8 {
+        if matches!(self, Error::Interrupted { .. }) { 130 } else { 1 }
+    }
+
     /// An argument error.
     pub fn argument(op: &'static str, message: impl Into<String>) -> Self {
         Error::Argument { op, message: message.into() }

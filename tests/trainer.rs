@@ -105,8 +105,8 @@ fn callbacks_are_called_in_the_documented_order() {
             "read 1.2 6 at 1.3 6",
             "x 6.0000 at 1.3 6",
             "over 1.3 6",
-            "Complete 1.3 6",
-            "done 1.3 6",
+            "Complete 2.0 6",
+            "done 2.0 6",
         ];
         let mut out: Vec<String> = delayed.iter().map(|s| s.to_string()).collect();
         if read_every == 1 {

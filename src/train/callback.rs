@@ -16,7 +16,8 @@ use std::path::Path;
 ///       where the trainer [reads less often](super::Trainer::read_every);
 ///    3. [`evaluated`](Callback::evaluated), where an evaluation was due;
 ///    4. after an epoch's last step [`epoch_end`](Callback::epoch_end);
-///    5. [`checkpoint_written`](Callback::checkpoint_written) for each checkpoint that one of the calls above asked for
+///    5. [`step_over`](Callback::step_over);
+///    6. [`checkpoint_written`](Callback::checkpoint_written) for each checkpoint that one of the calls above asked for
 ///       ([`Run::save`]): it holds the state of all callbacks after these calls;
 /// 3. [`loop_end`](Callback::loop_end), with the state still that of the last step, then the checkpoints asked for;
 /// 4. [`run_end`](Callback::run_end), which may change weights, then the checkpoints asked for.
@@ -89,6 +90,12 @@ pub trait Callback: Send {
 
     /// An epoch is over and evaluated.
     fn epoch_end(&mut self, _run: &mut Run<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Everything that belongs to a step was done: the moment to ask for checkpoints. Where an epoch turns out to be
+    /// over without a further step, this is called for its last step once more.
+    fn step_over(&mut self, _run: &mut Run<'_>) -> Result<()> {
         Ok(())
     }
 

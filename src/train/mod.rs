@@ -4,10 +4,17 @@
 mod batches;
 mod callback;
 mod callbacks;
+#[cfg(feature = "train")]
+mod canvas;
 mod checkpoint;
+mod crc;
 #[cfg(feature = "train")]
 mod curves;
 mod figures;
+#[cfg(feature = "train")]
+mod font;
+#[cfg(feature = "train")]
+mod interrupt;
 #[cfg(feature = "train")]
 mod progress;
 mod run;
@@ -16,13 +23,17 @@ mod trainer;
 
 pub use batches::{BatchIter, Batches, batches};
 pub use callback::Callback;
+pub use callbacks::{
+    Checkpoints, EarlyStopping, Goal, History, LearningRate, MetricLog, ReduceOnPlateau, Samples,
+};
 #[cfg(feature = "train")]
-pub use callbacks::ShowProgress;
-pub use callbacks::{Checkpoints, EarlyStopping, Goal, History, LearningRate, ReduceOnPlateau};
+pub use callbacks::{Curves, ShowProgress};
 pub use checkpoint::Checkpoint;
 #[cfg(feature = "train")]
 pub use curves::{Curve, draw_curves, smoothed};
 pub use figures::Figures;
+#[cfg(feature = "train")]
+pub use interrupt::ctrl_c;
 #[cfg(feature = "train")]
 pub use progress::Progress;
 pub use run::{End, Place, Plan, Run, Step};

@@ -91,7 +91,8 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// How far the run is. After the last step of an epoch, until the next one starts, `epoch` is still that epoch's.
+    /// How far the run is. After the last step of an epoch, until the next one starts or the loop ends, `epoch` is still
+    /// that epoch's.
     pub fn place(&self) -> Place {
         self.place
     }
@@ -188,6 +189,14 @@ impl Run<'_> {
         match &mut self.ema {
             Some(ema) => ema.restart(),
             None => Ok(()),
+        }
+    }
+
+    /// An error if a run that came to its end never had this figure: a callback that waits for it has a wrong name.
+    pub(super) fn expect_figure(&self, name: &str) -> Result<()> {
+        match &self.end {
+            Some(End::Complete | End::Stopped(_)) => self.figures.expect(name).map(drop),
+            _ => Ok(()),
         }
     }
 

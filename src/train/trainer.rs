@@ -329,6 +329,7 @@ impl<'a> Trainer<'a> {
                 self.deliver()?;
                 self.each(|callback, run| callback.epoch_end(run))?;
             }
+            self.each(|callback, run| callback.step_over(run))?;
             if !self.run.saves.is_empty() {
                 self.deliver()?;
                 self.save()?;

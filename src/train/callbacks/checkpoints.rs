@@ -100,7 +100,7 @@ impl Callback for Checkpoints {
         Ok(())
     }
 
-    fn step_end(&mut self, run: &mut Run<'_>) -> Result<()> {
+    fn step_over(&mut self, run: &mut Run<'_>) -> Result<()> {
         if self.every.is_due(run) {
             self.ask(run);
         }
@@ -116,10 +116,6 @@ impl Callback for Checkpoints {
             run.save(Self::best_in(&self.folder));
         }
         Ok(())
-    }
-
-    fn epoch_end(&mut self, run: &mut Run<'_>) -> Result<()> {
-        self.step_end(run)
     }
 
     fn checkpoint_written(&mut self, _: &mut Run<'_>, path: &Path) -> Result<()> {
@@ -145,11 +141,7 @@ impl Callback for Checkpoints {
     }
 
     fn run_end(&mut self, run: &mut Run<'_>) -> Result<()> {
-        match &self.best {
-            // A wrong name would never have a best one.
-            Some((figure, _)) if !run.figures().is_empty() => run.figures().expect(figure).map(drop),
-            _ => Ok(()),
-        }
+        self.best.as_ref().map_or(Ok(()), |(figure, _)| run.expect_figure(figure))
     }
 
     fn key(&self) -> Option<&str> {

@@ -1,19 +1,28 @@
 //! The callbacks that most runs want.
 
 mod checkpoints;
+#[cfg(feature = "train")]
+mod curves;
 mod history;
+mod log;
 mod plateau;
 #[cfg(feature = "train")]
 mod progress;
 mod rate;
+mod samples;
 mod stopping;
+mod tensorboard;
 
 pub use checkpoints::Checkpoints;
+#[cfg(feature = "train")]
+pub use curves::Curves;
 pub use history::History;
+pub use log::MetricLog;
 pub use plateau::ReduceOnPlateau;
 #[cfg(feature = "train")]
 pub use progress::ShowProgress;
 pub use rate::LearningRate;
+pub use samples::Samples;
 pub use stopping::EarlyStopping;
 
 /// Which way a figure gets better.

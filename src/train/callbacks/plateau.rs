@@ -104,7 +104,7 @@ impl Callback for ReduceOnPlateau {
     }
 
     fn run_end(&mut self, run: &mut Run<'_>) -> Result<()> {
-        run.figures().expect(&self.figure).map(drop)
+        run.expect_figure(&self.figure)
     }
 
     fn key(&self) -> Option<&str> {

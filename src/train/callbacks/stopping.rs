@@ -75,12 +75,9 @@ impl Callback for EarlyStopping {
     }
 
     fn run_end(&mut self, run: &mut Run<'_>) -> Result<()> {
-        if !matches!(run.end(), Some(End::Complete | End::Stopped(_))) {
-            return Ok(());
-        }
-        // A wrong name would never end anything.
-        run.figures().expect(&self.figure)?;
-        if self.weights.is_empty() { Ok(()) } else { run.load_model(&self.weights) }
+        run.expect_figure(&self.figure)?;
+        let over = matches!(run.end(), Some(End::Complete | End::Stopped(_)));
+        if over && !self.weights.is_empty() { run.load_model(&self.weights) } else { Ok(()) }
     }
 
     fn key(&self) -> Option<&str> {
