@@ -1,6 +1,7 @@
 //! Floor 5: whole networks, with the names and parameter counts of their usual PyTorch versions.
 
 pub mod gpt;
+pub mod recsys;
 pub mod resnet;
 mod sampling;
 

@@ -16,6 +16,7 @@ mod module;
 mod norm;
 mod params;
 mod pool;
+mod recsys;
 mod rnn;
 mod safetensors;
 mod state;
@@ -34,6 +35,10 @@ pub use module::{Module, Sequential};
 pub use norm::{BatchNorm, BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RmsNorm};
 pub use params::{Param, Params, Summary};
 pub use pool::{AdaptiveAvgPool2d, AvgPool2d, Flatten, MaxPool2d};
+pub use recsys::{
+    BiInteraction, CompressedInteraction, CrossKind, CrossNetwork, CrossedFields, EmbeddingBag, FactorizationMachine,
+    FeatureEmbedding, Features, FieldAwareProducts, FieldEmbedding, Fields, LinearTerm, Mlp,
+};
 pub use rnn::{Rnn, RnnConfig, RnnKind, RnnOutput};
 pub(crate) use state::Misfit;
 pub use state::{Counter, StateBuffer, StateDict};
