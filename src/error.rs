@@ -141,6 +141,14 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// A sample or a batch that could not be made.
+    #[error("{place}: {source}")]
+    Data {
+        /// Which one: its number, and where it was asked for.
+        place: String,
+        /// The cause.
+        source: Box<Error>,
+    },
     /// Entries of a checkpoint that do not fit the model.
     #[error("{what} does not fit the model: missing {missing:?}, unexpected {unexpected:?}, mismatched {mismatched:?}")]
     StateDict {

@@ -40,6 +40,7 @@ pub use recsys::{
     FeatureEmbedding, Features, FieldAwareProducts, FieldEmbedding, Fields, LinearTerm, Mlp,
 };
 pub use rnn::{Rnn, RnnConfig, RnnKind, RnnOutput};
+pub(crate) use safetensors::entries as safetensors_entries;
 pub(crate) use state::Misfit;
 pub use state::{Counter, StateBuffer, StateDict};
 pub use transformer::{TransformerConfig, TransformerDecoderLayer, TransformerEncoderLayer};
