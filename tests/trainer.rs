@@ -214,10 +214,8 @@ fn accumulated_gradients_are_those_of_the_joined_batch() {
     let rows = [(0, 5), (5, 3), (8, 4)];
     let data = Task::new(0.0);
     let [x, y] = &data.batch_of(0, 12).unwrap()[..] else { unreachable!("two tensors") };
-    let parts: Vec<Vec<Tensor>> = rows
-        .iter()
-        .map(|&(at, n)| vec![x.narrow(0, at, n).unwrap(), y.narrow(0, at, n).unwrap()])
-        .collect();
+    let parts: Vec<Vec<Tensor>> =
+        rows.iter().map(|&(at, n)| vec![x.narrow(0, at, n).unwrap(), y.narrow(0, at, n).unwrap()]).collect();
     for scaled in [false, true] {
         let run = |accumulated: bool| {
             let task = Task::new(0.0);
@@ -246,14 +244,15 @@ fn accumulated_gradients_are_those_of_the_joined_batch() {
         let task = Task::new(0.0);
         let forward = |inputs: &[Tensor], ctx: &mut Ctx| -> Result<Vec<Tensor>> { task.forward(inputs, ctx) };
         let mut step = CapturedStep::new(&Device::Cpu, Ctx::train(1), optimizer(&task.params), forward);
-        let third: Vec<Vec<Tensor>> = rows
-            .iter()
-            .map(|&(at, _)| vec![x.narrow(0, at, 3).unwrap(), y.narrow(0, at, 3).unwrap()])
-            .collect();
+        let third: Vec<Vec<Tensor>> =
+            rows.iter().map(|&(at, _)| vec![x.narrow(0, at, 3).unwrap(), y.narrow(0, at, 3).unwrap()]).collect();
         step.run_accumulated(&third).unwrap();
-        assert!(weights(&task).iter().zip(&joined).any(|((_, a), (_, b))| {
-            a.iter().zip(b).any(|(a, b)| (a - b).abs() > 1e-4)
-        }));
+        assert!(
+            weights(&task)
+                .iter()
+                .zip(&joined)
+                .any(|((_, a), (_, b))| { a.iter().zip(b).any(|(a, b)| (a - b).abs() > 1e-4) })
+        );
     }
     let task = Task::new(0.0);
     let forward = |inputs: &[Tensor], ctx: &mut Ctx| -> Result<Vec<Tensor>> { task.forward(inputs, ctx) };
@@ -284,14 +283,10 @@ fn evaluations_see_averages_and_training_does_not() {
     let seen = seen.into_inner().unwrap();
     let averaged = Task::new(0.3);
     let found = Mutex::new(vec![]);
-    let mut trainer = averaged
-        .trainer()
-        .ema(0.75)
-        .unwrap()
-        .evaluate(Every::Steps(1), |_| {
-            found.lock().unwrap().push(weights(&averaged));
-            Ok(Figures::new())
-        });
+    let mut trainer = averaged.trainer().ema(0.75).unwrap().evaluate(Every::Steps(1), |_| {
+        found.lock().unwrap().push(weights(&averaged));
+        Ok(Figures::new())
+    });
     trainer.fit(&averaged.source(6), 1).unwrap();
     assert_eq!(weights(&averaged), weights(&plain), "averages do not touch the training");
     let model = trainer.run_mut().evaluated_model().unwrap();

@@ -18,6 +18,7 @@ mod norm;
 mod params;
 mod pool;
 mod positions;
+mod recsys;
 mod rnn;
 mod safetensors;
 mod state;
@@ -39,6 +40,10 @@ pub use norm::{BatchNorm, BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RmsNor
 pub use params::{Param, Params, Summary};
 pub use pool::{AdaptiveAvgPool2d, AvgPool2d, Flatten, MaxPool2d};
 pub use positions::SinusoidalPositions;
+pub use recsys::{
+    BiInteraction, CompressedInteraction, CrossKind, CrossNetwork, CrossedFields, EmbeddingBag, FactorizationMachine,
+    FeatureEmbedding, Features, FieldAwareProducts, FieldEmbedding, Fields, LinearTerm, Mlp,
+};
 pub use rnn::{Rnn, RnnConfig, RnnKind, RnnOutput};
 pub(crate) use safetensors::entries as safetensors_entries;
 pub(crate) use state::Misfit;

@@ -219,8 +219,7 @@ impl Run<'_> {
     }
 
     pub(super) fn restore(&mut self, from: &Checkpoint) -> Result<()> {
-        let place =
-            Place { epoch: from.counter("epoch")?, batch: from.counter("batch")?, step: from.counter("step")? };
+        let place = Place { epoch: from.counter("epoch")?, batch: from.counter("batch")?, step: from.counter("step")? };
         let mut ctx = self.step.ctx_mut().clone();
         from.restore(&self.params, self.step.optimizer_mut(), &mut ctx)?;
         *self.step.ctx_mut() = ctx;

@@ -176,9 +176,7 @@ impl<'a> Trainer<'a> {
 
     fn map_step(
         mut self,
-        f: impl FnOnce(
-            CapturedStep<Box<dyn Optimizer>, Forward<'a>>,
-        ) -> CapturedStep<Box<dyn Optimizer>, Forward<'a>>,
+        f: impl FnOnce(CapturedStep<Box<dyn Optimizer>, Forward<'a>>) -> CapturedStep<Box<dyn Optimizer>, Forward<'a>>,
     ) -> Self {
         self.run.step = f(self.run.step);
         self
