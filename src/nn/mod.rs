@@ -35,7 +35,7 @@ pub use norm::{BatchNorm, BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RmsNor
 pub use params::{Param, Params, Summary};
 pub use pool::{AdaptiveAvgPool2d, AvgPool2d, Flatten, MaxPool2d};
 pub use rnn::{Rnn, RnnConfig, RnnKind, RnnOutput};
-pub(crate) use state::Misfit;
 pub(crate) use safetensors::entries as safetensors_entries;
+pub(crate) use state::Misfit;
 pub use state::{Counter, StateBuffer, StateDict};
 pub use transformer::{TransformerConfig, TransformerDecoderLayer, TransformerEncoderLayer};

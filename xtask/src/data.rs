@@ -176,12 +176,17 @@ fn run(arguments: &ArgMatches) -> Result<()> {
     if names.iter().any(|name| *name == "all") {
         return SETS.iter().try_for_each(fetch);
     }
-    let known = SETS.iter().map(|set| set.name).collect::<Vec<_>>().join(", ");
-    let sets = names.iter().map(|name| {
-        let set = SETS.iter().find(|set| set.name == **name);
-        set.with_context(|| format!("there is no set {name}; there are {known}"))
-    });
-    sets.collect::<Result<Vec<_>>>()?.into_iter().try_for_each(fetch)
+    names.iter().map(|name| set(name)).collect::<Result<Vec<_>>>()?.into_iter().try_for_each(fetch)
+}
+
+fn set(name: &str) -> Result<&'static Set> {
+    let known = || SETS.iter().map(|set| set.name).collect::<Vec<_>>().join(", ");
+    SETS.iter().find(|set| set.name == name).with_context(|| format!("there is no set {name}; there are {}", known()))
+}
+
+/// Fetches the set of that name, if it is not there.
+pub fn fetch_named(name: &str) -> Result<()> {
+    fetch(set(name)?)
 }
 
 /// Does nothing where the set is there already.

@@ -9,6 +9,7 @@ mod faults;
 mod full;
 mod kernel_fault_list;
 mod kernel_faults;
+mod models;
 mod nvrtc;
 mod package;
 mod packed;
@@ -38,6 +39,7 @@ const TASKS: &[Task] = &[
     faults::TASK,
     kernel_faults::TASK,
     counters::TASK,
+    models::TASK,
     peers::TASK,
 ];
 
