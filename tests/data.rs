@@ -1,5 +1,9 @@
 //! Data sets, loaders, readers and transforms.
 
+#[path = "data/idx.rs"]
+mod idx;
+#[path = "data/images.rs"]
+mod images;
 #[path = "data/loader.rs"]
 mod loader;
 #[path = "data/sets.rs"]
@@ -8,6 +12,12 @@ mod sets;
 mod splits;
 #[path = "data/streams.rs"]
 mod streams;
+#[path = "data/tables.rs"]
+mod tables;
+#[path = "data/texts.rs"]
+mod texts;
+#[path = "data/transforms.rs"]
+mod transforms;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
