@@ -135,7 +135,7 @@ struct Build {
 
 const RELEASE: Build = Build { arguments: &["--release", "--package", "warpsmith"], folder: "release" };
 /// As `cargo xtask test` builds its tests, so that nothing but the examples themselves is left to compile.
-const TEST: Build = Build { arguments: &["--profile", "test", "--workspace"], folder: "debug" };
+const TEST: Build = Build { arguments: &["--profile", "test", "--workspace", "--all-features"], folder: "debug" };
 
 /// Runs one example, showing what it prints; gives the figures it missed.
 fn one(model: &Model, build: &Build, rows: &mut Rows) -> Result<Vec<String>> {
