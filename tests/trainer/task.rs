@@ -1,4 +1,5 @@
 //! A small network with dropout on made-up data, for tests of whole runs.
+#![allow(dead_code)] // each test uses its own part
 
 use std::path::{Path, PathBuf};
 use warpsmith::nn::{Ctx, Dropout, Linear, Module, Params};
