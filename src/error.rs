@@ -126,7 +126,8 @@ pub enum Error {
     /// A training run whose loss or weights are no longer numbers.
     #[error(
         "{what} at step {step} (epoch {epoch}, batch {batch}, counted from 0); a smaller learning rate or clipped \
-         gradients may help{}", Kept(kept)
+         gradients may help{}",
+        Kept(kept)
     )]
     Diverged {
         /// What became what.

@@ -1,5 +1,7 @@
-//! Runs in processes of their own that are killed or interrupted: whatever the moment, every checkpoint that is there can
-//! be read, and the run that is taken up ends with the bits of one that was never stopped.
+//! Runs in processes of their own that are killed or interrupted: whatever the moment, every checkpoint that is there
+//! can be read, and the run that is taken up ends with the bits of one that was never stopped.
+
+#![cfg(unix)] // signals
 
 #[path = "support/random.rs"]
 #[allow(dead_code)]
@@ -104,6 +106,7 @@ fn child(order: &str) -> Result<()> {
     let source = batches(BATCHES, |epoch, batch| task.batch(epoch, batch).map(Some));
     trainer.fit(&source, EPOCHS)?;
     drop(trainer);
+    // Not the averages: those of the last step.
     task.params.save(folder.join("model.safetensors"))
 }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use task::{Folder, Task, optimizer, weights};
+use warpsmith::data::{DataLoader, TensorDataset};
 use warpsmith::nn::{Ctx, Linear, Module, Params, StateDict};
 use warpsmith::optim::{Clip, LossScaler, Sgd, SgdConfig, schedule};
 use warpsmith::train::{
@@ -154,6 +155,21 @@ fn a_source_that_ends_early_ends_the_epoch_and_an_empty_one_is_an_error() {
     assert!(task.trainer().fit(&broken, 1).unwrap_err().to_string().contains("the disk is gone"));
 }
 
+#[test]
+fn a_data_loader_is_a_source_that_can_be_taken_up_inside_an_epoch() {
+    let data = Task::new(0.0).batch_of(7, 30).unwrap();
+    let loader = || DataLoader::new(TensorDataset::new(&data).unwrap(), 4).shuffle(3).workers(1);
+    let through = Task::new(0.3);
+    assert_eq!(through.trainer().fit(&loader(), 3).unwrap().step, 24, "eight batches, the last one of two");
+    let (first, folder) = (Task::new(0.3), Folder::new("loader"));
+    first.trainer().callback(Checkpoints::new(folder.path())).stop_after(Some(13)).fit(&loader(), 3).unwrap();
+    let second = Task::new(0.3);
+    let mut trainer = second.trainer();
+    trainer.resume(Checkpoints::last_in(folder.path())).unwrap();
+    trainer.fit(&loader(), 3).unwrap();
+    assert_eq!(weights(&second), weights(&through));
+}
+
 /// Everything that keeps state, with dropout, momentum, averages, accumulation and rates that follow a plateau.
 fn elaborate<'a>(task: &'a Task, folder: &Folder, history: &History) -> Trainer<'a> {
     task.trainer()
@@ -214,10 +230,8 @@ fn accumulated_gradients_are_those_of_the_joined_batch() {
     let rows = [(0, 5), (5, 3), (8, 4)];
     let data = Task::new(0.0);
     let [x, y] = &data.batch_of(0, 12).unwrap()[..] else { unreachable!("two tensors") };
-    let parts: Vec<Vec<Tensor>> = rows
-        .iter()
-        .map(|&(at, n)| vec![x.narrow(0, at, n).unwrap(), y.narrow(0, at, n).unwrap()])
-        .collect();
+    let parts: Vec<Vec<Tensor>> =
+        rows.iter().map(|&(at, n)| vec![x.narrow(0, at, n).unwrap(), y.narrow(0, at, n).unwrap()]).collect();
     for scaled in [false, true] {
         let run = |accumulated: bool| {
             let task = Task::new(0.0);
@@ -246,14 +260,15 @@ fn accumulated_gradients_are_those_of_the_joined_batch() {
         let task = Task::new(0.0);
         let forward = |inputs: &[Tensor], ctx: &mut Ctx| -> Result<Vec<Tensor>> { task.forward(inputs, ctx) };
         let mut step = CapturedStep::new(&Device::Cpu, Ctx::train(1), optimizer(&task.params), forward);
-        let third: Vec<Vec<Tensor>> = rows
-            .iter()
-            .map(|&(at, _)| vec![x.narrow(0, at, 3).unwrap(), y.narrow(0, at, 3).unwrap()])
-            .collect();
+        let third: Vec<Vec<Tensor>> =
+            rows.iter().map(|&(at, _)| vec![x.narrow(0, at, 3).unwrap(), y.narrow(0, at, 3).unwrap()]).collect();
         step.run_accumulated(&third).unwrap();
-        assert!(weights(&task).iter().zip(&joined).any(|((_, a), (_, b))| {
-            a.iter().zip(b).any(|(a, b)| (a - b).abs() > 1e-4)
-        }));
+        assert!(
+            weights(&task)
+                .iter()
+                .zip(&joined)
+                .any(|((_, a), (_, b))| { a.iter().zip(b).any(|(a, b)| (a - b).abs() > 1e-4) })
+        );
     }
     let task = Task::new(0.0);
     let forward = |inputs: &[Tensor], ctx: &mut Ctx| -> Result<Vec<Tensor>> { task.forward(inputs, ctx) };
@@ -284,17 +299,15 @@ fn evaluations_see_averages_and_training_does_not() {
     let seen = seen.into_inner().unwrap();
     let averaged = Task::new(0.3);
     let found = Mutex::new(vec![]);
-    let mut trainer = averaged
-        .trainer()
-        .ema(0.75)
-        .unwrap()
-        .evaluate(Every::Steps(1), |_| {
-            found.lock().unwrap().push(weights(&averaged));
-            Ok(Figures::new())
-        });
+    let mut trainer = averaged.trainer().ema(0.75).unwrap().evaluate(Every::Steps(1), |_| {
+        found.lock().unwrap().push(weights(&averaged));
+        Ok(Figures::new())
+    });
     trainer.fit(&averaged.source(6), 1).unwrap();
     assert_eq!(weights(&averaged), weights(&plain), "averages do not touch the training");
-    let model = trainer.run_mut().evaluated_model().unwrap();
+    let folder = Folder::new("averages");
+    trainer.save_model(folder.path().join("model.safetensors")).unwrap();
+    let model = StateDict::load(folder.path().join("model.safetensors"), &Device::Cpu).unwrap();
     drop(trainer);
     let found = found.into_inner().unwrap();
     let mut expected = seen[0].clone();

@@ -51,11 +51,9 @@ impl Pixels {
         // Eight bits, three colours, the only compression and filtering, not interlaced.
         header.extend([8, 2, 0, 0, 0]);
         let mut out = b"\x89PNG\r\n\x1a\n".to_vec();
-        for (kind, data) in [
-            (b"IHDR", header),
-            (b"IDAT", miniz_oxide::deflate::compress_to_vec_zlib(&rows, 6)),
-            (b"IEND", vec![]),
-        ] {
+        for (kind, data) in
+            [(b"IHDR", header), (b"IDAT", miniz_oxide::deflate::compress_to_vec_zlib(&rows, 6)), (b"IEND", vec![])]
+        {
             out.extend((data.len() as u32).to_be_bytes());
             let checked = [&kind[..], &data].concat();
             out.extend(&checked);

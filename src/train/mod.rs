@@ -23,9 +23,7 @@ mod trainer;
 
 pub use batches::{BatchIter, Batches, batches};
 pub use callback::Callback;
-pub use callbacks::{
-    Checkpoints, EarlyStopping, Goal, History, LearningRate, MetricLog, ReduceOnPlateau, Samples,
-};
+pub use callbacks::{Checkpoints, EarlyStopping, Goal, History, LearningRate, MetricLog, ReduceOnPlateau, Samples};
 #[cfg(feature = "train")]
 pub use callbacks::{Curves, ShowProgress};
 pub use checkpoint::Checkpoint;

@@ -91,8 +91,8 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// How far the run is. After the last step of an epoch, until the next one starts or the loop ends, `epoch` is still
-    /// that epoch's.
+    /// How far the run is. After the last step of an epoch, until the next one starts or the loop ends, `epoch` is
+    /// still that epoch's.
     pub fn place(&self) -> Place {
         self.place
     }
@@ -127,8 +127,8 @@ impl Run<'_> {
         self.step.optimizer().lr()
     }
 
-    /// Multiplies the rate of the step that begins: called from [`step_start`](super::Callback::step_start). The rate is
-    /// the optimizer's first one times the factors of all callbacks.
+    /// Multiplies the rate of the step that begins: called from [`step_start`](super::Callback::step_start). The rate
+    /// is the optimizer's first one times the factors of all callbacks.
     pub fn scale_lr(&mut self, factor: f64) {
         self.factor *= factor;
     }
@@ -219,8 +219,7 @@ impl Run<'_> {
     }
 
     pub(super) fn restore(&mut self, from: &Checkpoint) -> Result<()> {
-        let place =
-            Place { epoch: from.counter("epoch")?, batch: from.counter("batch")?, step: from.counter("step")? };
+        let place = Place { epoch: from.counter("epoch")?, batch: from.counter("batch")?, step: from.counter("step")? };
         let mut ctx = self.step.ctx_mut().clone();
         from.restore(&self.params, self.step.optimizer_mut(), &mut ctx)?;
         *self.step.ctx_mut() = ctx;

@@ -6,9 +6,9 @@ use crate::train::{Callback, Every, Figures, Run};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// Writes checkpoints into a folder: `checkpoint.safetensors`, the last one, after each epoch (or as [`every`] says) and
-/// when the run ends or is interrupted; where asked for, `best.safetensors` with the best figure so far, and the last
-/// few as `step-NUMBER.safetensors`.
+/// Writes checkpoints into a folder: `checkpoint.safetensors`, the last one, after each epoch (or as [`every`] says)
+/// and when the run ends or is interrupted; where asked for, `best.safetensors` with the best figure so far, and the
+/// last few as `step-NUMBER.safetensors`.
 ///
 /// Each file is written beside the old one, forced to disk and renamed: whenever a process dies, what is there can be
 /// read. What it leaves unfinished is removed when the run is taken up again.

@@ -162,8 +162,9 @@ mod tests {
 
     #[test]
     fn the_rate_falls_where_pytorchs_does() {
-        let values: Vec<f64> =
-            (0..80).map(|i| 2.0 + (-(i as f64) / 9.0).exp() * (i as f64 * 1.7).cos() + f64::from(i % 7) * 0.02).collect();
+        let values: Vec<f64> = (0..80)
+            .map(|i| 2.0 + (-(i as f64) / 9.0).exp() * (i as f64 * 1.7).cos() + f64::from(i % 7) * 0.02)
+            .collect();
         let mut reduced = 0;
         for goal in [Goal::Lowest, Goal::Highest] {
             for (patience, cooldown, min) in [(0, 0, 0.0), (2, 0, 0.0), (3, 4, 0.0), (1, 2, 0.3), (10, 0, 0.0)] {
