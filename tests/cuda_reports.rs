@@ -5,6 +5,7 @@
 mod support;
 
 use crate::support::devices;
+use warpsmith::nn::{FieldEmbedding, Init, Params};
 use warpsmith::random::Philox;
 use warpsmith::{DType, Tensor};
 
@@ -12,6 +13,7 @@ fn wrong_values_are_named_when_the_device_is_waited_for() {
     an_index_at_the_bound();
     an_index_out_of_range();
     weights_of_no_distribution();
+    an_id_of_another_field();
 }
 
 /// The first index that is out of range, and the last that is not: what kernels alone see, when the device is waited for.
@@ -63,6 +65,19 @@ fn weights_of_no_distribution() {
         // The device goes on.
         let w = Tensor::from_slice(&[0f32, 1.0], 2, &gpu.device).unwrap();
         assert_eq!(w.multinomial(2, true, &mut Philox::new(1)).unwrap().to_vec::<i64>().unwrap(), [1, 1]);
+    }
+}
+
+/// An id past the end of its field, where the table has a row of the next one.
+fn an_id_of_another_field() {
+    for gpu in devices::gpus(3) {
+        let params = Params::new(&gpu.device, DType::F32, 1);
+        let layer = FieldEmbedding::new(&params, &[4, 1, 6], 2, Init::STANDARD_NORMAL).unwrap();
+        for (ids, fits) in [([3i64, 0, 5], true), ([0, 1, 0], false), ([0, 0, 6], false), ([0, -1, 0], false)] {
+            let ids = Tensor::from_slice(&ids, [1, 3], &gpu.device).unwrap();
+            let rows = layer.forward(&ids).and_then(|rows| rows.to_f64_vec());
+            assert_eq!(rows.is_ok(), fits, "{ids:?} on {}", gpu.name);
+        }
     }
 }
 

@@ -225,6 +225,19 @@ fn a_run_that_is_taken_up_anywhere_ends_with_the_same_bits() {
 }
 
 #[test]
+fn a_finished_run_that_is_taken_up_has_nothing_to_do() {
+    let folder = Folder::new("finished");
+    let (task, history) = (Task::new(0.0), History::new());
+    let done = elaborate(&task, &folder, &history).fit(&task.source(3), 2).unwrap();
+    let (second, diary) = (Task::new(0.0), Diary::default());
+    let mut trainer = elaborate(&second, &folder, &History::new()).callback(diary.clone());
+    trainer.resume(Checkpoints::last_in(folder.path())).unwrap();
+    assert_eq!(trainer.fit(&second.source(3), 2).unwrap(), done);
+    assert_eq!(diary.take(), ["run 2.0 4", "Complete 2.0 4", "done 2.0 4"]);
+    assert_eq!(weights(&second), weights(&task));
+}
+
+#[test]
 fn accumulated_gradients_are_those_of_the_joined_batch() {
     // Sizes 5, 3 and 4: shares of the samples, not of the batches.
     let rows = [(0, 5), (5, 3), (8, 4)];

@@ -212,6 +212,9 @@ impl Run<'_> {
         }
         let Place { epoch, batch, step } = self.place;
         let (epoch, batch) = if self.epoch_over { (epoch + 1, 0) } else { (epoch, batch) };
+        let mut figures = StateDict::new();
+        self.figures.iter().try_for_each(|(name, value)| figures.insert_numbers(name, &[value]))?;
+        out.set_part("figure", figures);
         for (name, value) in [("epoch", epoch), ("batch", batch), ("step", step)] {
             out.set_counter(name, value)?;
         }
@@ -228,6 +231,10 @@ impl Run<'_> {
         }
         if let Some(ema) = &mut self.ema {
             ema.load_state_dict(&from.part("average"), "averages of the checkpoint")?;
+        }
+        self.figures = Figures::new();
+        for (name, value) in from.part("figure").iter() {
+            value.to_f64_vec()?.into_iter().for_each(|value| self.figures.insert(name, value));
         }
         (self.place, self.epoch_over) = (place, false);
         Ok(())
