@@ -53,8 +53,8 @@ pub use idx::{load_idx, read_idx};
 pub use image_folder::ImageFolder;
 pub use loader::DataLoader;
 pub use mapped::MappedDataset;
-pub use prefetch::Batches;
-pub use stream::{Samples, Stream, StreamLoader};
+pub use prefetch::EpochBatches;
+pub use stream::{LimitedStream, Samples, Stream, StreamLoader};
 pub use table::{Categories, Column, Features, Fill, Filler, FittedFeatures, Standardiser, Table, Unknown};
 #[cfg(feature = "csv")]
 pub use table::{ColumnType, CsvOptions};

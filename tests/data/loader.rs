@@ -4,7 +4,7 @@ use super::{message, numbers};
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use warpsmith::data::{Batches, DataLoader, Dataset, TensorDataset, collate};
+use warpsmith::data::{DataLoader, Dataset, EpochBatches, TensorDataset, collate};
 use warpsmith::random::Philox;
 use warpsmith::{DType, Device, Error, Result, Tensor};
 
@@ -22,12 +22,12 @@ impl Dataset for Drawn {
     }
 }
 
-fn indices(batches: Batches) -> Vec<Vec<i64>> {
+fn indices(batches: EpochBatches) -> Vec<Vec<i64>> {
     batches.map(|batch| batch.unwrap()[0].to_vec().unwrap()).collect()
 }
 
 /// Batches as numbers: which sample, and the bits of what it drew.
-fn contents(batches: Batches) -> Vec<Vec<(i64, u64)>> {
+fn contents(batches: EpochBatches) -> Vec<Vec<(i64, u64)>> {
     let batches = batches.map(|batch| {
         let batch = batch.unwrap();
         let (indices, draws) = (batch[0].to_vec::<i64>().unwrap(), batch[1].to_vec::<f64>().unwrap());

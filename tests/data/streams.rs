@@ -2,7 +2,7 @@
 
 use super::message;
 use proptest::prelude::*;
-use warpsmith::data::{Batches, Samples, Stream, StreamLoader};
+use warpsmith::data::{EpochBatches, Samples, Stream, StreamLoader};
 use warpsmith::{Device, Error, Result, Tensor};
 
 fn count_to(n: i64) -> impl Stream {
@@ -12,7 +12,7 @@ fn count_to(n: i64) -> impl Stream {
     }
 }
 
-fn values(batches: Batches) -> Vec<Vec<i64>> {
+fn values(batches: EpochBatches) -> Vec<Vec<i64>> {
     batches.map(|batch| batch.unwrap()[0].to_vec().unwrap()).collect()
 }
 
