@@ -1,8 +1,8 @@
 //! Transformers: layers and models against their definitions in f64, decoding with kept keys and values, published sizes.
 
-mod support;
 #[path = "transformer/reference.rs"]
 mod reference;
+mod support;
 
 use approx::relative_eq;
 use reference::{Sequence, attention, encoder_layer, gelu, gelu_tanh, get, layer_norm, linear, map, plus};
@@ -22,7 +22,8 @@ fn random_tensor(dims: &[usize], random: &mut Random) -> Tensor {
 }
 
 fn random_ids(dims: [usize; 2], vocabulary: usize, random: &mut Random) -> (Tensor, Vec<Vec<usize>>) {
-    let rows: Vec<Vec<usize>> = (0..dims[0]).map(|_| (0..dims[1]).map(|_| random.below(vocabulary)).collect()).collect();
+    let rows: Vec<Vec<usize>> =
+        (0..dims[0]).map(|_| (0..dims[1]).map(|_| random.below(vocabulary)).collect()).collect();
     let ids: Vec<i64> = rows.iter().flatten().map(|&id| id as i64).collect();
     (Tensor::from_slice(&ids, dims, &Device::Cpu).unwrap(), rows)
 }
@@ -254,9 +255,7 @@ fn bert_follows_its_definition() {
                 });
                 let x = layer_norm(&p, "embeddings.LayerNorm", &x.collect(), 1e-12);
                 let seen = |_: usize, j: usize| b == 1 || j < 4;
-                (0..2).fold(x, |x, i| {
-                    encoder_layer(&p.sub("encoder.layer").sub(i), &BERT_PARTS, &x, 2, 1e-12, &seen)
-                })
+                (0..2).fold(x, |x, i| encoder_layer(&p.sub("encoder.layer").sub(i), &BERT_PARTS, &x, 2, 1e-12, &seen))
             };
             let head = masked.sub("cls.predictions");
             let hidden = map(&linear(&head, "transform.dense", &states(&masked)), gelu);
@@ -267,9 +266,12 @@ fn bert_follows_its_definition() {
             close(&scores[3 * b..3 * b + 3], &linear(&classes, "classifier", &pooled)[0]);
         }
     }
-    assert!(masked.get("cls.predictions.decoder.weight").unwrap().same(
-        &masked.get("bert.embeddings.word_embeddings.weight").unwrap()
-    ));
+    assert!(
+        masked
+            .get("cls.predictions.decoder.weight")
+            .unwrap()
+            .same(&masked.get("bert.embeddings.word_embeddings.weight").unwrap())
+    );
     let (long, _) = random_ids([1, 10], 13, &mut random);
     let message = model.forward(&long, &BertInput::default(), &mut ctx).unwrap_err().to_string();
     assert!(message.contains("T at most 9"), "{message}");

@@ -202,15 +202,7 @@ impl Gpt {
                 Linear::from_params(wte.weight.clone(), None)
             }
         };
-        Ok(Gpt {
-            wte,
-            wpe,
-            blocks,
-            ln_f,
-            lm_head,
-            dropout: Dropout::new(config.dropout)?,
-            context: config.context,
-        })
+        Ok(Gpt { wte, wpe, blocks, ln_f, lm_head, dropout: Dropout::new(config.dropout)?, context: config.context })
     }
 }
 

@@ -5,6 +5,7 @@ mod encoder;
 pub mod ernie_m;
 pub mod gpt;
 pub mod multimodal;
+pub mod recsys;
 pub mod resnet;
 mod sampling;
 pub mod seq2seq;

@@ -144,9 +144,7 @@ impl MultiheadAttention {
                 self.split_heads(&x.linear(&weight, Some(&bias))?, count)
             }
             Projections::Separate(layers) => {
-                let heads = layers[first..first + count].iter().map(|layer| {
-                    self.split_heads(&layer.apply(x)?, 1)
-                });
+                let heads = layers[first..first + count].iter().map(|layer| self.split_heads(&layer.apply(x)?, 1));
                 Ok(heads.collect::<Result<Vec<_>>>()?.concat())
             }
         }
@@ -202,13 +200,7 @@ impl MultiheadAttention {
     ///
     /// # Errors
     /// [`Error::Argument`] where `kept` is empty.
-    pub fn attend_kept(
-        &self,
-        query: &Tensor,
-        kept: &KeyValues,
-        mask: &AttentionMask,
-        ctx: &mut Ctx,
-    ) -> Result<Tensor> {
+    pub fn attend_kept(&self, query: &Tensor, kept: &KeyValues, mask: &AttentionMask, ctx: &mut Ctx) -> Result<Tensor> {
         let Some((keys, values)) = &kept.held else {
             return Err(Error::argument("attention", "no keys and values were kept: call keys_and_values first"));
         };

@@ -223,11 +223,7 @@ impl NameMap {
                 }
                 How::Joined(axis) => {
                     for (part, their) in source.names.iter().enumerate() {
-                        let piece = Source {
-                            names: vec![],
-                            how: How::Parted(axis),
-                            part: (part, source.names.len()),
-                        };
+                        let piece = Source { names: vec![], how: How::Parted(axis), part: (part, source.names.len()) };
                         out.insert(their, piece.make(&[tensor])?.map_err(odd)?);
                     }
                 }

@@ -125,6 +125,17 @@ impl StateDict {
         })
     }
 
+    /// Adds (or replaces) a list of numbers, as f64 on the CPU.
+    pub fn insert_numbers(&mut self, name: impl Into<String>, values: &[f64]) -> Result<()> {
+        self.insert(name, Tensor::from_slice(values, [values.len()], &Device::Cpu)?);
+        Ok(())
+    }
+
+    /// The numbers of the tensor of this name, or an error that names it.
+    pub fn numbers(&self, name: &str) -> Result<Vec<f64>> {
+        self.expect(name)?.to_f64_vec()
+    }
+
     /// Names and tensors, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.entries.iter().map(|(n, t)| (n.as_str(), t))

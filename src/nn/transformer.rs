@@ -181,9 +181,8 @@ impl TransformerDecoderLayer {
     ) -> Result<Tensor> {
         let (f, DecoderCache { target: past, memory }) = (&self.feed_forward, cache);
         let x = f.residual(target, &self.norm1, ctx, |x, ctx| self.self_attn.attend_further(x, past, ctx))?;
-        let x = f.residual(&x, &self.norm2, ctx, |x, ctx| {
-            self.multihead_attn.attend_kept(x, memory, memory_mask, ctx)
-        })?;
+        let x =
+            f.residual(&x, &self.norm2, ctx, |x, ctx| self.multihead_attn.attend_kept(x, memory, memory_mask, ctx))?;
         f.residual(&x, &self.norm3, ctx, |x, ctx| f.forward(x, ctx))
     }
 }
