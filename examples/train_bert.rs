@@ -142,7 +142,7 @@ impl Run {
         let model = BertMaskedLm::new(&params, &self.config)?;
         let mut optimizer = Adam::new(params.trainable(), AdamConfig::adamw(PRETRAINING_RATE))?;
         let (mut ctx, mut progress) = (Ctx::train(self.seed), Progress::new(self.steps, 0, "sentences"));
-        let mut mean = metrics::Smoothed::new(0.99);
+        let mut mean = metrics::Smoothed::new(0.99)?;
         for step in 0..self.steps {
             let mut rng = generator(self.seed, 1, step);
             let mut chosen: Vec<Vec<i64>> = (0..BATCH)

@@ -197,11 +197,8 @@ fn run(args: &ArgMatches) -> Result<()> {
         std: 0.1,
         ..ErnieMConfig::named("base")?
     };
-    let image = ResNetConfig {
-        depths: vec![1, 1, 2, 1],
-        widths: vec![8, 8, 16, 16],
-        ..ResNetConfig::imagenet(101, 3, 1000)?
-    };
+    let image =
+        ResNetConfig { depths: vec![1, 1, 2, 1], widths: vec![8, 8, 16, 16], ..ResNetConfig::imagenet(101, 3, 1000)? };
     let config = ErnieMResNetConfig { text, image, heads: [2, 2], hidden: 64, classes: CLASSES, dropout: 0.1 };
     let params = Params::new(&device, DType::F32, seed);
     let model = ErnieMResNet::new(&params, &config)?;
@@ -227,8 +224,7 @@ fn run(args: &ArgMatches) -> Result<()> {
     let mut correct = 0;
     for some in pairs.chunks(250) {
         let batch = Batch::new(some, &test, &words, &device)?;
-        let logits =
-            no_grad(|| model.forward(&batch.ids, Some(&batch.keep), &batch.images, &mut Ctx::infer()))?;
+        let logits = no_grad(|| model.forward(&batch.ids, Some(&batch.keep), &batch.images, &mut Ctx::infer()))?;
         correct += metrics::correct(&logits, &batch.classes)?;
     }
     let text_alone = best_guess(&pairs, &test, |pair| pair.number);
@@ -236,7 +232,11 @@ fn run(args: &ArgMatches) -> Result<()> {
     println!("the best guess from the text alone is right in {:.1} %", 100.0 * text_alone);
     println!("the best guess from the image alone is right in {:.1} %", 100.0 * image_alone);
     let accuracy = correct as f64 / pairs.len() as f64;
-    figure("test accuracy, against the better of text and image alone", accuracy, Wanted::Above(text_alone.max(image_alone)));
+    figure(
+        "test accuracy, against the better of text and image alone",
+        accuracy,
+        Wanted::Above(text_alone.max(image_alone)),
+    );
     Ok(())
 }
 

@@ -65,7 +65,8 @@ struct Batch {
 impl Batch {
     fn new(strings: &[Vec<i64>], device: &Device) -> Result<Self> {
         let longest = LENGTHS[1];
-        let padded = |string: &Vec<i64>| (0..longest).map(|i| string.get(i).copied().unwrap_or(PAD)).collect::<Vec<_>>();
+        let padded =
+            |string: &Vec<i64>| (0..longest).map(|i| string.get(i).copied().unwrap_or(PAD)).collect::<Vec<_>>();
         let source: Vec<i64> = strings.iter().flat_map(padded).collect();
         let keep: Vec<u8> = source.iter().map(|&token| u8::from(token != PAD)).collect();
         let mut sorted = strings.to_vec();

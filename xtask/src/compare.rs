@@ -15,7 +15,10 @@ const PACKAGES: [&str; 5] = ["torch==2.15.0", "torchvision==0.29.2", "transforme
 /// Model, and what is compared.
 const MODELS: [(&str, &str); 3] = [
     ("gpt2", "GPT-2 (`GPT2LMHeadModel`, 124 million parameters), 2 × 64 tokens, next-token loss"),
-    ("bert", "BERT base (`BertForMaskedLM`, 110 million), 2 × 64 tokens with padding and two segments, masked-token loss"),
+    (
+        "bert",
+        "BERT base (`BertForMaskedLM`, 110 million), 2 × 64 tokens with padding and two segments, masked-token loss",
+    ),
     ("resnet50", "ResNet-50 (torchvision's, 26 million), 4 × 3 × 224 × 224 in training mode, class loss"),
 ];
 
@@ -30,14 +33,14 @@ pub const TASK: Task = Task {
 
 fn run(arguments: &ArgMatches) -> Result<()> {
     let chosen: Vec<&String> = arguments.get_many("models").unwrap_or_default().collect();
-    if let Some(unknown) = chosen.iter().find(|name| !MODELS.iter().any(|(model, _)| model == name)) {
+    if let Some(unknown) = chosen.iter().find(|name| !MODELS.iter().any(|(model, _)| model == *name)) {
         bail!("no model is called {unknown}; there are gpt2, bert and resnet50");
     }
     let python = python()?;
     run_command(&mut cargo(&["build", "--release", "--example", "compare_torch"]))?;
     let program = target().join("release/examples/compare_torch");
     let (mut rows, mut missed) = (vec![], vec![]);
-    for (model, _) in MODELS.iter().filter(|(model, _)| chosen.is_empty() || chosen.iter().any(|name| name == model)) {
+    for (model, _) in MODELS.iter().filter(|(model, _)| chosen.is_empty() || chosen.iter().any(|name| *name == model)) {
         let folder = target().join("compare").join(model);
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         run_command(Command::new(&python).arg(root().join("xtask/compare.py")).arg(model).arg(&folder))?;
@@ -45,8 +48,15 @@ fn run(arguments: &ArgMatches) -> Result<()> {
         print!("{text}");
         // One to two gigabytes.
         fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
-        rows.extend(text.lines().filter_map(|line| line.strip_prefix("compared: ")).map(Row::read).collect::<Result<Vec<_>>>()?);
-        missed.extend(text.lines().filter(|line| line.starts_with("figure: ") && line.ends_with("missed")).map(str::to_owned));
+        rows.extend(
+            text.lines()
+                .filter_map(|line| line.strip_prefix("compared: "))
+                .map(Row::read)
+                .collect::<Result<Vec<_>>>()?,
+        );
+        missed.extend(
+            text.lines().filter(|line| line.starts_with("figure: ") && line.ends_with("missed")).map(str::to_owned),
+        );
     }
     if chosen.is_empty() {
         let path = root().join(PAGE);
