@@ -5,10 +5,12 @@ use warpsmith::random::{Philox, below};
 use warpsmith::trees::Features;
 use warpsmith::{Error, Result};
 
-/// Rows with their labels.
+/// Rows with their labels, and the sizes of the groups that they make where they are to be ranked.
+#[derive(Default)]
 pub struct Table {
     pub features: Features,
     pub labels: Vec<f64>,
+    pub groups: Option<Vec<usize>>,
 }
 
 impl Table {
@@ -17,9 +19,16 @@ impl Table {
         let part = |test: bool| {
             let places: Vec<usize> = (0..self.labels.len()).filter(|i| (i % 5 == first) == test).collect();
             let labels = places.iter().map(|&p| self.labels[p]).collect();
-            Ok(Table { features: self.features.select(&places)?, labels })
+            Ok(Table { features: self.features.select(&places)?, labels, groups: None })
         };
         Ok((part(false)?, part(true)?))
+    }
+
+    /// The labels and groups of several tables after each other, without their features.
+    pub fn joined(tables: &[&Table]) -> Table {
+        let labels = tables.iter().flat_map(|t| t.labels.iter().copied()).collect();
+        let groups = tables.iter().map(|t| t.groups.clone()).collect::<Option<Vec<_>>>().map(|groups| groups.concat());
+        Table { labels, groups, features: Features::new() }
     }
 }
 
@@ -44,7 +53,7 @@ pub fn csv(path: &Path, label: &str, value: impl Fn(&str) -> Result<f64>) -> Res
         };
     }
     let missing = || Error::argument("csv", format!("{} has no column {label}", path.display()));
-    Ok(Table { features, labels: labels.ok_or_else(missing)? })
+    Ok(Table { features, labels: labels.ok_or_else(missing)?, groups: None })
 }
 
 /// A label that is written as a number.
@@ -53,8 +62,8 @@ pub fn number(text: &str) -> Result<f64> {
 }
 
 /// Documents of `queries` queries, 10 to 40 each, with 12 features and a relevance of 0 to 4: a product, a wave and a
-/// sum of some features, with noise and an offset of the query's own, cut at fixed places. Returns the groups' sizes too.
-pub fn queries(queries: usize, seed: u64) -> Result<(Table, Vec<usize>)> {
+/// sum of some features, with noise and an offset of the query's own, cut at fixed places.
+pub fn queries(queries: usize, seed: u64) -> Result<Table> {
     const FEATURES: usize = 12;
     let mut rng = Philox::new(seed);
     let mut uniform = move || below(&mut rng, 1 << 53) as f64 * 2f64.powi(-53);
@@ -71,5 +80,67 @@ pub fn queries(queries: usize, seed: u64) -> Result<(Table, Vec<usize>)> {
             values.extend(x);
         }
     }
-    Ok((Table { features: Features::from_rows(&values, FEATURES)?, labels }, groups))
+    Ok(Table { features: Features::from_rows(&values, FEATURES)?, labels, groups: Some(groups) })
+}
+
+/// The handwritten digits as tables of their pixels: training rows, test rows.
+pub fn digits() -> Result<(Table, Table)> {
+    let (training, test) = super::digits::load()?;
+    let table = |images: super::digits::Images| {
+        let labels = images.labels.iter().map(|&label| label as f64).collect();
+        let features = Features::from_rows(&images.pixels, images.side * images.side)?;
+        Ok(Table { features, labels, groups: None })
+    };
+    Ok((table(training)?, table(test)?))
+}
+
+/// The share of pairs of a positive and a negative row that the predictions put in the right order; ties count half.
+pub fn auc(predictions: &[f64], test: &Table) -> f64 {
+    let mut order: Vec<usize> = (0..predictions.len()).collect();
+    order.sort_by(|&a, &b| predictions[a].total_cmp(&predictions[b]));
+    let (mut ranks, mut below) = (0.0, 0);
+    for same in order.chunk_by(|&a, &b| predictions[a] == predictions[b]) {
+        // The mean of the ranks below + 1 to below + n.
+        let rank = below as f64 + (same.len() as f64 + 1.0) / 2.0;
+        ranks += rank * same.iter().map(|&row| test.labels[row]).sum::<f64>();
+        below += same.len();
+    }
+    let positive: f64 = test.labels.iter().sum();
+    (ranks - positive * (positive + 1.0) / 2.0) / (positive * (predictions.len() as f64 - positive))
+}
+
+/// The share of rows whose largest probability is their label's; of one probability a row, that of label 1.
+pub fn accuracy(predictions: &[f64], test: &Table) -> f64 {
+    let width = predictions.len() / test.labels.len();
+    let class = |row: &[f64]| match row {
+        [p] => (*p > 0.5) as usize,
+        row => (0..width).fold(0, |best, i| if row[i] > row[best] { i } else { best }),
+    };
+    let right = predictions.chunks(width).zip(&test.labels).filter(|(row, label)| class(row) as f64 == **label);
+    right.count() as f64 / test.labels.len() as f64
+}
+
+/// The root of the mean squared difference.
+pub fn rmse(predictions: &[f64], test: &Table) -> f64 {
+    let squares = predictions.iter().zip(&test.labels).map(|(p, y)| (p - y).powi(2));
+    (squares.sum::<f64>() / test.labels.len() as f64).sqrt()
+}
+
+/// The mean over groups of NDCG among the ten best-scored, with 2^label − 1 for a row.
+pub fn ndcg(predictions: &[f64], test: &Table) -> f64 {
+    let dcg = |labels: &mut dyn Iterator<Item = f64>| -> f64 {
+        labels.take(10).enumerate().map(|(place, y)| (y.exp2() - 1.0) / (place as f64 + 2.0).log2()).sum()
+    };
+    let groups = test.groups.as_deref().unwrap_or_default();
+    let (mut begin, mut sum) = (0, 0.0);
+    for size in groups {
+        let mut rows: Vec<usize> = (begin..begin + size).collect();
+        rows.sort_by(|&a, &b| predictions[b].total_cmp(&predictions[a]));
+        let found = dcg(&mut rows.iter().map(|&row| test.labels[row]));
+        rows.sort_by(|&a, &b| test.labels[b].total_cmp(&test.labels[a]));
+        let ideal = dcg(&mut rows.iter().map(|&row| test.labels[row]));
+        sum += if ideal > 0.0 { found / ideal } else { 1.0 };
+        begin += size;
+    }
+    sum / groups.len() as f64
 }
