@@ -6,6 +6,7 @@
 //! (methods of [`Tensor`]); `nn`, `optim` and what trains.
 
 pub mod autograd;
+pub mod data;
 pub mod device;
 mod dtype;
 mod error;

@@ -4,7 +4,6 @@
 mod support;
 
 use crate::support::check::{strided, tensor};
-use crate::support::devices::gpus;
 use crate::support::{Array, OpCheck, Random};
 use proptest::prelude::*;
 use warpsmith::autograd::{Gradient, RowSparse};
@@ -500,19 +499,6 @@ proptest! {
     }
 }
 
-/// The first index that is out of range, and the last that is not: what kernels alone see, when the device is waited for.
-fn an_index_at_the_bound() {
-    for gpu in gpus(4) {
-        let x = Tensor::ones([3, 4], DType::F32, &gpu.device).unwrap();
-        for (last, fits) in [(2i64, true), (3, false), (-1, false)] {
-            let index = Tensor::from_slice(&[0, last], 2, &gpu.device).unwrap();
-            let rows = x.index_select(0, &index).and_then(|rows| rows.to_f64_vec());
-            let hot = index.one_hot(3).and_then(|hot| hot.to_f64_vec());
-            assert_eq!((rows.is_ok(), hot.is_ok()), (fits, fits), "index {last} of 3 on {}", gpu.name);
-        }
-    }
-}
-
 crate::support::device_checks!(
     gather,
     scatter_add,
@@ -522,6 +508,5 @@ crate::support::device_checks!(
     cat_and_stack,
     padding_and_repetition,
     flips,
-    triangles,
-    an_index_at_the_bound
+    triangles
 );

@@ -40,6 +40,7 @@ files! {
     attention = "../../tests/attention.rs",
     batchnorm = "../../tests/batchnorm.rs",
     conv = "../../tests/conv.rs",
+    cuda_reports = "../../tests/cuda_reports.rs",
     devices_agree = "../../tests/devices_agree.rs",
     elementwise = "../../tests/elementwise.rs",
     gemm = "../../tests/gemm.rs",
@@ -70,7 +71,7 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "index",
         modules: &[&images::INDEX],
-        files: &[index::CHECKS],
+        files: &[index::CHECKS, cuda_reports::CHECKS],
         exact: &["indexing", "row_sparse_gradients", "copies_between_layouts"],
     },
     Family { name: "pool", modules: &[&images::POOL], files: &[pool::CHECKS], exact: &[] },

@@ -32,20 +32,29 @@ impl Wanted {
 impl fmt::Display for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Wanted::AtLeast(bound) => write!(f, "at least {bound}"),
-            Wanted::AtMost(bound) => write!(f, "at most {bound}"),
-            Wanted::Near(middle, reach) => write!(f, "{middle} ± {reach}"),
-            Wanted::Above(other) => write!(f, "above {other:.5}"),
-            Wanted::Below(other) => write!(f, "below {other:.5}"),
+            Wanted::AtLeast(bound) => write!(f, "at least {}", short(*bound)),
+            Wanted::AtMost(bound) => write!(f, "at most {}", short(*bound)),
+            Wanted::Near(middle, reach) => write!(f, "{} ± {}", short(*middle), short(*reach)),
+            Wanted::Above(other) => write!(f, "above {}", short(*other)),
+            Wanted::Below(other) => write!(f, "below {}", short(*other)),
         }
     }
+}
+
+/// Five places, without zeros at the end; smaller numbers by their exponent.
+fn short(value: f64) -> String {
+    if value != 0.0 && value.abs() < 1e-3 {
+        return format!("{value:.0e}");
+    }
+    let text = format!("{value:.5}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Prints a figure: its name, value, what is wanted of it, and whether that is reached. A run that was told to do less
 /// than its default prints the same; only the default is held to it.
 pub fn figure(name: &str, value: f64, wanted: Wanted) {
     let word = if wanted.reached(value) { "reached" } else { "missed" };
-    println!("figure: {name} = {value:.5} (wanted: {wanted}): {word}");
+    println!("figure: {name} = {} (wanted: {wanted}): {word}", short(value));
 }
 
 /// The end of an example's `main`: an error goes to standard error.

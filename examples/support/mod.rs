@@ -6,6 +6,7 @@ pub mod digits;
 pub mod fetched;
 pub mod figures;
 pub mod language;
+pub mod tables;
 pub mod text;
 
 use warpsmith::random::Philox;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use warpsmith::random::{Philox, below};
 use warpsmith::trees::Features;
-use warpsmith::{Error, Result};
+use warpsmith::{Error, Result, metrics};
 
 /// Rows with their labels, and the sizes of the groups that they make where they are to be ranked.
 #[derive(Default)]
@@ -35,15 +35,20 @@ impl Table {
 /// A CSV file's columns: where every value is a number, a column of numbers; else categories. `?` and nothing are
 /// missing values. `label` names the column of labels, and `value` says what one's text means.
 pub fn csv(path: &Path, label: &str, value: impl Fn(&str) -> Result<f64>) -> Result<Table> {
-    let wrong = |e: csv::Error| Error::Format { what: path.display().to_string(), message: e.to_string() };
-    let mut reader = csv::Reader::from_path(path).map_err(wrong)?;
-    let names = reader.headers().map_err(wrong)?.clone();
-    let records = reader.records().collect::<std::result::Result<Vec<_>, _>>().map_err(wrong)?;
+    let io = |source| Error::Io { action: "reading", path: path.to_owned(), source };
+    let text = std::fs::read_to_string(path).map_err(io)?;
+    let mut lines = text.lines().map(|line| line.split(',').map(str::trim).collect::<Vec<_>>());
+    let names = lines.next().unwrap_or_default();
+    let rows: Vec<Vec<&str>> = lines.collect();
+    if let Some(row) = rows.iter().position(|row| row.len() != names.len()) {
+        let message = format!("row {row} has {} values for {} columns", rows[row].len(), names.len());
+        return Err(Error::Format { what: path.display().to_string(), message });
+    }
     let (mut features, mut labels) = (Features::new(), None);
     for (at, name) in names.iter().enumerate() {
-        let texts = records.iter().map(|r| r.get(at).unwrap_or_default().trim());
+        let texts = rows.iter().map(|row| row[at]);
         let present = |text: &&str| !text.is_empty() && *text != "?";
-        features = if name == label {
+        features = if *name == label {
             labels = Some(texts.map(&value).collect::<Result<Vec<f64>>>()?);
             features
         } else if texts.clone().filter(present).all(|text| text.parse::<f64>().is_ok()) {
@@ -94,53 +99,29 @@ pub fn digits() -> Result<(Table, Table)> {
     Ok((table(training)?, table(test)?))
 }
 
-/// The share of pairs of a positive and a negative row that the predictions put in the right order; ties count half.
-pub fn auc(predictions: &[f64], test: &Table) -> f64 {
-    let mut order: Vec<usize> = (0..predictions.len()).collect();
-    order.sort_by(|&a, &b| predictions[a].total_cmp(&predictions[b]));
-    let (mut ranks, mut below) = (0.0, 0);
-    for same in order.chunk_by(|&a, &b| predictions[a] == predictions[b]) {
-        // The mean of the ranks below + 1 to below + n.
-        let rank = below as f64 + (same.len() as f64 + 1.0) / 2.0;
-        ranks += rank * same.iter().map(|&row| test.labels[row]).sum::<f64>();
-        below += same.len();
-    }
-    let positive: f64 = test.labels.iter().sum();
-    (ranks - positive * (positive + 1.0) / 2.0) / (positive * (predictions.len() as f64 - positive))
+/// The area under the ROC curve of the probabilities of label 1.
+pub fn auc(predictions: &[f64], test: &Table) -> Result<f64> {
+    let positive: Vec<bool> = test.labels.iter().map(|&label| label == 1.0).collect();
+    metrics::auc(predictions, &positive)
 }
 
 /// The share of rows whose largest probability is their label's; of one probability a row, that of label 1.
-pub fn accuracy(predictions: &[f64], test: &Table) -> f64 {
+pub fn accuracy(predictions: &[f64], test: &Table) -> Result<f64> {
     let width = predictions.len() / test.labels.len();
     let class = |row: &[f64]| match row {
         [p] => (*p > 0.5) as usize,
         row => (0..width).fold(0, |best, i| if row[i] > row[best] { i } else { best }),
     };
     let right = predictions.chunks(width).zip(&test.labels).filter(|(row, label)| class(row) as f64 == **label);
-    right.count() as f64 / test.labels.len() as f64
+    Ok(right.count() as f64 / test.labels.len() as f64)
 }
 
-/// The root of the mean squared difference.
-pub fn rmse(predictions: &[f64], test: &Table) -> f64 {
-    let squares = predictions.iter().zip(&test.labels).map(|(p, y)| (p - y).powi(2));
-    (squares.sum::<f64>() / test.labels.len() as f64).sqrt()
+/// The root of the mean squared error.
+pub fn rmse(predictions: &[f64], test: &Table) -> Result<f64> {
+    metrics::rmse(predictions, &test.labels)
 }
 
-/// The mean over groups of NDCG among the ten best-scored, with 2^label − 1 for a row.
-pub fn ndcg(predictions: &[f64], test: &Table) -> f64 {
-    let dcg = |labels: &mut dyn Iterator<Item = f64>| -> f64 {
-        labels.take(10).enumerate().map(|(place, y)| (y.exp2() - 1.0) / (place as f64 + 2.0).log2()).sum()
-    };
-    let groups = test.groups.as_deref().unwrap_or_default();
-    let (mut begin, mut sum) = (0, 0.0);
-    for size in groups {
-        let mut rows: Vec<usize> = (begin..begin + size).collect();
-        rows.sort_by(|&a, &b| predictions[b].total_cmp(&predictions[a]));
-        let found = dcg(&mut rows.iter().map(|&row| test.labels[row]));
-        rows.sort_by(|&a, &b| test.labels[b].total_cmp(&test.labels[a]));
-        let ideal = dcg(&mut rows.iter().map(|&row| test.labels[row]));
-        sum += if ideal > 0.0 { found / ideal } else { 1.0 };
-        begin += size;
-    }
-    sum / groups.len() as f64
+/// The mean over queries of NDCG among the ten best-scored.
+pub fn ndcg(predictions: &[f64], test: &Table) -> Result<f64> {
+    metrics::mean_ndcg(predictions, &test.labels, test.groups.as_deref().unwrap_or_default(), Some(10))
 }

@@ -1,50 +1,43 @@
 //! Floor 5: figures that tell how good a model is, computed on the host.
+//!
+//! Plain functions over slices, in f64; those that read a model's output directly take tensors. What cannot be answered
+//! (no samples, one class where two are compared, NaN among the scores) is an error, never a NaN that looks like a
+//! figure.
 
-use crate::{Error, Result, Tensor};
+mod classification;
+mod confusion;
+mod probability;
+mod ranking;
+mod regression;
+mod running;
 
-/// How many rows of `logits` (B, classes) are largest at their label: `labels` (B) of class numbers.
-/// The first of equal maxima counts; NaN is never the largest.
-pub fn correct(logits: &Tensor, labels: &Tensor) -> Result<usize> {
-    let (&[batch, classes], &[count]) = (logits.dims(), labels.dims()) else {
-        return Err(Error::shape(
-            "accuracy",
-            "logits (B, classes) and labels (B)",
-            &[*logits.shape(), *labels.shape()],
-        ));
-    };
-    if batch != count || classes == 0 {
-        return Err(Error::shape("accuracy", "one label per row of logits", &[*logits.shape(), *labels.shape()]));
+pub use classification::{accuracy, correct, top_k_accuracy, top_k_correct};
+pub use confusion::{Average, ClassScores, Confusion};
+pub use probability::{log_loss, multiclass_log_loss, perplexity};
+pub use ranking::{auc, mean_ndcg, ndcg, recall_at_k};
+pub use regression::{mae, mse, r2, rmse};
+pub use running::{Running, Smoothed};
+
+use crate::{Error, Result};
+
+/// One answer per sample, and at least one sample.
+fn paired(op: &'static str, what: [&str; 2], lengths: [usize; 2]) -> Result<()> {
+    if lengths[0] != lengths[1] {
+        let ([one, two], [n, m]) = (what, lengths);
+        return Err(Error::argument(op, format!("as many {one} as {two} are expected, got {n} and {m}")));
     }
-    let (values, labels) = (logits.to_f64_vec()?, labels.to_f64_vec()?);
-    let largest = |row: &[f64]| {
-        let first = (0, f64::NEG_INFINITY);
-        row.iter().enumerate().fold(first, |best, (i, &v)| if v > best.1 { (i, v) } else { best }).0
-    };
-    Ok(values.chunks_exact(classes).zip(labels).filter(|(row, label)| largest(row) as f64 == *label).count())
+    if lengths[0] == 0 {
+        return Err(Error::argument(op, "at least one sample is expected, got none"));
+    }
+    Ok(())
 }
 
-/// The share of rows of `logits` (B, classes) that are largest at their label; an error for no rows.
-///
-/// ```
-/// # use warpsmith::{Device, Tensor, metrics};
-/// let logits = Tensor::from_slice(&[2f32, 1.0, 0.0, 3.0], [2, 2], &Device::Cpu)?;
-/// let labels = Tensor::from_slice(&[0i64, 0], [2], &Device::Cpu)?;
-/// assert_eq!(metrics::accuracy(&logits, &labels)?, 0.5);
-/// # Ok::<(), warpsmith::Error>(())
-/// ```
-pub fn accuracy(logits: &Tensor, labels: &Tensor) -> Result<f64> {
-    let correct = correct(logits, labels)?;
-    match logits.dim(0)? {
-        0 => Err(Error::shape("accuracy", "at least one row", &[*logits.shape()])),
-        n => Ok(correct as f64 / n as f64),
+fn no_nan(op: &'static str, what: &str, values: &[f64]) -> Result<()> {
+    match values.iter().position(|v| v.is_nan()) {
+        Some(at) => {
+            let message = format!("number {at} of the {what} is NaN (of {}); has the model diverged?", values.len());
+            Err(Error::argument(op, message))
+        }
+        None => Ok(()),
     }
-}
-
-/// How many equally likely tokens the model hesitates between: e to the mean cross-entropy (in nats) of a token.
-///
-/// ```
-/// assert!((warpsmith::metrics::perplexity(65f64.ln()) - 65.0).abs() < 1e-9);
-/// ```
-pub fn perplexity(mean_cross_entropy: f64) -> f64 {
-    mean_cross_entropy.exp()
 }

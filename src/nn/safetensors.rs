@@ -63,6 +63,32 @@ fn file_name(dtype: DType) -> &'static str {
     }
 }
 
+/// Where a tensor lies in a file.
+pub(crate) struct Placed {
+    pub(crate) name: String,
+    /// None for encodings that no dtype has as they are.
+    pub(crate) dtype: Option<DType>,
+    pub(crate) shape: Shape,
+    /// The first byte, from the file's beginning.
+    pub(crate) begin: u64,
+}
+
+/// What a file holds, without the tensors.
+pub(crate) fn entries(path: &Path) -> Result<Vec<Placed>> {
+    let io = |source| Error::Io { action: "reading", path: path.to_owned(), source };
+    let mut file = std::fs::File::open(path).map_err(io)?;
+    let length = file.metadata().map_err(io)?.len();
+    let (entries, data) = read_header(&mut file, length, &path.display().to_string())?;
+    let placed = |entry: Entry| {
+        let dtype = match entry.encoding {
+            Encoding::Plain(dtype) => Some(dtype),
+            Encoding::I32 => None,
+        };
+        Placed { name: entry.name, dtype, shape: entry.shape, begin: data + entry.begin }
+    };
+    Ok(entries.into_iter().map(placed).collect())
+}
+
 struct Entry {
     name: String,
     encoding: Encoding,
@@ -78,8 +104,8 @@ pub(super) fn load(path: &Path, device: &Device) -> Result<StateDict> {
     read(std::io::BufReader::with_capacity(1 << 16, file), length, &path.display().to_string(), device)
 }
 
-/// Reads `length` bytes of a file; `what` names it in errors.
-pub(super) fn read(mut from: impl Read, length: u64, what: &str, device: &Device) -> Result<StateDict> {
+/// The entries of a file of `length` bytes, and where the tensors' bytes begin.
+fn read_header(from: &mut impl Read, length: u64, what: &str) -> Result<(Vec<Entry>, u64)> {
     let bad = |message: String| Error::Format { what: what.to_owned(), message };
     let cut = |e: std::io::Error| bad(format!("reading failed: {e}"));
     if length < 8 {
@@ -96,7 +122,13 @@ pub(super) fn read(mut from: impl Read, length: u64, what: &str, device: &Device
     from.read_exact(&mut header).map_err(cut)?;
     let header: Map<String, Value> =
         serde_json::from_slice(&header).map_err(|e| bad(format!("the header is not a JSON object: {e}")))?;
-    let entries = parse_entries(&header, length - 8 - header_length).map_err(bad)?;
+    Ok((parse_entries(&header, length - 8 - header_length).map_err(bad)?, 8 + header_length))
+}
+
+/// Reads `length` bytes of a file; `what` names it in errors.
+pub(super) fn read(mut from: impl Read, length: u64, what: &str, device: &Device) -> Result<StateDict> {
+    let bad = |message: String| Error::Format { what: what.to_owned(), message };
+    let (entries, _) = read_header(&mut from, length, what)?;
     let mut out = StateDict::new();
     for entry in entries {
         let tensor = read_tensor(&mut from, &entry, device).map_err(|e| match e {

@@ -107,6 +107,26 @@ impl Features {
         self.columns.iter().map(|c| c.name.as_str()).collect()
     }
 
+    /// Whether the column with this number holds categories.
+    pub fn is_categorical(&self, column: usize) -> bool {
+        matches!(self.columns.get(column), Some(Column { values: Values::Categorical { .. }, .. }))
+    }
+
+    /// The values of the column with this number, NaN where missing; categories are numbered as they first appeared in
+    /// the table that the rows were taken from.
+    pub fn numbers(&self, column: usize) -> Result<Vec<f64>> {
+        match self.columns.get(column).map(|c| &c.values) {
+            Some(Values::Numeric(values)) => Ok(values.clone()),
+            Some(Values::Categorical { ids, .. }) => {
+                Ok(ids.iter().map(|&id| if id == NO_CATEGORY { f64::NAN } else { id as f64 }).collect())
+            }
+            None => {
+                let (index, bound) = (column as i64, self.columns.len());
+                Err(Error::OutOfRange { op: "Features::numbers", what: "column", index, bound })
+            }
+        }
+    }
+
     /// The rows at these places, in this order.
     pub fn select(&self, places: &[usize]) -> Result<Self> {
         if let Some(&place) = places.iter().find(|&&p| p >= self.rows) {

@@ -4,10 +4,12 @@
 
 mod codegen;
 mod counters;
+mod data;
 mod faults;
 mod full;
 mod kernel_fault_list;
 mod kernel_faults;
+mod models;
 mod nvrtc;
 mod package;
 mod packed;
@@ -31,11 +33,13 @@ const TASKS: &[Task] = &[
     test::TASK,
     nvrtc::TASK,
     codegen::TASK,
+    data::TASK,
     package::TASK,
     packed::TASK,
     faults::TASK,
     kernel_faults::TASK,
     counters::TASK,
+    models::TASK,
     peers::TASK,
 ];
 

@@ -1,10 +1,9 @@
 //! `cargo xtask peers`: the workloads of `peers/README.md` in warpsmith, candle and PyTorch, in interleaved rounds.
 
 use crate::Task;
-use crate::support::{cargo, output, root, run as run_command, target};
+use crate::support::{cargo, output, processor, root, run as run_command, target};
 use anyhow::{Context, Result, bail};
 use clap::{Arg, ArgMatches, Command, value_parser};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process;
 
@@ -186,7 +185,7 @@ fn report(systems: &[System], rows: &[Row], rounds: usize) -> Result<String> {
     text +=
         "[peers/README.md](../peers/README.md). Median milliseconds of a step, and the median of the rounds' ratios\n";
     text += "of warpsmith's time to the peer's (below 1: warpsmith is faster) with their smallest and largest.\n\n";
-    text += &format!("{rounds} interleaved rounds, 2 threads, f32, default builds, on {}.\n\n", machine());
+    text += &format!("{rounds} interleaved rounds, 2 threads, f32, default builds, on {}.\n\n", processor());
     let mut header = String::from("| workload |");
     let mut line = String::from("|---|");
     for system in systems {
@@ -219,20 +218,4 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let n = values.len();
     if n == 0 { f64::NAN } else { (values[(n - 1) / 2] + values[n / 2]) / 2.0 }
-}
-
-/// The processor's name and thread count.
-fn machine() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let mut fields: BTreeMap<&str, &str> = BTreeMap::new();
-    for (key, value) in info.lines().filter_map(|line| line.split_once(':')) {
-        fields.entry(key.trim()).or_insert(value.trim());
-    }
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let avx512 = fields.get("flags").is_some_and(|flags| flags.split(' ').any(|f| f == "avx512f"));
-    let vectors = if avx512 { "AVX-512" } else { "no AVX-512" };
-    format!(
-        "{} with {threads} hardware threads ({vectors})",
-        fields.get("model name").unwrap_or(&"an unnamed processor")
-    )
 }

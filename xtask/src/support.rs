@@ -1,6 +1,8 @@
 //! What tasks share: folders, commands, Python packages.
 
 use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -63,11 +65,11 @@ pub fn line(command: &Command) -> String {
 pub fn python_package(requirement: &str, name: &str) -> Result<PathBuf> {
     let folder = target().join(name);
     let marker = folder.join("installed");
-    if std::fs::read_to_string(&marker).is_ok_and(|known| known == requirement) {
+    if fs::read_to_string(&marker).is_ok_and(|known| known == requirement) {
         return Ok(folder);
     }
     if folder.exists() {
-        std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+        fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
     }
     println!("Installing {requirement} from PyPI into {}", folder.display());
     let mut pip = Command::new("python3");
@@ -76,6 +78,22 @@ pub fn python_package(requirement: &str, name: &str) -> Result<PathBuf> {
         .arg(&folder)
         .arg(requirement);
     output(&mut pip).context("Python 3 with pip and a connection to PyPI are needed")?;
-    std::fs::write(&marker, requirement).with_context(|| format!("writing {}", marker.display()))?;
+    fs::write(&marker, requirement).with_context(|| format!("writing {}", marker.display()))?;
     Ok(folder)
+}
+
+/// The processor's name and thread count.
+pub fn processor() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let mut fields: BTreeMap<&str, &str> = BTreeMap::new();
+    for (key, value) in info.lines().filter_map(|line| line.split_once(':')) {
+        fields.entry(key.trim()).or_insert(value.trim());
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let avx512 = fields.get("flags").is_some_and(|flags| flags.split(' ').any(|f| f == "avx512f"));
+    let vectors = if avx512 { "AVX-512" } else { "no AVX-512" };
+    format!(
+        "{} with {threads} hardware threads ({vectors})",
+        fields.get("model name").unwrap_or(&"an unnamed processor")
+    )
 }

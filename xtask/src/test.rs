@@ -2,7 +2,7 @@
 
 use crate::Task;
 use crate::support::{cargo, line, run as run_command};
-use crate::{full, nvrtc, packed};
+use crate::{full, models, nvrtc, packed};
 use anyhow::{Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::process;
@@ -58,8 +58,9 @@ fn run(arguments: &ArgMatches) -> Result<()> {
             if nextest { cargo(&["nextest", "run", "--no-fail-fast"]) } else { cargo(&["test", "--no-fail-fast"]) };
         // Always the whole workspace, for a part of it is built with other features, and so built again.
         command.arg("--workspace");
-        if !nextest && only.is_empty() {
-            command.args(["--lib", "--bins", "--tests", "--examples"]);
+        if only.is_empty() {
+            // Examples hold no tests: lints compile them all, and the quick ones run.
+            command.args(["--lib", "--bins", "--tests"]);
         }
         command.args(only.iter().flat_map(|name| ["--test", name]));
         command
@@ -79,6 +80,7 @@ fn run(arguments: &ArgMatches) -> Result<()> {
         command.env("VIRTUAL_GPU_FUZZ", count).env("VIRTUAL_GPU_FUZZ_SEED", seed);
         steps.command(name, command);
     }
+    steps.task("models that train in seconds", models::quick);
     steps.command("examples in the docs", cargo(&["test", "--workspace", "--doc"]));
     let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");

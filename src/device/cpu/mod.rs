@@ -3,6 +3,7 @@
 //! Everything here is a safe primitive; kernel families' `cpu.rs` build on it without `unsafe`.
 
 mod convert;
+mod mapped;
 mod math;
 mod memory;
 mod parallel;
@@ -12,6 +13,7 @@ mod tiles;
 mod vector;
 
 pub use convert::{BLOCK, Float, copy_strided, load_elements, load_strided};
+pub use mapped::MappedFile;
 pub use math::Real;
 pub use memory::{CpuMemory, cached_bytes, clear_cache, set_cache_limit};
 pub use parallel::{GRAIN, for_each_chunk, for_each_index, for_each_part, map_parts, map_ranges, threads};
