@@ -5,10 +5,10 @@
 //! cargo run --release --example trees
 //! ```
 //!
-//! A few seconds in all. Adult is the census of 1994 (who earns more than 50,000 dollars?), diabetes 442 patients with the
-//! progress of their illness, digits the handwritten ones of `examples/data`; the queries to rank are made up. What is
-//! wanted of each figure is what LightGBM reaches with the same settings (scikit-learn for the forest), less a tolerance:
-//! `cargo xtask trees` compares them and writes `docs/trees.md`.
+//! A few seconds in all. Adult is the census of 1994 (who earns more than 50,000 dollars?), diabetes 442 patients with
+//! the progress of their illness, digits the handwritten ones of `examples/data`; the queries to rank are made up. What
+//! is wanted of each figure is what LightGBM reaches with the same settings (scikit-learn for the forest), less a
+//! tolerance: `cargo xtask trees` compares them and writes `docs/trees.md`.
 
 #[path = "support/tree_export.rs"]
 mod export;
@@ -29,18 +29,18 @@ use warpsmith::trees::{
 };
 
 /// A model to train and what to measure: on one or more pairs of training and test rows.
-pub struct Task {
-    pub name: &'static str,
-    pub model: Model,
-    pub folds: Vec<(Table, Table)>,
+struct Task {
+    name: &'static str,
+    model: Model,
+    folds: Vec<(Table, Table)>,
     /// By name, from the predictions and the test rows of all folds.
-    pub figures: Vec<(&'static str, Measure, Wanted)>,
+    figures: Vec<(&'static str, Measure, Wanted)>,
 }
 
 /// A figure of predictions for test rows.
-pub type Measure = fn(&[f64], &Table) -> Result<f64>;
+type Measure = fn(&[f64], &Table) -> Result<f64>;
 
-pub enum Model {
+enum Model {
     Boosted(BoostConfig),
     Forest(ForestConfig),
 }
@@ -83,9 +83,7 @@ fn tasks(chosen: &[String]) -> Result<Vec<Task>> {
         // Cross-entropy takes labels from 0 to 1: 350 is above the largest.
         let share = csv(&path, "target", |text| Ok(number(text)? / 350.0))?;
         let dart = BoostConfig { dart: Some(Dart::default()), learning_rate: 0.1, ..small(Objective::L2) };
-        let figures = |wanted: f64| -> Vec<(_, Measure, _)> {
-            vec![("RMSE", rmse, Wanted::AtMost(wanted))]
-        };
+        let figures = |wanted: f64| -> Vec<(_, Measure, _)> { vec![("RMSE", rmse, Wanted::AtMost(wanted))] };
         // Each fifth is held out once.
         let folds = |table: &Table| (0..5).map(|fold| table.split(fold)).collect::<Result<Vec<_>>>();
         let l2 = Model::Boosted(small(Objective::L2));

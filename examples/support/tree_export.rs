@@ -1,10 +1,10 @@
 //! What `cargo xtask trees` hands to LightGBM, XGBoost and scikit-learn: the data and settings of the example's tasks,
 //! and what came out here.
 
+use crate::support::tables::Table;
 use crate::{Model, Task};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use crate::support::tables::Table;
 use warpsmith::trees::{BoostConfig, ForestConfig, Objective};
 use warpsmith::{Error, Result};
 

@@ -117,9 +117,9 @@ fn numeric(values: &[f64], max_bins: usize, min_in_bin: usize) -> (Kind, Feature
     (Kind::Numeric, Feature { bins: bounds.len() + 1, cuts: Cuts::Numeric(bounds), column })
 }
 
-/// The largest value of each bin but the last, ascending. A value that fills a bin by itself has it alone, or with those
-/// before it that are less than half a bin; the others share what is left evenly; no bin has fewer than `min_in_bin`
-/// rows, but the last may.
+/// The largest value of each bin but the last, ascending. A value that fills a bin by itself has it alone, or with
+/// those before it that are less than half a bin; the others share what is left evenly; no bin has fewer than
+/// `min_in_bin` rows, but the last may.
 pub(super) fn bounds(values: &[f64], max_bins: usize, min_in_bin: usize) -> Vec<f64> {
     let distinct = distinct(values);
     let rows: usize = distinct.iter().map(|d| d.1).sum();

@@ -9,7 +9,8 @@ use crate::random::below;
 use crate::{Error, Result};
 use rand_core::Rng;
 
-/// How trees are dropped. With k rounds left out, the new tree counts 1/(k + 1) and each of them k/(k + 1) from then on.
+/// How trees are dropped. With k rounds left out, the new tree counts 1/(k + 1) and each of them k/(k + 1) from then
+/// on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dart {
     /// The probability that an earlier round is left out.

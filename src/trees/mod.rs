@@ -2,13 +2,13 @@
 //!
 //! [`Features`] is a table of named columns, numbers or categories, with missing values; [`Target`] the labels.
 //! [`Boosted::fit`] grows trees leaf by leaf on histograms of first and second derivatives (Chen & Guestrin 2016,
-//! "XGBoost"; Ke et al. 2017, "LightGBM", whose names of options and defaults it takes); [`Forest::fit`] grows them to the
-//! end on bootstrap samples (Breiman 2001). Both say which features matter, and save and load as text.
+//! "XGBoost"; Ke et al. 2017, "LightGBM", whose names of options and defaults it takes); [`Forest::fit`] grows them to
+//! the end on bootstrap samples (Breiman 2001). Both say which features matter, and save and load as text.
 //!
 //! - Features are cut at quantiles into at most 255 bins and one for missing values.
 //! - Sums of gradients are integers, so that the same model comes out, bit for bit, on any number of threads.
-//! - A split learns where missing values go; where the rows of a leaf had none, they follow the larger child. Categories
-//!   go left as a set; missing, rare and (where allowed) unknown ones go where missing values go.
+//! - A split learns where missing values go; where the rows of a leaf had none, they follow the larger child.
+//!   Categories go left as a set; missing, rare and (where allowed) unknown ones go where missing values go.
 //!
 //! ```
 //! use warpsmith::trees::{BoostConfig, Boosted, Features, Objective, Target};
@@ -30,6 +30,7 @@ mod dart;
 mod features;
 mod file;
 mod forest;
+mod forest_grow;
 mod grow;
 mod histogram;
 mod importance;

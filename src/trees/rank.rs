@@ -15,8 +15,8 @@ pub struct LambdaRank {
     pub sigmoid: f64,
     /// Pairs have one of so many best-scored rows; NDCG is cut off there too.
     pub truncation: usize,
-    /// Divides a pair's weight by 0.01 + |s_i − s_j|, and a group's gradients by their sum over its log: large groups do
-    /// not outweigh the others.
+    /// Divides a pair's weight by 0.01 + |s_i − s_j|, and a group's gradients by their sum over its log: large groups
+    /// do not outweigh the others.
     pub normalize: bool,
 }
 

@@ -169,8 +169,8 @@ impl Best<'_> {
     }
 
     /// Categories in the order of their gradient to second derivative: the best set is a stretch from one end (Fisher
-    /// 1958). As LightGBM does it: rare categories stay right, the ratio and the gain are smoothed, a set has at most so
-    /// many categories, and candidates are so many rows apart.
+    /// 1958). As LightGBM does it: rare categories stay right, the ratio and the gain are smoothed, a set has at most
+    /// so many categories, and candidates are so many rows apart.
     fn sorted(&mut self, cells: &[Cell]) {
         let (parent, options) = (self.parent, &self.parent.config.categories);
         let l2 = parent.config.l2 + options.l2;

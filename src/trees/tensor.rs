@@ -8,7 +8,8 @@ impl Features {
     ///
     /// ```
     /// # use warpsmith::{Device, Tensor, trees::Features};
-    /// let table = Features::from_tensor(&Tensor::from_slice(&[1f32, 2.0, 3.0, 4.0, 5.0, 6.0], [3, 2], &Device::Cpu)?)?;
+    /// let matrix = Tensor::from_slice(&[1f32, 2.0, 3.0, 4.0, 5.0, 6.0], [3, 2], &Device::Cpu)?;
+    /// let table = Features::from_tensor(&matrix)?;
     /// assert_eq!((table.rows(), table.names()), (3, vec!["f0", "f1"]));
     /// # Ok::<(), warpsmith::Error>(())
     /// ```

@@ -138,8 +138,8 @@ fn samples_follow_the_seed() {
     assert!(used.iter().filter(|u| **u).count() > 1);
 }
 
-/// Rows that are left out still get the round's tree: with a learning rate of 1 and one round, all that fell into a leaf
-/// have its value.
+/// Rows that are left out still get the round's tree: with a learning rate of 1 and one round, all that fell into a
+/// leaf have its value.
 #[test]
 fn sampled_rows_are_a_share() {
     let x: Vec<f64> = (0..1000).map(f64::from).collect();
@@ -179,7 +179,9 @@ proptest! {
 
     /// Trees keep to their limits, and a model read back is the same.
     #[test]
-    fn limits_hold(seed in 0u64..1000, leaves in 2usize..20, depth in 1usize..6, least in 1usize..40, bins in 2usize..40) {
+    fn limits_hold(
+        seed in 0u64..1000, leaves in 2usize..20, depth in 1usize..6, least in 1usize..40, bins in 2usize..40,
+    ) {
         let (table, target) = mixed(300, seed);
         let mut config = BoostConfig { max_bins: bins, ..free(Objective::L2, leaves) };
         (config.tree.max_depth, config.tree.min_data) = (depth, least);
