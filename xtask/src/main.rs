@@ -16,6 +16,7 @@ mod packed;
 mod peers;
 mod support;
 mod test;
+mod trees;
 
 use anyhow::Result;
 use clap::{ArgMatches, Command};
@@ -41,6 +42,7 @@ const TASKS: &[Task] = &[
     counters::TASK,
     models::TASK,
     peers::TASK,
+    trees::TASK,
 ];
 
 fn main() -> ExitCode {

@@ -51,6 +51,8 @@ const MODELS: &[Model] = &[
     model("mlp", "over-fitting shown, and cured by dropout and weight decay", &[], When::Quick),
     model("lenet", "a convolutional network with max pooling on MNIST", &["mnist-5k"], When::Whole),
     model("rnn", "Elman network, LSTM and GRU read sentences", &["sentiment"], When::Whole),
+    model("nearest_neighbours", "distances by one matrix product, top k, a vote", &[], When::Quick),
+    model("trees", "boosted trees, DART, a random forest, LambdaRank", &["adult", "diabetes"], When::Whole),
     model("train_resnet", "ResNet-20 on handwritten digits", &[], When::Whole),
     model("train_gpt", "a Transformer writes like Shakespeare", &[], When::Long),
 ];
