@@ -4,6 +4,7 @@
 pub mod digits;
 pub mod fetched;
 pub mod figures;
+pub mod tables;
 pub mod text;
 
 use warpsmith::random::Philox;
