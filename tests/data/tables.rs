@@ -50,6 +50,7 @@ fn quotes_lines_and_byte_order_marks() {
 fn options() {
     let options = CsvOptions {
         skip: 1,
+        header: false,
         names: Some(vec!["a".into(), "b".into()]),
         missing: vec!["?".into()],
         types: vec![("b".into(), ColumnType::Numbers)],
@@ -58,6 +59,15 @@ fn options() {
     let table = Table::read_csv("569,30,malignant\n?,1\nNA,?\n".as_bytes(), &options, "test").unwrap();
     assert_eq!(*table.column("a").unwrap(), text(&[None, Some("NA")]));
     assert_eq!(*table.column("b").unwrap(), Column::Numbers(vec![Some(1.0), None]));
+    let renamed = CsvOptions { names: Some(vec!["x".into(), "y".into()]), ..Default::default() };
+    let table = Table::read_csv("a,b\n1,2\n".as_bytes(), &renamed, "test").unwrap();
+    assert_eq!((table.names(), table.rows()), (&["x", "y"].map(String::from)[..], 1));
+    let plain = CsvOptions { header: false, ..Default::default() };
+    let table = Table::read_csv("5,6\n7,8\n".as_bytes(), &plain, "test").unwrap();
+    assert_eq!((table.names(), table.integers("1").unwrap()), (&["0", "1"].map(String::from)[..], vec![6, 8]));
+    let sentences = CsvOptions { delimiter: b'\t', quotes: false, header: false, ..Default::default() };
+    let table = Table::read_csv("\"Oh\", she said\t1\n\"No\t2\n".as_bytes(), &sentences, "test").unwrap();
+    assert_eq!(*table.column("0").unwrap(), text(&[Some("\"Oh\", she said"), Some("\"No")]));
     let folder = Folder::new();
     let path = folder.file("t.csv", "a\n1\n");
     assert_eq!(Table::load_csv(&path, &CsvOptions::default()).unwrap().integers("a").unwrap(), [1]);
@@ -76,7 +86,7 @@ fn bad_files_name_the_line() {
     assert!(fails("a\n1\n", &types(ColumnType::Text)).contains("no column \"b\""));
     let skip = CsvOptions { skip: 2, ..types(ColumnType::Integers) };
     assert!(fails("one\ntwo\na,b\n1,x\n", &skip).contains("line 4"));
-    let named = CsvOptions { names: Some(vec!["a".into()]), ..Default::default() };
+    let named = CsvOptions { header: false, names: Some(vec!["a".into()]), ..Default::default() };
     assert!(fails("1,2\n", &named).contains("line 1 has 2 fields, and there are 1 names"));
     let latin = Table::read_csv(&b"a\n\xe4\n"[..], &plain, "test");
     assert!(message(latin).to_lowercase().contains("utf-8"));

@@ -38,8 +38,12 @@ pub struct CsvOptions {
     pub delimiter: u8,
     /// Lines before the first that counts.
     pub skip: usize,
-    /// The columns' names, for a file without a line of names.
+    /// Whether the first line is one of names, as by default.
+    pub header: bool,
+    /// Names in place of the file's. Without these and without a header, columns are named `0`, `1`, ….
     pub names: Option<Vec<String>>,
+    /// Whether a field may stand between quotes, as by default; otherwise quotes are characters like others.
+    pub quotes: bool,
     /// What stands for a missing value; by default nothing, `NA`, `N/A`, `NaN`, `nan`, `null` and `NULL`.
     pub missing: Vec<String>,
     /// The types of some columns. Those of the others follow from their values: integers if all are, else numbers if all
@@ -54,7 +58,9 @@ impl Default for CsvOptions {
         CsvOptions {
             delimiter: b',',
             skip: 0,
+            header: true,
             names: None,
+            quotes: true,
             missing: ["", "NA", "N/A", "NaN", "nan", "null", "NULL"].map(String::from).to_vec(),
             types: Vec::new(),
             trim: true,
@@ -79,19 +85,23 @@ impl Table {
         }
         let mut reader = ReaderBuilder::new()
             .delimiter(options.delimiter)
-            .has_headers(options.names.is_none())
+            .has_headers(options.header)
+            .quoting(options.quotes)
             .trim(if options.trim { Trim::All } else { Trim::None })
             .from_reader(from);
         // Lines that are skipped count in messages.
         let problem = |e: csv::Error| bad(format!("{e} (counted after the {} lines that are skipped)", options.skip));
-        let names = match &options.names {
+        // The first record, where there is no header.
+        let first = reader.headers().map_err(problem)?;
+        let names: Vec<String> = match &options.names {
             Some(names) => names.clone(),
-            None => reader.headers().map_err(problem)?.iter().map(str::to_owned).collect(),
+            None if options.header => first.iter().map(str::to_owned).collect(),
+            None => (0..first.len()).map(|number| number.to_string()).collect(),
         };
         if let Some((name, _)) = options.types.iter().find(|(name, _)| !names.contains(name)) {
             return Err(bad(format!("there is no column {name:?} to have a type; there are {names:?}")));
         }
-        let mut columns: Vec<Vec<Option<String>>> = vec![Vec::new(); names.len()];
+        let mut columns = vec![Fields::default(); names.len()];
         let mut lines = Vec::new();
         let mut record = StringRecord::new();
         while reader.read_record(&mut record).map_err(problem)? {
@@ -103,14 +113,14 @@ impl Table {
             lines.push(line);
             for (column, field) in columns.iter_mut().zip(&record) {
                 let missing = options.missing.iter().any(|marker| marker == field);
-                column.push((!missing).then(|| field.to_owned()));
+                column.push((!missing).then_some(field));
             }
         }
         let mut table = Table::new();
         for (name, values) in names.iter().zip(columns) {
             let given = options.types.iter().find(|(known, _)| known == name).map(|(_, kind)| *kind);
             let kind = given.unwrap_or_else(|| infer(&values));
-            let column = typed(values, kind).map_err(|(row, value, wanted)| {
+            let column = typed(&values, kind).map_err(|(row, value, wanted)| {
                 bad(format!("line {}: column {name:?} holds {value:?}, which is no {wanted}", lines[row]))
             })?;
             table.push(name, column).map_err(|e| bad(e.to_string()))?;
@@ -119,9 +129,32 @@ impl Table {
     }
 }
 
-fn infer(values: &[Option<String>]) -> ColumnType {
-    let all = |parses: fn(&str) -> bool| values.iter().flatten().all(|value| parses(value));
-    match values.iter().any(Option::is_some) {
+/// The fields of a column, in one piece of memory.
+#[derive(Clone, Default)]
+struct Fields {
+    text: String,
+    /// Where each field ends, and whether it is there at all.
+    ends: Vec<(usize, bool)>,
+}
+
+impl Fields {
+    fn push(&mut self, field: Option<&str>) {
+        self.text.push_str(field.unwrap_or_default());
+        self.ends.push((self.text.len(), field.is_some()));
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Option<&str>> {
+        let mut begin = 0;
+        self.ends.iter().map(move |&(end, present)| {
+            let field = &self.text[std::mem::replace(&mut begin, end)..end];
+            present.then_some(field)
+        })
+    }
+}
+
+fn infer(values: &Fields) -> ColumnType {
+    let all = |parses: fn(&str) -> bool| values.iter().flatten().all(parses);
+    match values.iter().any(|field| field.is_some()) {
         true if all(|value| value.parse::<i64>().is_ok()) => ColumnType::Integers,
         true if !all(|value| value.parse::<f64>().is_ok()) => ColumnType::Text,
         _ => ColumnType::Numbers,
@@ -131,17 +164,17 @@ fn infer(values: &[Option<String>]) -> ColumnType {
 /// The row, value and type where a value is not of the type.
 type Misfit = (usize, String, &'static str);
 
-fn typed(values: Vec<Option<String>>, kind: ColumnType) -> Result<Column, Misfit> {
-    fn parsed<T: std::str::FromStr>(values: Vec<Option<String>>, kind: &'static str) -> Result<Vec<Option<T>>, Misfit> {
-        let parse = |(row, value): (usize, Option<String>)| match value {
-            Some(value) => value.parse().map(Some).map_err(|_| (row, value, kind)),
+fn typed(values: &Fields, kind: ColumnType) -> Result<Column, Misfit> {
+    fn parsed<T: std::str::FromStr>(values: &Fields, kind: &'static str) -> Result<Vec<Option<T>>, Misfit> {
+        let parse = |(row, value): (usize, Option<&str>)| match value {
+            Some(value) => value.parse().map(Some).map_err(|_| (row, value.to_owned(), kind)),
             None => Ok(None),
         };
-        values.into_iter().enumerate().map(parse).collect()
+        values.iter().enumerate().map(parse).collect()
     }
     Ok(match kind {
         ColumnType::Numbers => Column::Numbers(parsed(values, "number")?),
         ColumnType::Integers => Column::Integers(parsed(values, "whole number")?),
-        ColumnType::Text => Column::Text(values),
+        ColumnType::Text => Column::Text(values.iter().map(|field| field.map(str::to_owned)).collect()),
     })
 }
