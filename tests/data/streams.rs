@@ -65,6 +65,19 @@ fn a_buffer_of_the_whole_stream_mixes_it_all_anew_each_epoch() {
     assert!((0..400).any(|epoch| order(epoch, 3)[0] == 39));
 }
 
+#[test]
+fn a_stream_without_end_is_a_trainers_source_where_epochs_are_limited() {
+    let loader = StreamLoader::new(count_to(i64::MAX), 2).limit(3);
+    let source: &dyn warpsmith::train::Batches = &loader;
+    assert_eq!(source.batches_per_epoch(), 3);
+    for (first, expected) in [(0, &[0, 2, 4][..]), (2, &[4]), (3, &[]), (9, &[])] {
+        let firsts = source.batches_from(0, first).unwrap().map(|batch| batch.unwrap()[0].to_vec::<i64>().unwrap()[0]);
+        assert_eq!(firsts.collect::<Vec<_>>(), expected);
+    }
+    let short = StreamLoader::new(count_to(3), 2).limit(3);
+    assert_eq!(short.batches_from(0, 0).count(), 2);
+}
+
 fn broken(panics: bool) -> impl Stream {
     move |_: u64| -> Result<Samples> {
         Ok(Box::new((0..7i64).map(move |i| match i {
