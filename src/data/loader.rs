@@ -78,7 +78,8 @@ impl DataLoader {
 
     /// The number of threads that make batches ahead; with 0, the default, each is made when it is asked for. Operations
     /// on tensors share work among the processor's cores anyway: threads are for what waits (files) or has one core only
-    /// (decoding, tokenising).
+    /// (decoding, tokenising). The threads' operations take part in rayon's pool: batches must not be waited for inside
+    /// tasks of that pool.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
         self
