@@ -37,7 +37,7 @@ pub use params::{Param, Params, Summary};
 pub use pool::{AdaptiveAvgPool2d, AvgPool2d, Flatten, MaxPool2d};
 pub use recsys::{
     BiInteraction, CompressedInteraction, CrossKind, CrossNetwork, CrossedFields, EmbeddingBag, FactorizationMachine,
-    FeatureEmbedding, Features, FieldAwareProducts, FieldEmbedding, Fields, LinearTerm, Mlp,
+    FeatureEmbedding, FieldInput, FieldAwareProducts, FieldEmbedding, Fields, LinearTerm, Mlp,
 };
 pub use rnn::{Rnn, RnnConfig, RnnKind, RnnOutput};
 pub(crate) use safetensors::entries as safetensors_entries;
