@@ -123,6 +123,32 @@ pub enum Error {
         /// The failure, and the launches it may come from.
         cause: String,
     },
+    /// A training run whose loss or weights are no longer numbers.
+    #[error(
+        "{what} at step {step} (epoch {epoch}, batch {batch}, counted from 0); a smaller learning rate or clipped \
+         gradients may help{}",
+        Kept(kept)
+    )]
+    Diverged {
+        /// What became what.
+        what: String,
+        /// The step, counted from 1.
+        step: u64,
+        /// Its epoch, counted from 0.
+        epoch: u64,
+        /// Its first batch in the epoch, counted from 0.
+        batch: u64,
+        /// The last checkpoint that this run wrote, from before.
+        kept: Option<PathBuf>,
+    },
+    /// A training run that the user ended.
+    #[error("interrupted after step {step}{}", Kept(saved))]
+    Interrupted {
+        /// The last step that was done, counted from 1.
+        step: u64,
+        /// The last checkpoint that this run wrote.
+        saved: Option<PathBuf>,
+    },
     /// Reading or writing a file failed.
     #[error("{action} {}: {source}", path.display())]
     Io {
@@ -174,9 +200,26 @@ impl Error {
         Error::DType { op, expected: expected.into(), found: found.to_vec() }
     }
 
+    /// What a program that failed with this should tell its caller: 130 for a run that Ctrl-C ended, as shells have it,
+    /// else 1.
+    pub fn exit_code(&self) -> u8 {
+        if matches!(self, Error::Interrupted { .. }) { 130 } else { 1 }
+    }
+
     /// An argument error.
     pub fn argument(op: &'static str, message: impl Into<String>) -> Self {
         Error::Argument { op, message: message.into() }
+    }
+}
+
+struct Kept<'a>(&'a Option<PathBuf>);
+
+impl std::fmt::Display for Kept<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(path) => write!(f, "; the last checkpoint is {}", path.display()),
+            None => Ok(()),
+        }
     }
 }
 

@@ -23,6 +23,12 @@ impl Var {
         Ok(Var { tensor: copy.with_node(Some(node)) })
     }
 
+    /// A variable around this very value, which may be a view: it is not to be trained.
+    pub(crate) fn without_memory(value: &Tensor) -> Var {
+        let node = Node::leaf(*value.shape(), value.dtype());
+        Var { tensor: value.with_node(Some(node)) }
+    }
+
     /// As [`Var::new`], with the name that errors give it.
     pub fn named(name: &str, value: &Tensor) -> Result<Var> {
         let var = Var::new(value)?;

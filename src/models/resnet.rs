@@ -151,12 +151,20 @@ pub struct ResNet {
     stem: ConvNorm,
     pool: bool,
     blocks: Vec<Residual>,
-    fc: Linear,
+    width: usize,
+    fc: Option<Linear>,
 }
 
 impl ResNet {
     /// A network with PyTorch's (torchvision's) initial values.
     pub fn new(params: &Params, config: &ResNetConfig) -> Result<Self> {
+        let body = Self::without_head(params, config)?;
+        let fc = Linear::new(&params.sub("fc"), body.width, config.classes)?;
+        Ok(ResNet { fc: Some(fc), ..body })
+    }
+
+    /// The network without its last layer: images (B, C, H, W) to pooled features (B, width).
+    pub fn without_head(params: &Params, config: &ResNetConfig) -> Result<Self> {
         if config.depths.len() != config.widths.len() || config.widths.is_empty() {
             let message = format!("depths {:?} and widths {:?} must pair up", config.depths, config.widths);
             return Err(Error::argument("resnet", message));
@@ -174,7 +182,12 @@ impl ResNet {
                 inputs = width * config.block.expansion();
             }
         }
-        Ok(ResNet { stem, pool, blocks, fc: Linear::new(&params.sub("fc"), inputs, config.classes)? })
+        Ok(ResNet { stem, pool, blocks, width: inputs, fc: None })
+    }
+
+    /// Channels of the last feature maps.
+    pub fn width(&self) -> usize {
+        self.width
     }
 
     /// The last feature maps (B, channels, H, W), before pooling.
@@ -191,6 +204,9 @@ impl Module for ResNet {
     fn forward(&self, x: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
         let x = self.features(x, ctx)?;
         let pooled = x.mean(&[2, 3])?;
-        self.fc.forward(&pooled, ctx)
+        match &self.fc {
+            Some(fc) => fc.forward(&pooled, ctx),
+            None => Ok(pooled),
+        }
     }
 }

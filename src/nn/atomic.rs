@@ -27,6 +27,28 @@ pub(crate) fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -
     sync_folder(&folder).map_err(io)
 }
 
+/// Removes temporary files of `path` that processes which were killed have left behind.
+pub(crate) fn remove_leftovers(path: &Path) -> Result<()> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let io = |source| Error::Io { action: "reading", path: folder.to_owned(), source };
+    let (begin, own) = (format!(".{}.", name.to_string_lossy()), format!(".{}.", std::process::id()));
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let found = entry.map_err(io)?;
+        let name = found.file_name();
+        let rest = name.to_str().and_then(|name| name.strip_prefix(&begin)?.strip_suffix(".tmp"));
+        let left = rest.is_some_and(|rest| {
+            // PROCESS.COUNT
+            let mut numbers = rest.split('.');
+            let (process, count) = (numbers.next(), numbers.next());
+            [process, count].iter().all(|n| n.is_some_and(|n| n.parse::<u64>().is_ok())) && numbers.next().is_none()
+        });
+        if left && !name.to_string_lossy().contains(&own) {
+            std::fs::remove_file(found.path()).map_err(io)?;
+        }
+    }
+    Ok(())
+}
+
 fn write_and_sync(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> std::io::Result<()> {
     let mut file = BufWriter::with_capacity(1 << 16, File::create_new(path)?);
     write(&mut file)?;
@@ -64,6 +86,11 @@ mod tests {
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
         write_atomically(&path, |to| to.write_all(b"new")).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        // Only what a process that was killed has left of this file goes.
+        let names = [".file.1.0.tmp", ".file.1.x.tmp", ".other.1.0.tmp", ".file.tmp", "file.1.0.tmp"];
+        names.iter().for_each(|name| std::fs::write(folder.join(name), "").unwrap());
+        remove_leftovers(&path).unwrap();
+        assert!(!folder.join(names[0]).exists() && names[1..].iter().all(|name| folder.join(name).exists()));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -31,17 +31,64 @@ impl AttentionMask {
     }
 }
 
-/// Multi-head attention (Vaswani et al. 2017) over (B, T, E), PyTorch's `nn.MultiheadAttention(batch_first=True)`.
+/// The keys and values (B, H, T, D) that an attention keeps of what it has read, so that decoding costs one position per
+/// token.
+#[derive(Clone, Debug, Default)]
+pub struct KeyValues {
+    held: Option<(Tensor, Tensor)>,
+}
+
+impl KeyValues {
+    /// Positions held.
+    pub fn len(&self) -> usize {
+        self.held.as_ref().map_or(0, |(keys, _)| keys.dims()[2])
+    }
+
+    /// Whether nothing was read.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_none()
+    }
+
+    /// Takes the keys and values of further positions: all of them so far, and the mask under which those positions'
+    /// queries see what lies at or before them.
+    pub(crate) fn extend(&mut self, keys: &Tensor, values: &Tensor) -> Result<(Tensor, Tensor, AttentionMask)> {
+        let Some((old_keys, old_values)) = self.held.take() else {
+            self.held = Some((keys.clone(), values.clone()));
+            return Ok((keys.clone(), values.clone(), AttentionMask::causal()));
+        };
+        // Query i of the new ones is the one at position before + i.
+        let (before, t) = (old_keys.dim(2)?, keys.dim(2)?);
+        let mask = if t > 1 {
+            let later = Tensor::triu_mask(t, before + t, before as i64 + 1, keys.device())?;
+            Some(later.logical_not()?)
+        } else {
+            None
+        };
+        let both = (Tensor::cat(&[&old_keys, keys], 2)?, Tensor::cat(&[&old_values, values], 2)?);
+        self.held = Some(both.clone());
+        Ok((both.0, both.1, AttentionMask { causal: false, mask }))
+    }
+}
+
+/// How the projections of queries, keys and values are kept.
+#[derive(Clone, Debug)]
+enum Projections {
+    /// One below the other: (3E, E) and (3E).
+    Stacked { weight: Param, bias: Param },
+    /// Three layers.
+    Separate([Linear; 3]),
+}
+
+/// Multi-head attention (Vaswani et al. 2017) over (B, T, E), of a sequence to itself or to another.
 ///
+/// [`new`](MultiheadAttention::new) has the parameters of PyTorch's `nn.MultiheadAttention(batch_first=True)`:
 /// `in_proj_weight` (3E, E), `in_proj_bias` (3E), `out_proj.weight` (E, E), `out_proj.bias` (E).
+/// [`separate`](MultiheadAttention::separate) has those of Paddle's `nn.MultiHeadAttention`: the linear layers `q_proj`,
+/// `k_proj`, `v_proj` and `out_proj`.
 #[derive(Clone, Debug)]
 pub struct MultiheadAttention {
-    /// The projections of queries, keys and values, stacked: (3E, E).
-    pub in_proj_weight: Param,
-    /// (3E).
-    pub in_proj_bias: Param,
-    /// E to E.
-    pub out_proj: Linear,
+    projections: Projections,
+    out_proj: Linear,
     heads: usize,
     width: usize,
     dropout: f64,
@@ -50,30 +97,57 @@ pub struct MultiheadAttention {
 impl MultiheadAttention {
     /// `width` must divide into `heads`; `dropout` falls on the attention weights in training.
     pub fn new(params: &Params, width: usize, heads: usize, dropout: f64) -> Result<Self> {
+        let out = params.sub("out_proj");
+        let projections = Projections::Stacked {
+            weight: params.param("in_proj_weight", [3 * width, width], Init::XavierUniform { gain: 1.0 })?,
+            bias: params.param("in_proj_bias", [3 * width], Init::ZEROS)?,
+        };
+        let out_proj = Linear::with_init(&out, width, width, Init::DEFAULT_WEIGHT, Init::ZEROS)?;
+        Self::of(projections, out_proj, width, heads, dropout)
+    }
+
+    /// With a layer for each projection, each begun as [`Linear::new`] begins.
+    pub fn separate(params: &Params, width: usize, heads: usize, dropout: f64) -> Result<Self> {
+        let layer = |name: &str| Linear::new(&params.sub(name), width, width);
+        Self::from_layers([layer("q_proj")?, layer("k_proj")?, layer("v_proj")?], layer("out_proj")?, heads, dropout)
+    }
+
+    /// Of layers made elsewhere, under names of their own: the projections of queries, keys and values, and the one of the
+    /// result, all (E, E).
+    pub fn from_layers(projections: [Linear; 3], out_proj: Linear, heads: usize, dropout: f64) -> Result<Self> {
+        let width = out_proj.weight.dim(0)?;
+        if projections.iter().chain([&out_proj]).any(|layer| layer.weight.dims() != [width, width]) {
+            let shapes: Vec<_> = projections.iter().chain([&out_proj]).map(|layer| *layer.weight.shape()).collect();
+            return Err(Error::shape("attention", "four square weights of one width", &shapes));
+        }
+        Self::of(Projections::Separate(projections), out_proj, width, heads, dropout)
+    }
+
+    fn of(projections: Projections, out_proj: Linear, width: usize, heads: usize, dropout: f64) -> Result<Self> {
         if heads == 0 || !width.is_multiple_of(heads) {
             return Err(Error::argument("attention", format!("width {width} does not divide into {heads} heads")));
         }
         Dropout::new(dropout)?;
-        let out = params.sub("out_proj");
-        Ok(MultiheadAttention {
-            in_proj_weight: params.param("in_proj_weight", [3 * width, width], Init::XavierUniform { gain: 1.0 })?,
-            in_proj_bias: params.param("in_proj_bias", [3 * width], Init::ZEROS)?,
-            out_proj: Linear::from_params(
-                out.param("weight", [width, width], Init::DEFAULT_WEIGHT)?,
-                Some(out.param("bias", [width], Init::ZEROS)?),
-            ),
-            heads,
-            width,
-            dropout,
-        })
+        Ok(MultiheadAttention { projections, out_proj, heads, width, dropout })
     }
 
-    /// Rows `first..first + count` of the stacked projections, applied.
-    fn project(&self, x: &Tensor, first: usize, count: usize) -> Result<Tensor> {
+    /// Projections `first..first + count` of (B, T, E): `count` tensors (B, H, T, D).
+    fn project(&self, x: &Tensor, first: usize, count: usize) -> Result<Vec<Tensor>> {
         let e = self.width;
-        let weight = self.in_proj_weight.tensor().narrow(0, first * e, count * e)?;
-        let bias = self.in_proj_bias.tensor().narrow(0, first * e, count * e)?;
-        x.linear(&weight, Some(&bias))
+        match &self.projections {
+            Projections::Stacked { weight, bias } => {
+                let (mut weight, mut bias) = (weight.tensor(), bias.tensor());
+                if count < 3 {
+                    weight = weight.narrow(0, first * e, count * e)?;
+                    bias = bias.narrow(0, first * e, count * e)?;
+                }
+                self.split_heads(&x.linear(&weight, Some(&bias))?, count)
+            }
+            Projections::Separate(layers) => {
+                let heads = layers[first..first + count].iter().map(|layer| self.split_heads(&layer.apply(x)?, 1));
+                Ok(heads.collect::<Result<Vec<_>>>()?.concat())
+            }
+        }
     }
 
     /// (B, T, count · E) to `count` tensors (B, H, T, D).
@@ -98,16 +172,40 @@ impl MultiheadAttention {
         mask: &AttentionMask,
         ctx: &mut Ctx,
     ) -> Result<Tensor> {
-        let one = |x: &Tensor, i: usize| self.split_heads(&self.project(x, i, 1)?, 1);
-        let heads: Vec<Tensor> = [one(query, 0)?, one(key, 1)?, one(value, 2)?].concat();
+        let heads = [self.project(query, 0, 1)?, self.project(key, 1, 1)?, self.project(value, 2, 1)?].concat();
         self.finish(&heads, query, mask, ctx)
     }
 
-    /// A sequence (B, T, E) against itself: one product projects queries, keys and values.
+    /// A sequence (B, T, E) against itself; stacked projections take one product.
     pub fn attend_self(&self, x: &Tensor, mask: &AttentionMask, ctx: &mut Ctx) -> Result<Tensor> {
-        let (weight, bias) = (self.in_proj_weight.tensor(), self.in_proj_bias.tensor());
-        let heads = self.split_heads(&x.linear(&weight, Some(&bias))?, 3)?;
-        self.finish(&heads, x, mask, ctx)
+        self.finish(&self.project(x, 0, 3)?, x, mask, ctx)
+    }
+
+    /// Further positions (B, T, E) of a sequence against all of it up to each: causal attention that reads every position
+    /// once. `past` takes their keys and values.
+    pub fn attend_further(&self, x: &Tensor, past: &mut KeyValues, ctx: &mut Ctx) -> Result<Tensor> {
+        let mut heads = self.project(x, 0, 3)?;
+        let (keys, values, mask) = past.extend(&heads[1], &heads[2])?;
+        (heads[1], heads[2]) = (keys, values);
+        self.finish(&heads, x, &mask, ctx)
+    }
+
+    /// The keys and values of a sequence (B, T, E) that is attended to again and again.
+    pub fn keys_and_values(&self, x: &Tensor) -> Result<KeyValues> {
+        let [keys, values] = &self.project(x, 1, 2)?[..] else { unreachable!("two projections were asked for") };
+        Ok(KeyValues { held: Some((keys.clone(), values.clone())) })
+    }
+
+    /// Queries (B, Tq, E) against what [`keys_and_values`](MultiheadAttention::keys_and_values) gave.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where `kept` is empty.
+    pub fn attend_kept(&self, query: &Tensor, kept: &KeyValues, mask: &AttentionMask, ctx: &mut Ctx) -> Result<Tensor> {
+        let Some((keys, values)) = &kept.held else {
+            return Err(Error::argument("attention", "no keys and values were kept: call keys_and_values first"));
+        };
+        let query_heads = self.project(query, 0, 1)?.remove(0);
+        self.finish(&[query_heads, keys.clone(), values.clone()], query, mask, ctx)
     }
 
     fn finish(&self, heads: &[Tensor], query: &Tensor, mask: &AttentionMask, ctx: &mut Ctx) -> Result<Tensor> {

@@ -27,6 +27,12 @@ impl Linear {
         Ok(Linear { weight: params.param("weight", [outputs, inputs], Init::DEFAULT_WEIGHT)?, bias: None })
     }
 
+    /// With other initial values.
+    pub fn with_init(params: &Params, inputs: usize, outputs: usize, weight: Init, bias: Init) -> Result<Self> {
+        let weight = params.param("weight", [outputs, inputs], weight)?;
+        Ok(Linear { weight, bias: Some(params.param("bias", [outputs], bias)?) })
+    }
+
     /// Around parameters made elsewhere: tied weights.
     pub fn from_params(weight: Param, bias: Option<Param>) -> Self {
         Linear { weight, bias }
@@ -34,6 +40,11 @@ impl Linear {
 
     fn tensors(&self) -> (Tensor, Option<Tensor>) {
         (self.weight.tensor(), self.bias.as_ref().map(Param::tensor))
+    }
+
+    pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        let (weight, bias) = self.tensors();
+        x.linear(&weight, bias.as_ref())
     }
 
     /// The layer followed by a rectified linear unit, in one pass.
@@ -51,7 +62,6 @@ impl Linear {
 
 impl Module for Linear {
     fn forward(&self, x: &Tensor, _: &mut Ctx) -> Result<Tensor> {
-        let (weight, bias) = self.tensors();
-        x.linear(&weight, bias.as_ref())
+        self.apply(x)
     }
 }

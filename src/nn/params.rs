@@ -82,6 +82,7 @@ pub struct Params {
     prefix: String,
     device: Device,
     dtype: DType,
+    shapes_only: bool,
 }
 
 impl Params {
@@ -93,7 +94,22 @@ impl Params {
     /// As [`new`](Params::new) with any generator of the `rand` family.
     pub fn with_rng(device: &Device, dtype: DType, rng: impl Rng + Send + 'static) -> Self {
         let store = Store { entries: vec![], index: HashMap::new(), rng: Box::new(rng) };
-        Params { store: Arc::new(Mutex::new(store)), prefix: String::new(), device: device.clone(), dtype }
+        let store = Arc::new(Mutex::new(store));
+        Params { store, prefix: String::new(), device: device.clone(), dtype, shapes_only: false }
+    }
+
+    /// A store whose parameters have names and shapes and no memory of their own: for the structure and the counts of a
+    /// model of any size. Every value reads as zero, and overwriting one is an error.
+    ///
+    /// ```
+    /// # use warpsmith::{DType, models::{Gpt, GptConfig}, nn::Params};
+    /// let params = Params::shapes_only(DType::F32);
+    /// Gpt::gpt2(&params, &GptConfig::named("gpt2-xl")?)?;
+    /// assert_eq!(params.numel(), 1_557_611_200);
+    /// # Ok::<(), warpsmith::Error>(())
+    /// ```
+    pub fn shapes_only(dtype: DType) -> Self {
+        Params { shapes_only: true, ..Self::new(&Device::Cpu, dtype, 0) }
     }
 
     /// The place `name` beneath this one: names created there begin with `name.`.
@@ -142,6 +158,12 @@ impl Params {
     /// Creates a trainable parameter.
     pub fn param(&self, name: &str, shape: impl IntoShape, init: Init) -> Result<Param> {
         let shape = shape.into_shape()?;
+        if self.shapes_only {
+            let value = Tensor::zeros([1], self.dtype, &self.device)?.reshape(())?.expand(shape)?;
+            let param = Param { var: Var::without_memory(&value), frozen: Arc::default() };
+            self.insert(name, Entry { kind: Kind::Param(param.clone()), tied: false })?;
+            return Ok(param);
+        }
         let value = init.tensor(shape, self.dtype, &self.device, &mut *self.store.lock().rng)?;
         self.param_from(name, &value)
     }

@@ -125,6 +125,17 @@ impl StateDict {
         })
     }
 
+    /// Adds (or replaces) a list of numbers, as f64 on the CPU.
+    pub fn insert_numbers(&mut self, name: impl Into<String>, values: &[f64]) -> Result<()> {
+        self.insert(name, Tensor::from_slice(values, [values.len()], &Device::Cpu)?);
+        Ok(())
+    }
+
+    /// The numbers of the tensor of this name, or an error that names it.
+    pub fn numbers(&self, name: &str) -> Result<Vec<f64>> {
+        self.expect(name)?.to_f64_vec()
+    }
+
     /// Names and tensors, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.entries.iter().map(|(n, t)| (n.as_str(), t))
@@ -210,6 +221,15 @@ impl Misfit {
         same
     }
 
+    /// Notes an entry that cannot be arranged as the model has it.
+    pub(super) fn mismatched(&mut self, name: &str, message: &str) {
+        self.mismatched.push(format!("{name}: {message}"));
+    }
+
+    fn has_mismatched(&self, name: &str) -> bool {
+        self.mismatched.iter().any(|text| text.strip_prefix(name).is_some_and(|rest| rest.starts_with(": ")))
+    }
+
     fn conflict(&mut self, name: &str, other: &str) {
         self.mismatched.push(format!("{name}: differs from {other}, with which it is tied"));
     }
@@ -243,18 +263,25 @@ impl Params {
     /// Overwrites every entry beneath this place. Strict: an error lists every missing, unexpected and mismatched name,
     /// and then nothing was changed. `what` names the source in errors.
     pub fn load_state_dict(&self, dict: &StateDict, what: &str) -> Result<()> {
-        self.load_entries(dict, what, true)
+        self.load_entries(dict, what, true, Misfit::default(), &str::to_owned)
     }
 
     /// As [`load_state_dict`](Params::load_state_dict), but names that only one side has are passed over: a body for
     /// another head. What both have must still agree in shape and dtype.
     pub fn load_state_dict_partial(&self, dict: &StateDict, what: &str) -> Result<()> {
-        self.load_entries(dict, what, false)
+        self.load_entries(dict, what, false, Misfit::default(), &str::to_owned)
     }
 
-    fn load_entries(&self, dict: &StateDict, what: &str, strict: bool) -> Result<()> {
+    /// `misfit` holds what is known not to fit, and `label` gives the names of errors.
+    pub(super) fn load_entries(
+        &self,
+        dict: &StateDict,
+        what: &str,
+        strict: bool,
+        mut misfit: Misfit,
+        label: &dyn Fn(&str) -> String,
+    ) -> Result<()> {
         let store = self.store.lock();
-        let mut misfit = Misfit::default();
         let own: BTreeMap<&str, &Entry> =
             store.entries.iter().filter_map(|(n, e)| Some((self.relative(n)?, e))).collect();
         let mut values: Vec<(&Kind, Tensor)> = vec![];
@@ -271,15 +298,15 @@ impl Params {
                     Kind::Buffer(_) => false,
                     Kind::Counter(_) => true,
                 };
-                if strict && !optional {
-                    misfit.missing(name);
+                if strict && !optional && !misfit.has_mismatched(&label(name)) {
+                    misfit.missing(&label(name));
                 }
                 continue;
             };
             let fits = match &entry.kind {
-                Kind::Param(p) => misfit.compare(name, found, p.shape(), p.dtype()),
-                Kind::Buffer(b) => misfit.compare(name, found, b.get().shape(), b.get().dtype()),
-                Kind::Counter(_) => misfit.compare(name, found, &crate::Shape::scalar(), DType::I64),
+                Kind::Param(p) => misfit.compare(&label(name), found, p.shape(), p.dtype()),
+                Kind::Buffer(b) => misfit.compare(&label(name), found, b.get().shape(), b.get().dtype()),
+                Kind::Counter(_) => misfit.compare(&label(name), found, &crate::Shape::scalar(), DType::I64),
             };
             if !fits {
                 continue;
@@ -287,7 +314,7 @@ impl Params {
             if let Kind::Param(param) = &entry.kind {
                 if let Some((_, other, earlier)) = loaded.iter().find(|(p, _, _)| p.same(param)) {
                     if earlier.to_f64_vec()? != found.to_f64_vec()? {
-                        misfit.conflict(name, other);
+                        misfit.conflict(&label(name), &label(other));
                     }
                     continue;
                 }

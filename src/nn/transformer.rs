@@ -1,6 +1,8 @@
 //! The layers of a Transformer (Vaswani et al. 2017), with the norm after or before each part.
 
-use super::{Activation, AttentionMask, Ctx, Dropout, LayerNorm, Linear, Module, MultiheadAttention, Params};
+use super::{
+    Activation, AttentionMask, Ctx, Dropout, KeyValues, LayerNorm, Linear, Module, MultiheadAttention, Params,
+};
 use crate::{Result, Tensor};
 
 /// The sizes and choices of a Transformer layer, PyTorch's defaults but for the two sizes.
@@ -111,6 +113,14 @@ impl Module for TransformerEncoderLayer {
     }
 }
 
+/// What a [`TransformerDecoderLayer`] keeps while it decodes: keys and values of the target so far and of the encoder's
+/// output.
+#[derive(Clone, Debug)]
+pub struct DecoderCache {
+    target: KeyValues,
+    memory: KeyValues,
+}
+
 /// Self-attention, attention to an encoder's output, and a feed-forward part, PyTorch's
 /// `nn.TransformerDecoderLayer(batch_first=True)`.
 pub struct TransformerDecoderLayer {
@@ -152,6 +162,27 @@ impl TransformerDecoderLayer {
         let x = f.residual(target, &self.norm1, ctx, |x, ctx| self.self_attn.attend_self(x, target_mask, ctx))?;
         let x =
             f.residual(&x, &self.norm2, ctx, |x, ctx| self.multihead_attn.attend(x, memory, memory, memory_mask, ctx))?;
+        f.residual(&x, &self.norm3, ctx, |x, ctx| f.forward(x, ctx))
+    }
+
+    /// What decoding against an encoder's output (B, S, E) begins with.
+    pub fn cache(&self, memory: &Tensor) -> Result<DecoderCache> {
+        Ok(DecoderCache { target: KeyValues::default(), memory: self.multihead_attn.keys_and_values(memory)? })
+    }
+
+    /// Further positions (B, T, E) of the target, behind those that the cache holds: what
+    /// [`forward`](TransformerDecoderLayer::forward) gives there under a causal mask.
+    pub fn forward_cached(
+        &self,
+        target: &Tensor,
+        cache: &mut DecoderCache,
+        memory_mask: &AttentionMask,
+        ctx: &mut Ctx,
+    ) -> Result<Tensor> {
+        let (f, DecoderCache { target: past, memory }) = (&self.feed_forward, cache);
+        let x = f.residual(target, &self.norm1, ctx, |x, ctx| self.self_attn.attend_further(x, past, ctx))?;
+        let x =
+            f.residual(&x, &self.norm2, ctx, |x, ctx| self.multihead_attn.attend_kept(x, memory, memory_mask, ctx))?;
         f.residual(&x, &self.norm3, ctx, |x, ctx| f.forward(x, ctx))
     }
 }

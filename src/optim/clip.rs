@@ -42,7 +42,12 @@ pub fn grad_norm(gradients: &Gradients, params: &[(String, Param)]) -> Result<Te
         Gradient::Dense(g) => g,
         Gradient::Rows(r) => &r.rows,
     });
-    let guards: Vec<_> = values.map(|t| t.read()).collect();
+    norm_of(&values.cloned().collect::<Vec<_>>())
+}
+
+/// The 2-norm of tensors of one device together: finite where all their numbers are.
+pub(crate) fn norm_of(tensors: &[Tensor]) -> Result<Tensor> {
+    let guards: Vec<_> = tensors.iter().map(|t| t.read()).collect();
     let views = guards.iter().map(|g| g.view()).collect::<Result<Vec<_>>>()?;
     Tensor::from_buffer(optimizer::norm(&views)?, Shape::scalar())
 }

@@ -7,6 +7,7 @@
 mod adagrad;
 mod adam;
 mod clip;
+mod ema;
 mod ftrl;
 mod group;
 mod joined;
@@ -17,7 +18,9 @@ mod sgd;
 
 pub use adagrad::{AdaGrad, AdaGradConfig};
 pub use adam::{Adam, AdamConfig};
+pub(crate) use clip::norm_of;
 pub use clip::{Clip, clip_grad_norm, clip_grad_value, grad_norm};
+pub use ema::Ema;
 pub use ftrl::{Ftrl, FtrlConfig};
 pub use joined::Joined;
 pub use rmsprop::{RmsProp, RmsPropConfig};
@@ -76,4 +79,34 @@ pub trait Optimizer: Send {
     /// Takes back what [`state_dict`](Optimizer::state_dict) gave. Strict: an error lists what does not fit, and then
     /// nothing was changed.
     fn load_state_dict(&mut self, state: &StateDict, what: &str) -> Result<()>;
+}
+
+impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
+    fn prepare(&mut self, clip: Clip) -> Result<()> {
+        (**self).prepare(clip)
+    }
+
+    fn launch(&mut self, gradients: &Gradients, scaler: Option<&mut LossScaler>) -> Result<Option<Tensor>> {
+        (**self).launch(gradients, scaler)
+    }
+
+    fn generation(&self) -> u64 {
+        (**self).generation()
+    }
+
+    fn lr(&self) -> f64 {
+        (**self).lr()
+    }
+
+    fn set_lr(&mut self, lr: f64) {
+        (**self).set_lr(lr);
+    }
+
+    fn state_dict(&self) -> Result<StateDict> {
+        (**self).state_dict()
+    }
+
+    fn load_state_dict(&mut self, state: &StateDict, what: &str) -> Result<()> {
+        (**self).load_state_dict(state, what)
+    }
 }

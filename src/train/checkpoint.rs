@@ -9,7 +9,8 @@ use std::path::Path;
 /// Everything that a run needs to continue bit for bit.
 ///
 /// In the file, the model's entries begin with `model.`, the optimizer's with `optimizer.`, a loss scaler's with
-/// `scaler.`; `random.NAME` holds a generator, `counter.NAME` a number and `history.NAME` a list of numbers.
+/// `scaler.`; `random.NAME` holds a generator, `counter.NAME` a number and `history.NAME` a list of numbers. A
+/// [`Trainer`](super::Trainer) adds averaged weights (`average.`) and the state of its callbacks (`callback.KEY.`).
 #[derive(Clone, Debug, Default)]
 pub struct Checkpoint {
     dict: StateDict,
@@ -53,6 +54,16 @@ impl Checkpoint {
         scaler.load_state_dict(&self.dict.sub("scaler"), &format!("loss scaler of {}", self.what))
     }
 
+    /// Adds a part of its own, whose entries begin with `NAME.`.
+    pub fn set_part(&mut self, name: &str, state: StateDict) {
+        self.dict.insert_sub(name, state);
+    }
+
+    /// A part's entries; none where there is no such part.
+    pub fn part(&self, name: &str) -> StateDict {
+        self.dict.sub(name)
+    }
+
     /// The model's entries alone.
     pub fn model(&self) -> StateDict {
         self.dict.sub("model")
@@ -72,13 +83,12 @@ impl Checkpoint {
 
     /// Notes a list of numbers: a curve so far.
     pub fn set_history(&mut self, name: &str, values: &[f64]) -> Result<()> {
-        self.dict.insert(format!("history.{name}"), Tensor::from_slice(values, [values.len()], &Device::Cpu)?);
-        Ok(())
+        self.dict.insert_numbers(format!("history.{name}"), values)
     }
 
     /// A noted list.
     pub fn history(&self, name: &str) -> Result<Vec<f64>> {
-        self.dict.expect(&format!("history.{name}"))?.to_f64_vec()
+        self.dict.numbers(&format!("history.{name}"))
     }
 
     /// Notes a generator: of shuffles, of augmentation.

@@ -1,5 +1,6 @@
-//! Pictures of curves, as SVG: no fonts are needed to draw them.
+//! Pictures of curves, as SVG or PNG: no fonts are needed to draw them.
 
+use super::canvas::{Canvas, Pixels};
 use crate::{Error, Result};
 use plotters::prelude::*;
 use std::path::Path;
@@ -41,19 +42,25 @@ pub fn smoothed(values: &[f64], keep: f64) -> Vec<f64> {
         .collect()
 }
 
-/// Draws one panel per entry (title, x axis, curves), one above the other, into an SVG file, atomically.
+/// Draws one panel per entry (title, x axis, curves), one above the other, into a file, atomically: a PNG where its name
+/// ends so, else an SVG.
 pub fn draw_curves(path: impl AsRef<Path>, panels: &[(&str, &str, Vec<Curve>)]) -> Result<()> {
     let path = path.as_ref();
-    let mut svg = String::new();
-    {
-        let size = (900, 320 * panels.len().max(1) as u32);
-        let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-        draw(&root, panels).map_err(|e| Error::Format { what: path.display().to_string(), message: e })?;
-    }
-    crate::nn::write_atomically(path, |to| to.write_all(svg.as_bytes()))
+    let size = (900, 320 * panels.len().max(1) as u32);
+    let failed = |message| Error::Format { what: path.display().to_string(), message };
+    let bytes = if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
+        let mut pixels = Pixels::new(size.0, size.1);
+        draw(&Canvas::Pixels(&mut pixels).into_drawing_area(), panels).map_err(failed)?;
+        pixels.png()
+    } else {
+        let mut svg = String::new();
+        draw(&Canvas::Svg(SVGBackend::with_string(&mut svg, size)).into_drawing_area(), panels).map_err(failed)?;
+        svg.into_bytes()
+    };
+    crate::nn::write_atomically(path, |to| to.write_all(&bytes))
 }
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+type Area<'a> = DrawingArea<Canvas<'a>, plotters::coord::Shift>;
 
 fn draw(root: &Area<'_>, panels: &[(&str, &str, Vec<Curve>)]) -> Result<(), String> {
     root.fill(&WHITE).map_err(|e| e.to_string())?;
@@ -79,7 +86,7 @@ fn panel(area: &Area<'_>, title: &str, x_axis: &str, curves: &[Curve]) -> Result
         .caption(title, ("sans-serif", 18))
         .margin(12)
         .x_label_area_size(36)
-        .y_label_area_size(56)
+        .y_label_area_size(84)
         .build_cartesian_2d(span(|p| p.0), span(|p| p.1))
         .map_err(text)?;
     chart.configure_mesh().light_line_style(WHITE).x_desc(x_axis).draw().map_err(text)?;

@@ -5,7 +5,7 @@ use crate::device::replay::{Effect, effects_of};
 use crate::kernels::elementwise;
 use crate::nn::Ctx;
 use crate::optim::{Clip, LossScaler, Optimizer};
-use crate::{DType, Device, Error, Result, Shape, Tensor};
+use crate::{DType, Device, Error, Gradients, Result, Shape, Tensor};
 
 /// Steps that run plainly before one with inputs of the same shapes is captured: the first loads kernels and makes the
 /// optimizer's state, the second finds everything in place.
@@ -77,6 +77,8 @@ impl StepOutput {
 /// The shapes and dtypes of a step's inputs, and what was done with such.
 struct Known {
     inputs: Vec<(Shape, DType)>,
+    /// The micro-batches that the inputs make.
+    parts: usize,
     plain: usize,
     /// The optimizer's state then.
     generation: u64,
@@ -164,11 +166,30 @@ where
     /// Whether a step with such inputs is launched as a graph.
     pub fn is_captured(&self, inputs: &[Tensor]) -> bool {
         let inputs = signature(inputs);
-        self.shapes.iter().any(|known| known.inputs == inputs && known.captured.is_some())
+        self.shapes.iter().any(|known| known.inputs == inputs && known.parts == 1 && known.captured.is_some())
     }
 
     /// One step on these inputs, which may be on the host.
     pub fn run(&mut self, inputs: &[Tensor]) -> Result<StepOutput> {
+        self.step(inputs, 1)
+    }
+
+    /// One step on several micro-batches: the closure sees one after the other, and their gradients add up before the
+    /// update. Each counts by its share of the samples (the first axis of its first input), so that the gradient of a
+    /// loss that is a mean over samples is that of the joined batch, up to rounding; so do the loss and what else the
+    /// closure gives, which must be floats. Only one micro-batch's activations are held at a time. (Batch norm still
+    /// normalises each micro-batch by itself.)
+    pub fn run_accumulated(&mut self, micro_batches: &[Vec<Tensor>]) -> Result<StepOutput> {
+        let each = micro_batches.first().map_or(0, Vec::len);
+        if each == 0 || micro_batches.iter().any(|micro| micro.len() != each) {
+            let lengths: Vec<usize> = micro_batches.iter().map(Vec::len).collect();
+            let message = format!("micro-batches of equally many tensors, one at least; got {lengths:?}");
+            return Err(Error::argument("captured step", message));
+        }
+        self.step(&micro_batches.concat(), micro_batches.len())
+    }
+
+    fn step(&mut self, inputs: &[Tensor], count: usize) -> Result<StepOutput> {
         let mut parts = Parts {
             ctx: &mut self.ctx,
             optimizer: &mut self.optimizer,
@@ -178,11 +199,12 @@ where
         parts.optimizer.prepare(self.clip)?;
         let cuda = match &self.device {
             Device::Cuda(cuda) if self.capturing => cuda,
-            plain => return parts.plain(plain, inputs),
+            plain => return parts.plain(plain, inputs, count),
         };
         let (given, generation) = (signature(inputs), parts.optimizer.generation());
-        let at = self.shapes.iter().position(|known| known.inputs == given).unwrap_or_else(|| {
-            self.shapes.push(Known { inputs: given, plain: 0, generation, captured: None });
+        let fits = |known: &Known| known.inputs == given && known.parts == count;
+        let at = self.shapes.iter().position(fits).unwrap_or_else(|| {
+            self.shapes.push(Known { inputs: given, parts: count, plain: 0, generation, captured: None });
             self.shapes.len() - 1
         });
         let graphs = self.shapes.iter().filter(|known| known.captured.is_some()).count();
@@ -196,15 +218,20 @@ where
         if let Some(captured) = &known.captured {
             captured.launch(parts.ctx, inputs)
         } else if known.plain < WARM_UP || graphs >= GRAPHS {
-            let output = parts.plain(&self.device, inputs)?;
+            let output = parts.plain(&self.device, inputs, count)?;
             known.plain += 1;
             Ok(output)
         } else {
-            let captured = parts.capture(cuda, inputs)?;
+            let captured = parts.capture(cuda, inputs, count)?;
             captured.graph.launch(0)?;
             known.captured.insert(captured).output.map(Tensor::copy)
         }
     }
+}
+
+/// The samples of a batch: the length of its first axis.
+pub(super) fn samples(input: &Tensor) -> usize {
+    input.dims().first().copied().unwrap_or(1)
 }
 
 fn signature(inputs: &[Tensor]) -> Vec<(Shape, DType)> {
@@ -216,14 +243,52 @@ where
     O: Optimizer,
     F: FnMut(&[Tensor], &mut Ctx) -> Result<Vec<Tensor>>,
 {
-    fn plain(&mut self, device: &Device, inputs: &[Tensor]) -> Result<StepOutput> {
+    fn plain(&mut self, device: &Device, inputs: &[Tensor], count: usize) -> Result<StepOutput> {
         let inputs = inputs.iter().map(|x| x.to_device(device)).collect::<Result<Vec<_>>>()?;
-        self.work(&inputs)
+        self.work(&inputs, count)
     }
 
     /// All that a step gives to the device, the optimizer being prepared.
-    fn work(&mut self, inputs: &[Tensor]) -> Result<StepOutput> {
-        let outputs = (self.forward)(inputs, self.ctx)?;
+    fn work(&mut self, inputs: &[Tensor], count: usize) -> Result<StepOutput> {
+        let (gradients, outputs) = if count == 1 { self.part(inputs, None)? } else { self.parts(inputs, count)? };
+        let norm = self.optimizer.launch(&gradients, self.scaler.as_deref_mut())?;
+        let mut outputs = outputs.into_iter();
+        let Some(loss) = outputs.next() else { unreachable!("a part has a loss") };
+        Ok(StepOutput { loss, others: outputs.collect(), norm })
+    }
+
+    /// The weighted sums over micro-batches.
+    fn parts(&mut self, inputs: &[Tensor], count: usize) -> Result<(Gradients, Vec<Tensor>)> {
+        let each = inputs.len() / count;
+        let sizes: Vec<usize> = inputs.chunks_exact(each).map(|part| samples(&part[0])).collect();
+        let all = sizes.iter().sum::<usize>().max(1) as f64;
+        let mut sums: Option<(Gradients, Vec<Tensor>)> = None;
+        for (part, &size) in inputs.chunks_exact(each).zip(&sizes) {
+            let (gradients, outputs) = self.part(part, Some(size as f64 / all))?;
+            sums = Some(match sums {
+                None => (gradients, outputs),
+                Some((mut sum, so_far)) => {
+                    sum.accumulate(gradients)?;
+                    let outputs = so_far.iter().zip(&outputs).map(|(a, b)| a + b).collect::<Result<_>>()?;
+                    (sum, outputs)
+                }
+            });
+        }
+        sums.ok_or_else(|| Error::argument("captured step", "there is no micro-batch"))
+    }
+
+    /// Forward and backward of one micro-batch: gradients and outputs, times its weight.
+    fn part(&mut self, inputs: &[Tensor], weight: Option<f64>) -> Result<(Gradients, Vec<Tensor>)> {
+        let mut outputs = (self.forward)(inputs, self.ctx)?;
+        if let Some(weight) = weight {
+            for output in &mut outputs {
+                if !output.dtype().is_float() {
+                    let expected = "floats from the closure, since they are averaged over micro-batches";
+                    return Err(Error::dtype("captured step", expected, &[output.dtype()]));
+                }
+                *output = output.affine(weight, 0.0)?;
+            }
+        }
         let Some(loss) = outputs.first() else {
             return Err(Error::argument("captured step", "the closure gave nothing: the loss comes first"));
         };
@@ -231,18 +296,15 @@ where
             Some(scaler) => scaler.scale(loss)?.backward()?,
             None => loss.backward()?,
         };
-        let norm = self.optimizer.launch(&gradients, self.scaler.as_deref_mut())?;
-        let mut outputs = outputs.into_iter().map(|output| output.detach());
-        let Some(loss) = outputs.next() else { unreachable!("there was a loss") };
-        Ok(StepOutput { loss, others: outputs.collect(), norm })
+        Ok((gradients, outputs.into_iter().map(|output| output.detach()).collect()))
     }
 
-    fn capture(&mut self, cuda: &CudaDevice, inputs: &[Tensor]) -> Result<Captured> {
+    fn capture(&mut self, cuda: &CudaDevice, inputs: &[Tensor], count: usize) -> Result<Captured> {
         let device = Device::Cuda(cuda.clone());
         let inputs = inputs.iter().map(|x| x.to_device(&device)?.copy()).collect::<Result<Vec<_>>>()?;
         let (key, before) = (self.ctx.rng().key(), self.ctx.clone());
         let start = self.ctx.rng().state();
-        let (captured, effects) = effects_of(|| cuda.capture(|| self.work(&inputs)));
+        let (captured, effects) = effects_of(|| cuda.capture(|| self.work(&inputs, count)));
         let (graph, output) = captured.inspect_err(|_| *self.ctx = before.clone())?;
         let end = self.ctx.rng().state();
         let drawn = end.block.wrapping_sub(start.block);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 pub const TASK: Task = Task {
     command: || {
         Command::new("test")
-            .about("Run every check: formatting, lints, build, tests, examples in the docs, generated code, packing")
+            .about("Run every check: formatting, lints, tests, quick examples, examples in the docs, generated code, packing")
             .arg(
                 Arg::new("full").long("full").action(ArgAction::SetTrue).help(
                     "The whole sweep instead: several seeds, every model, in shards; goes on where it was stopped",
@@ -52,7 +52,6 @@ fn run(arguments: &ArgMatches) -> Result<()> {
     steps.command("formatting", cargo(&["fmt", "--all", "--check"]));
     steps.command("generated code", cargo(&["run", "--quiet", "--package", "xtask", "--", "codegen", "--check"]));
     steps.command("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
-    steps.command("build", cargo(&["build", "--workspace"]));
     let tests = |only: &[&str]| {
         let mut command =
             if nextest { cargo(&["nextest", "run", "--no-fail-fast"]) } else { cargo(&["test", "--no-fail-fast"]) };
