@@ -41,7 +41,10 @@ fn command() -> Command {
     Command::new("dssm")
         .about("Two towers on reviews of clothing: recall@10 beside popularity's")
         .arg(arg("device", "cpu", support::DEVICES))
-        .arg(arg("epochs", "20", "passes over the training reviews, at most").value_parser(value_parser!(u64).range(1..)))
+        .arg(
+            arg("epochs", "20", "passes over the training reviews, at most")
+                .value_parser(value_parser!(u64).range(1..)),
+        )
         .arg(arg("batch", "256", "reviews per step").value_parser(value_parser!(usize)))
         .arg(arg("temperature", "0.07", "what cosines are divided by").value_parser(value_parser!(f64)))
         .arg(arg("seed", "1", "of weights, shuffles and dropout").value_parser(value_parser!(u64)))
@@ -75,7 +78,8 @@ fn reviews() -> Result<Reviews> {
     let (titles, texts) = (table.texts("Title")?, table.texts("Review Text")?);
     let text = |row: usize| [&titles[row], &texts[row]].map(|text| text.clone().unwrap_or_default()).join(" ");
     // The same parts for every seed.
-    let Ok([training, validation, test]) = <[Vec<usize>; 3]>::try_from(split(table.rows(), &[0.8, 0.1, 0.1], 0)?) else {
+    let Ok([training, validation, test]) = <[Vec<usize>; 3]>::try_from(split(table.rows(), &[0.8, 0.1, 0.1], 0)?)
+    else {
         return Err(Error::argument("split", "three parts are expected"));
     };
     let known = table.take(&training)?;

@@ -28,16 +28,8 @@ use warpsmith::{DType, Device, Error, Reduction, Result, Tensor, metrics, no_gra
 
 const MODELS: [&str; 9] = ["wide-deep", "fm", "ffm", "deepfm", "deepffm", "xdeepfm", "dcn", "dcn-v2", "dcn-mixture"];
 
-const CATEGORIES: [&str; 8] = [
-    "workclass",
-    "education",
-    "marital-status",
-    "occupation",
-    "relationship",
-    "race",
-    "gender",
-    "native-country",
-];
+const CATEGORIES: [&str; 8] =
+    ["workclass", "education", "marital-status", "occupation", "relationship", "race", "gender", "native-country"];
 const NUMBERS: [&str; 6] = ["age", "fnlwgt", "educational-num", "hours-per-week", "capital-gain", "capital-loss"];
 
 /// Pairs that Wide & Deep's wide part remembers, by their place in CATEGORIES and, behind these, NUMBERS: education and
@@ -207,7 +199,10 @@ fn run(args: &ArgMatches) -> Result<()> {
     let models: Vec<&str> = if asked == "all" { MODELS.to_vec() } else { vec![asked] };
     let data = adult()?;
     let [training, validation, test] = [&data.training, &data.validation, &data.test].map(Vec::len);
-    println!("{training} training, {validation} validation and {test} test rows, fields of {:?} ids", data.fields.sizes);
+    println!(
+        "{training} training, {validation} validation and {test} test rows, fields of {:?} ids",
+        data.fields.sizes
+    );
     let baseline = train("logistic regression", &data, args)?;
     let found = models.iter().map(|name| train(name, &data, args)).collect::<Result<Vec<_>>>()?;
     println!("the AUC of logistic regression is {baseline:.5}");

@@ -652,7 +652,10 @@ fn what_cannot_be_is_refused() {
     let (ids, mut ctx) = (ids(&Device::Cpu), Ctx::infer());
     refused(model.forward(&FieldInput { ids: ids.clone(), numbers: None }, &mut ctx), &["2 numbers", "none"]);
     let one = Tensor::ones([ROWS, 1], DType::F32, &Device::Cpu).unwrap();
-    refused(model.forward(&FieldInput { ids: ids.clone(), numbers: Some(one.clone()) }, &mut ctx), &["(5, 2)", "[5, 1]"]);
+    refused(
+        model.forward(&FieldInput { ids: ids.clone(), numbers: Some(one.clone()) }, &mut ctx),
+        &["(5, 2)", "[5, 1]"],
+    );
     let crossed = CrossedFields::new(&p("j"), &fields(), &[[0, 2]]).unwrap();
     assert_eq!(crossed.fields().sizes, [4, 1, 6, 24]);
     refused(crossed.forward(&FieldInput { ids: one.clone(), numbers: None }), &["[5, 3]", "[5, 1]"]);

@@ -1,7 +1,7 @@
 //! Deep & Cross networks.
 
 use super::{CtrModel, DeepConfig, concatenated, concatenated_width};
-use crate::nn::{CrossKind, CrossNetwork, Ctx, FieldInput, FieldEmbedding, Fields, Linear, Mlp, Module, Params};
+use crate::nn::{CrossKind, CrossNetwork, Ctx, FieldEmbedding, FieldInput, Fields, Linear, Mlp, Module, Params};
 use crate::{Result, Tensor};
 
 /// The structure of a [`Dcn`].

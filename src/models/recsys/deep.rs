@@ -2,8 +2,8 @@
 
 use super::{CtrModel, DeepConfig, DeepLogit, concatenated, concatenated_width};
 use crate::nn::{
-    CompressedInteraction, CrossedFields, Ctx, FactorizationMachine, FeatureEmbedding, FieldInput, FieldAwareProducts,
-    FieldEmbedding, Fields, Linear, LinearTerm, Module, Params,
+    CompressedInteraction, CrossedFields, Ctx, FactorizationMachine, FeatureEmbedding, FieldAwareProducts,
+    FieldEmbedding, FieldInput, Fields, Linear, LinearTerm, Module, Params,
 };
 use crate::{Result, Tensor};
 

@@ -2,7 +2,8 @@
 
 use super::CtrModel;
 use crate::nn::{
-    Ctx, FactorizationMachine, FeatureEmbedding, FieldInput, FieldAwareProducts, Fields, Init, LinearTerm, Module, Params,
+    Ctx, FactorizationMachine, FeatureEmbedding, FieldAwareProducts, FieldInput, Fields, Init, LinearTerm, Module,
+    Params,
 };
 use crate::{Result, Tensor};
 
