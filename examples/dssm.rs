@@ -152,7 +152,7 @@ fn recall(model: &Dssm, pieces: &Tensor, reviews: &DataLoader) -> Result<f64> {
 
 /// The same for the pieces with the most training reviews.
 fn popularity(data: &Reviews) -> Result<f64> {
-    let (_, pieces) = (0, data.counts.len());
+    let pieces = data.counts.len();
     let counts = Tensor::from_iter(data.counts.iter().map(|&n| n as f32), &Device::Cpu)?;
     let last = Tensor::from_slice(&[f32::NEG_INFINITY], 1, &Device::Cpu)?;
     let counts = Tensor::cat(&[counts.narrow(0, 0, pieces - 1)?, last], 0)?;
