@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Without arguments: ResNet-20 on the digits, on the CPU, in two minutes; it prints the test accuracy after each epoch
-//! (the last epoch's is the result) and leaves the model, a checkpoint and pictures of the curves. Fashion-MNIST takes
-//! hours on a CPU. Ctrl-C ends a run after its step; `--resume` continues a stopped run bit for bit.
+//! (the last epoch's is the result) and leaves the model, checkpoints, pictures of the curves and logs, also for
+//! TensorBoard. Fashion-MNIST takes hours on a CPU. Ctrl-C ends a run after its step; `--resume` continues a stopped
+//! run bit for bit.
 
 pub mod support;
 
@@ -25,7 +26,7 @@ use warpsmith::data::{DataLoader, TensorDataset, load_idx};
 use warpsmith::models::{ResNet, ResNetConfig};
 use warpsmith::nn::{Ctx, Module, Params};
 use warpsmith::optim::{Sgd, SgdConfig, schedule};
-use warpsmith::train::{Checkpoints, Curves, Every, Goal, LearningRate, ShowProgress, Trainer, ctrl_c};
+use warpsmith::train::{Checkpoints, Curves, Every, Goal, LearningRate, MetricLog, ShowProgress, Trainer, ctrl_c};
 use warpsmith::{DType, Device, Error, Result, Tensor};
 
 #[derive(Clone)]
@@ -150,6 +151,8 @@ pub fn train(options: &Options, data: &Data) -> Result<Outcome> {
     .evaluate(Every::Epochs(1), |_| Ok([("test accuracy", accuracy(&model, &data.test, data.scale, device)?)].into()))
     .callback(ShowProgress::new("images"))
     .callback(LearningRate::of_step(|step| schedule::warmup_cosine(step, per_epoch, epochs * per_epoch, 0.0)))
+    .callback(MetricLog::csv(out.join("log.csv")))
+    .callback(MetricLog::tensorboard(out))
     .callback(Curves::new(out.join("curves.svg")).and(out.join("curves.png")))
     .callback(Checkpoints::new(out).best("test accuracy", Goal::Highest))
     .stop_after(options.steps)
@@ -160,10 +163,11 @@ pub fn train(options: &Options, data: &Data) -> Result<Outcome> {
     let outcome = trainer.fit(&loader, *epochs)?;
     trainer.save_model(out.join("model.safetensors"))?;
     drop(trainer);
-    let files = ["model.safetensors", "checkpoint.safetensors", "curves.svg", "curves.png"];
+    let files =
+        ["model.safetensors", "checkpoint.safetensors", "best.safetensors", "curves.svg", "curves.png", "log.csv"];
     Ok(Outcome {
         accuracy: outcome.figures.get("test accuracy"),
-        files: files.map(|name| out.join(name)).to_vec(),
+        files: files.map(|name| out.join(name)).into_iter().filter(|file| file.is_file()).collect(),
         params,
     })
 }

@@ -449,13 +449,13 @@ impl<'a> Trainer<'a> {
     /// The name of each callback's state: the second of two with one name is `NAME-2`.
     fn keys(&self) -> Vec<Option<String>> {
         let mut seen = HashMap::<String, u32>::new();
-        let key = |callback: &Box<dyn Callback + 'a>| {
+        let keys = self.callbacks.iter().map(|callback| {
             let key = callback.key()?.to_owned();
             let count = seen.entry(key.clone()).or_default();
             *count += 1;
             Some(if *count == 1 { key } else { format!("{key}-{count}") })
-        };
-        self.callbacks.iter().map(key).collect()
+        });
+        keys.collect()
     }
 
     /// Calls all callbacks, then shows what they had to say.
