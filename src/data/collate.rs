@@ -19,8 +19,8 @@ pub fn stack(samples: Vec<Vec<Tensor>>) -> Result<Vec<Tensor>> {
     fields(samples)?.iter().map(|tensors| Tensor::stack(tensors, 0)).collect()
 }
 
-/// As [`stack`], for samples of different lengths: a tensor's first axis is padded at its end to the longest of the batch
-/// with its value of `fill` (the last value serves the tensors after it; 0 if there is none).
+/// As [`stack`], for samples of different lengths: a tensor's first axis is padded at its end to the longest of the
+/// batch with its value of `fill` (the last value serves the tensors after it; 0 if there is none).
 ///
 /// ```
 /// use warpsmith::data::{DataLoader, Dataset, collate};

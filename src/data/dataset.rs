@@ -46,8 +46,8 @@ pub trait Dataset: Send + Sync {
     /// epoch, for augmentation: see [`sample_rng`].
     fn get(&self, index: usize, rng: &mut Philox) -> Result<Vec<Tensor>>;
 
-    /// Several samples, each tensor stacked along a new first axis; `rngs` are theirs, in order. By default they are got
-    /// one by one; sets in memory gather all at once.
+    /// Several samples, each tensor stacked along a new first axis; `rngs` are theirs, in order. By default they are
+    /// got one by one; sets in memory gather all at once.
     fn batch(&self, indices: &[usize], rngs: &mut [Philox]) -> Result<Vec<Tensor>> {
         collate::stack(samples(self, indices, rngs)?)
     }
@@ -75,8 +75,8 @@ pub(super) fn numbered(seed: u64, epoch: u64, purpose: u32, number: usize) -> Ph
     Philox::from_state(PhiloxState { block: (number as u64) << 32, ..state })
 }
 
-/// The generator that a loader with this seed gives to a sample: a function of seed, epoch and index, whatever the order,
-/// the batch size and the number of threads.
+/// The generator that a loader with this seed gives to a sample: a function of seed, epoch and index, whatever the
+/// order, the batch size and the number of threads.
 pub fn sample_rng(seed: u64, epoch: u64, index: usize) -> Philox {
     numbered(seed, epoch, purpose::SAMPLE, index)
 }

@@ -22,7 +22,8 @@ type BatchMap = dyn Fn(Vec<Tensor>, &mut Philox) -> Result<Vec<Tensor>> + Send +
 /// assert_eq!(loader.batches_per_epoch(), 2);
 /// let all: Vec<_> = loader.epoch(3).map(|batch| batch?[0].to_vec::<i64>()).collect::<warpsmith::Result<_>>()?;
 /// // The same run, taken up again before its second batch.
-/// let rest: Vec<_> = loader.epoch_from(3, 1).map(|batch| batch?[0].to_vec::<i64>()).collect::<warpsmith::Result<_>>()?;
+/// let rest = loader.epoch_from(3, 1).map(|batch| batch?[0].to_vec::<i64>());
+/// let rest: Vec<_> = rest.collect::<warpsmith::Result<_>>()?;
 /// assert_eq!(rest, all[1..]);
 /// # Ok::<(), warpsmith::Error>(())
 /// ```
@@ -76,10 +77,10 @@ impl DataLoader {
         self
     }
 
-    /// The number of threads that make batches ahead; with 0, the default, each is made when it is asked for. Operations
-    /// on tensors share work among the processor's cores anyway: threads are for what waits (files) or has one core only
-    /// (decoding, tokenising). The threads' operations take part in rayon's pool: batches must not be waited for inside
-    /// tasks of that pool.
+    /// The number of threads that make batches ahead; with 0, the default, each is made when it is asked for.
+    /// Operations on tensors share work among the processor's cores anyway: threads are for what waits (files) or has
+    /// one core only (decoding, tokenising). The threads' operations take part in rayon's pool: batches must not be
+    /// waited for inside tasks of that pool.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
         self

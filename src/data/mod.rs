@@ -1,7 +1,7 @@
 //! Floor 5: data sets, how they become batches, and what prepares them.
 //!
-//! A [`Dataset`] gives samples by number: [`TensorDataset`] from memory, [`MappedDataset`] from files larger than memory,
-//! or one's own `impl`. [`Subset`], [`Concat`] and [`Map`] are made of others; [`split`](split::split) and
+//! A [`Dataset`] gives samples by number: [`TensorDataset`] from memory, [`MappedDataset`] from files larger than
+//! memory, or one's own `impl`. [`Subset`], [`Concat`] and [`Map`] are made of others; [`split`](split::split) and
 //! [`k_fold`](split::k_fold) say which samples are for what. A [`DataLoader`] makes batches of one, in an order that
 //! depends on the seed and the epoch only, with threads that work ahead. What can only be read from its beginning is a
 //! [`Stream`], for a [`StreamLoader`].

@@ -11,8 +11,8 @@ pub(super) type Producer = Box<dyn Iterator<Item = Result<Batch>> + Send>;
 
 /// The batches of an epoch; see [`DataLoader::epoch`](super::DataLoader::epoch).
 ///
-/// An error stands in its batch's place, and the batches after it follow. Dropped early, it waits for its threads, which
-/// finish the batches that they are at.
+/// An error stands in its batch's place, and the batches after it follow. Dropped early, it waits for its threads,
+/// which finish the batches that they are at.
 pub struct EpochBatches {
     source: Source,
     /// Batches that are still to come; unknown for streams.

@@ -116,8 +116,8 @@ impl StreamLoader {
         self.epoch_from(epoch, 0)
     }
 
-    /// The batches of an epoch from number `first` on. The samples before it are read and dropped: a stream has no other
-    /// way there.
+    /// The batches of an epoch from number `first` on. The samples before it are read and dropped: a stream has no
+    /// other way there.
     pub fn epoch_from(&self, epoch: u64, first: usize) -> EpochBatches {
         let (seed, capacity) = self.shuffle.unwrap_or((0, 1));
         let rng = generator(seed, epoch, purpose::BUFFER);

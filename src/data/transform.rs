@@ -28,8 +28,8 @@ use rand_core::Rng;
 
 /// Random crops, mirror images and holes, all in one pass of copying.
 ///
-/// Each image of a batch has draws of its own, in this order: the crop's place (down, right), whether it is mirrored, the
-/// hole's place. Any dtype; what comes in from outside and what is cut out is 0.
+/// Each image of a batch has draws of its own, in this order: the crop's place (down, right), whether it is mirrored,
+/// the hole's place. Any dtype; what comes in from outside and what is cut out is 0.
 ///
 /// ```
 /// use warpsmith::data::transform::Augment;
@@ -65,8 +65,8 @@ impl Augment {
         self
     }
 
-    /// Cut-out (DeVries & Taylor 2017): zeros in a square of this side around a random pixel; what lies outside the image
-    /// is no part of it.
+    /// Cut-out (DeVries & Taylor 2017): zeros in a square of this side around a random pixel; what lies outside the
+    /// image is no part of it.
     pub fn cut_out(mut self, side: usize) -> Self {
         self.hole = side;
         self
@@ -247,7 +247,8 @@ pub struct MixUp {
     pub weight: f64,
 }
 
-/// Mix-up (Zhang et al. 2018): each sample of a batch of floats with another, by one weight from Beta(`alpha`, `alpha`).
+/// Mix-up (Zhang et al. 2018): each sample of a batch of floats with another, by one weight from Beta(`alpha`,
+/// `alpha`).
 ///
 /// ```
 /// use warpsmith::data::transform::mix_up;

@@ -67,7 +67,8 @@ proptest! {
         shrink in (0usize..5, 0usize..5), cropped: bool, flip in prop::sample::select(vec![0.0, 0.5, 1.0]),
         hole in 0usize..7, dtype in prop::sample::select(DType::ALL.to_vec()), seed: u64, strided: bool,
     ) {
-        let size = [(height + padding).saturating_sub(shrink.0).max(1), (width + padding).saturating_sub(shrink.1).max(1)];
+        let window = |extent: usize, shrink| (extent + padding).saturating_sub(shrink).max(1);
+        let size = [window(height, shrink.0), window(width, shrink.1)];
         let crop = cropped.then_some((size, padding));
         let case = Case { count, channels, height, width, crop, flip, hole };
         let mut augment = Augment::new().flip(flip).cut_out(hole);
@@ -77,7 +78,8 @@ proptest! {
         let numel = count * channels * height * width;
         // Small whole numbers, which every dtype has.
         let values: Vec<f64> = (0..numel).map(|i| (i % 200 + 1) as f64).collect();
-        let mut x = Tensor::from_slice(&values, [count, channels, height, width], &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+        let x = Tensor::from_slice(&values, [count, channels, height, width], &Device::Cpu).unwrap();
+        let mut x = x.to_dtype(dtype).unwrap();
         if strided {
             x = x.permute(&[3, 0, 2, 1]).unwrap().contiguous().unwrap().permute(&[1, 3, 2, 0]).unwrap();
         }

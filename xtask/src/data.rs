@@ -104,7 +104,7 @@ const SETS: &[Set] = &[
     },
     Set {
         name: "sentiment",
-        about: "some 23,700 sentences with their mean rating from -4 to 4: number, rating, text (Hutto & Gilbert 2014, MIT)",
+        about: "some 23,700 sentences: number, mean rating from -4 to 4, text (Hutto & Gilbert 2014, MIT)",
         package: &VADER,
         files: &[
             (
@@ -288,7 +288,7 @@ impl Package {
         let found = output(python.args(["-c", program]).arg(file)).context("Python 3 computes the package's hash")?;
         if found.trim() != self.sha256 {
             bail!(
-                "{} is not {}: its SHA-256 is {}, and {} was noted.\nIt may be cut or another build: remove it and try again",
+                "{} is not {}: its SHA-256 is {}, and {} was noted.\nRemove it and try again",
                 file.display(),
                 self.describe(),
                 found.trim(),

@@ -46,8 +46,8 @@ pub struct CsvOptions {
     pub quotes: bool,
     /// What stands for a missing value; by default nothing, `NA`, `N/A`, `NaN`, `nan`, `null` and `NULL`.
     pub missing: Vec<String>,
-    /// The types of some columns. Those of the others follow from their values: integers if all are, else numbers if all
-    /// are, else text; numbers where all are missing.
+    /// The types of some columns. Those of the others follow from their values: integers if all are, else numbers if
+    /// all are, else text; numbers where all are missing.
     pub types: Vec<(String, ColumnType)>,
     /// Whether spaces around fields are dropped, as by default.
     pub trim: bool,

@@ -96,8 +96,8 @@ impl Column {
 
 /// Named columns of equal length.
 ///
-/// From a CSV file with its missing values to what a model is trained on, where nothing is learnt from the rows that are
-/// held out (feature `csv`):
+/// From a CSV file with its missing values to what a model is trained on, where nothing is learnt from the rows that
+/// are held out (feature `csv`):
 ///
 /// ```
 /// # #[cfg(feature = "csv")] {

@@ -2,11 +2,11 @@
 
 use crate::{DType, Device, Error, Result, Tensor};
 
-/// Takes each feature's mean away and divides by its standard deviation (of the population), both found in the rows that
-/// are for training.
+/// Takes each feature's mean away and divides by its standard deviation (of the population), both found in the rows
+/// that are for training.
 ///
-/// Features are the columns of a matrix (more generally the last axis); a tensor with one axis is one feature. A feature
-/// that is always the same is only centred.
+/// Features are the columns of a matrix (more generally the last axis); a tensor with one axis is one feature. A
+/// feature that is always the same is only centred.
 ///
 /// ```
 /// use warpsmith::data::Standardiser;
