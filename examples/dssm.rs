@@ -1,15 +1,15 @@
-//! Two towers that find clothes from what was written about them: the deep structured semantic model on 23,486 reviews of
-//! women's clothing. A query is a review (its words, the reviewer's age and rating), an item is one of the 1,206 pieces
-//! (its number, class, department and division).
+//! Two towers that find clothes from what was written about them: the deep structured semantic model on 23,486 reviews
+//! of women's clothing. A query is a review (its words, the reviewer's age and rating), an item is one of the 1,206
+//! pieces (its number, class, department and division).
 //!
 //! ```text
 //! cargo xtask data womens-reviews
 //! cargo run --release --example dssm
 //! ```
 //!
-//! Figure: in what share of the held-out reviews the piece is among the ten that the towers rank first, beside the share
-//! for the ten most popular pieces. The model that ranked the validation reviews best is asked once. About two minutes on
-//! two cores.
+//! Figure: in what share of the held-out reviews the piece is among the ten that the towers rank first, beside the
+//! share for the ten most popular pieces. The model that ranked the validation reviews best is asked once. About half
+//! a minute on two cores.
 
 mod support;
 

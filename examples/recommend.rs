@@ -1,13 +1,14 @@
-//! Who earns more than 50,000 a year? Models of clicks and recommendations on the Adult census set (48,842 people: eight
-//! categories and six numbers): logistic regression, then each model that lets features meet, on the same features.
+//! Who earns more than 50,000 a year? Models of clicks and recommendations on the Adult census set (48,842 people:
+//! eight categories and six numbers): logistic regression, then each model that lets features meet, on the same
+//! features.
 //!
 //! ```text
 //! cargo xtask data adult
 //! cargo run --release --example recommend
 //! ```
 //!
-//! A model is trained until the area under the ROC curve (AUC) of the validation rows has not risen for three epochs, and
-//! goes back to its best epoch; then the test rows are looked at, once. All models together take about two minutes on
+//! A model is trained until the area under the ROC curve (AUC) of the validation rows has not risen for three epochs,
+//! and goes back to its best epoch; then the test rows are looked at, once. All models together take about a minute on
 //! two cores.
 
 mod support;
@@ -76,8 +77,8 @@ fn adult() -> Result<Adult> {
     let Ok([training, validation, test]) = <[Vec<usize>; 3]>::try_from(parts) else {
         return Err(Error::argument("split", "three parts are expected"));
     };
-    // Everything that is fitted is fitted on the training rows: categories with one more id for what they lack, quantiles,
-    // means and deviations.
+    // Everything that is fitted is fitted on the training rows: categories with one more id for what they lack,
+    // quantiles, means and deviations.
     let known = table.take(&training)?;
     let (mut columns, mut sizes, mut numbers) = (vec![], vec![], vec![]);
     for name in CATEGORIES {

@@ -27,9 +27,9 @@ impl Values {
     }
 }
 
-/// Compares what `make` computes with `definition`, which shares nothing with it; and its gradients for every parameter
-/// (inputs among them) with central differences of the definition, in f64. Then the same in f32 on every device, against
-/// the results in f64.
+/// Compares what `make` computes with `definition`, which shares nothing with it; and its gradients for every
+/// parameter (inputs among them) with central differences of the definition, in f64. Then the same in f32 on every
+/// device, against the results in f64.
 fn check(what: &str, make: impl Fn(&Params) -> Result<Forward>, definition: impl Fn(&Values) -> Array) {
     let mut random = Random::fresh(what);
     let seed = random.seed();

@@ -25,8 +25,8 @@ pub struct Confusion {
     names: Vec<String>,
 }
 
-/// Precision, recall and F1 of a class, or an average of them. Where nothing was predicted as the class its precision is
-/// 0, where it never occurs its recall is 0, and F1 is 0 where both are (scikit-learn's `zero_division=0`).
+/// Precision, recall and F1 of a class, or an average of them. Where nothing was predicted as the class its precision
+/// is 0, where it never occurs its recall is 0, and F1 is 0 where both are (scikit-learn's `zero_division=0`).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ClassScores {
     /// The share of right answers among those that named the class.

@@ -3,8 +3,8 @@
 use super::{no_nan, paired};
 use crate::{Error, Result};
 
-/// Probabilities are kept this far from 0 and 1, as LightGBM and scikit-learn's earlier versions do, so that one certain
-/// and wrong answer does not hide all others.
+/// Probabilities are kept this far from 0 and 1, as LightGBM and scikit-learn's earlier versions do, so that one
+/// certain and wrong answer does not hide all others.
 const NEAREST: f64 = 1e-15;
 
 /// The mean of −ln of the probability that was given to what came true: `probabilities` of the label being true.

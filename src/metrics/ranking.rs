@@ -3,9 +3,9 @@
 use super::{no_nan, paired};
 use crate::{Error, Result};
 
-/// The area under the ROC curve: the share of pairs of a positive and a negative sample in which the positive one has the
-/// higher score, equal scores counting half. Exact, by ranks (Hanley and McNeil 1982), in n log n. An error where one of
-/// the classes is absent.
+/// The area under the ROC curve: the share of pairs of a positive and a negative sample in which the positive one has
+/// the higher score, equal scores counting half. Exact, by ranks (Hanley and McNeil 1982), in n log n. An error where
+/// one of the classes is absent.
 ///
 /// ```
 /// # use warpsmith::metrics::auc;
@@ -47,8 +47,8 @@ fn some_of(op: &'static str, k: Option<usize>) -> Result<()> {
     if k == Some(0) { Err(Error::argument(op, "k of at least 1 is expected, got 0")) } else { Ok(()) }
 }
 
-/// One query: the share of its relevant items that are among the `k` with the highest scores, of equal scores the first.
-/// An error for a query without relevant items: its recall does not exist, leave it out of the mean.
+/// One query: the share of its relevant items that are among the `k` with the highest scores, of equal scores the
+/// first. An error for a query without relevant items: its recall does not exist, leave it out of the mean.
 ///
 /// For many queries with one relevant item each, see [`top_k_accuracy`](super::top_k_accuracy).
 pub fn recall_at_k(scores: &[f64], relevant: &[bool], k: usize) -> Result<f64> {
@@ -64,9 +64,9 @@ pub fn recall_at_k(scores: &[f64], relevant: &[bool], k: usize) -> Result<f64> {
     Ok(found as f64 / all as f64)
 }
 
-/// One query: the normalised discounted cumulative gain (Järvelin and Kekäläinen 2002; with the gains 2^relevance − 1 of
-/// Burges et al. 2005 and the discounts 1 / log₂(rank + 1), as in LightGBM) of the order by score, of the first `k` ranks
-/// or all. Of equal scores the first ranks higher. As in LightGBM a query where nothing is relevant counts as 1.
+/// One query: the normalised discounted cumulative gain (Järvelin and Kekäläinen 2002; with the gains 2^relevance − 1
+/// of Burges et al. 2005 and the discounts 1 / log₂(rank + 1), as in LightGBM) of the order by score, of the first `k`
+/// ranks or all. Of equal scores the first ranks higher. As in LightGBM a query where nothing is relevant counts as 1.
 ///
 /// ```
 /// # use warpsmith::metrics::ndcg;

@@ -35,8 +35,8 @@ pub fn mae(predictions: &[f64], targets: &[f64]) -> Result<f64> {
     mean("mae", predictions, targets, f64::abs)
 }
 
-/// The coefficient of determination R²: 1 minus the squared error over that of the targets' mean. 1 is perfect, 0 as good
-/// as the mean, below 0 worse. An error where all targets are equal: there is nothing to explain.
+/// The coefficient of determination R²: 1 minus the squared error over that of the targets' mean. 1 is perfect, 0 as
+/// good as the mean, below 0 worse. An error where all targets are equal: there is nothing to explain.
 ///
 /// ```
 /// # use warpsmith::metrics::r2;

@@ -4,8 +4,8 @@ use super::{Clip, LossScaler, Optimizer};
 use crate::nn::StateDict;
 use crate::{Error, Gradients, Result, Tensor};
 
-/// Optimizers of different rules, each over its own parameters, stepping together: Wide & Deep's FTRL and AdaGrad (Cheng
-/// et al. 2016). Their states have the parts' names before them: `wide.lr`, `deep.layers.0.weight.sum`.
+/// Optimizers of different rules, each over its own parameters, stepping together: Wide & Deep's FTRL and AdaGrad
+/// (Cheng et al. 2016). Their states have the parts' names before them: `wide.lr`, `deep.layers.0.weight.sum`.
 ///
 /// The parts must have no parameter in common; that is the caller's to see to (`params.sub("wide").trainable()`).
 /// The learning rate is that of the first part; setting it changes all in proportion. What needs all gradients at once

@@ -82,8 +82,8 @@ impl CtrModel for DeepFm {
     }
 }
 
-/// DeepFFM (as in Zhang, Huang and Zhang 2019, "FAT-DeepFFM", with Hadamard products and without attention): a deep part
-/// on the products of field-aware vectors, beside the weights and the products' sum.
+/// DeepFFM (as in Zhang, Huang and Zhang 2019, "FAT-DeepFFM", with Hadamard products and without attention): a deep
+/// part on the products of field-aware vectors, beside the weights and the products' sum.
 pub struct DeepFfm {
     linear: LinearTerm,
     products: FieldAwareProducts,

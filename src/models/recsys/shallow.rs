@@ -47,8 +47,8 @@ impl CtrModel for Fm {
     }
 }
 
-/// A field-aware factorisation machine (Juan et al. 2016): weights, and for every two features of a row the product of the
-/// vectors that each has for the other's field.
+/// A field-aware factorisation machine (Juan et al. 2016): weights, and for every two features of a row the product of
+/// the vectors that each has for the other's field.
 pub struct Ffm {
     linear: LinearTerm,
     products: FieldAwareProducts,

@@ -3,8 +3,8 @@
 use crate::nn::{Ctx, Init, Module, Param, Params};
 use crate::{DType, Error, Result, Tensor};
 
-/// The mean of the vectors of each row's ids: (B, T) to (B, width), where id 0 fills rows up and does not count. A row of
-/// nothing else is 0. `weight` (count, width), of which row 0 is never read for a result.
+/// The mean of the vectors of each row's ids: (B, T) to (B, width), where id 0 fills rows up and does not count. A row
+/// of nothing else is 0. `weight` (count, width), of which row 0 is never read for a result.
 ///
 /// PyTorch's `nn.EmbeddingBag(mode="mean", padding_idx=0)`; here the vectors of all ids (B, T, width) are made on the
 /// way. The table's gradient is row-sparse.

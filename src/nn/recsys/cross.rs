@@ -24,7 +24,7 @@ pub enum CrossKind {
 enum Layer {
     Vector { weight: Param, bias: Param },
     Matrix(Linear),
-    Mixture(Mixture),
+    Mixture(Box<Mixture>),
 }
 
 #[derive(Clone, Debug)]
@@ -77,14 +77,14 @@ impl Layer {
             CrossKind::Matrix => Layer::Matrix(Self::linear(params, width, width)?),
             CrossKind::Mixture { rank, experts } => {
                 let core = Init::Uniform { low: -(rank as f64).sqrt().recip(), high: (rank as f64).sqrt().recip() };
-                Layer::Mixture(Mixture {
+                Layer::Mixture(Box::new(Mixture {
                     down: Linear::without_bias(&params.sub("down"), width, experts * rank)?,
                     core: params.param("core", [experts, rank, rank], core)?,
                     up: Self::linear(&params.sub("up"), experts * rank, width)?,
                     gate: Linear::new(&params.sub("gate"), width, experts)?,
                     experts,
                     rank,
-                })
+                }))
             }
         })
     }

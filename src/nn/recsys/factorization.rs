@@ -33,9 +33,9 @@ impl Module for FactorizationMachine {
 /// i < j meets as v_{i,j} ⊙ v_{j,i}: (B, pairs, K), pairs in the order (0, 1), (0, 2), …, (1, 2), …. Their sum is the
 /// field-aware factorisation machine's term.
 ///
-/// The table is wide: a row holds fields · K numbers, the vector that a feature has for its own field being without use.
-/// The forward keeps both factors of every pair for the backward, B · fields · (fields − 1) · K numbers; the gradient is
-/// row-sparse.
+/// The table is wide: a row holds fields · K numbers, the vector that a feature has for its own field being without
+/// use. The forward keeps both factors of every pair for the backward, B · fields · (fields − 1) · K numbers; the
+/// gradient is row-sparse.
 #[derive(Clone, Debug)]
 pub struct FieldAwareProducts {
     /// Vectors of fields · K.

@@ -128,8 +128,9 @@ impl FieldEmbedding {
     }
 }
 
-/// A vector for each categorical field's id, and for each number a vector of its own times the number, as factorisation
-/// machines have it: (B, fields + numbers, width). `ids.weight` and, where there are numbers, `numbers` (numbers, width).
+/// A vector for each categorical field's id, and for each number a vector of its own times the number, as
+/// factorisation machines have it: (B, fields + numbers, width). `ids.weight` and, where there are numbers, `numbers`
+/// (numbers, width).
 #[derive(Clone, Debug)]
 pub struct FeatureEmbedding {
     /// The categorical fields.
@@ -186,8 +187,8 @@ impl LinearTerm {
     }
 }
 
-/// Cross-product features (Cheng et al. 2016): for pairs of categorical fields a field whose ids are the pairs of theirs.
-/// No parameters: the ids of the pairs are computed, id · size + other id.
+/// Cross-product features (Cheng et al. 2016): for pairs of categorical fields a field whose ids are the pairs of
+/// theirs. No parameters: the ids of the pairs are computed, id · size + other id.
 #[derive(Clone, Debug)]
 pub struct CrossedFields {
     pairs: Vec<[usize; 2]>,

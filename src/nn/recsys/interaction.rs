@@ -5,9 +5,9 @@ use crate::{Error, Result, Tensor};
 
 /// The compressed interaction network of xDeepFM (Lian et al. 2018): (B, fields, K) to (B, the sum of layers).
 ///
-/// Layer k has H maps: map h is the vector Σ W_h[i, j] x_{k-1, i} ⊙ x_{0, j} over every map i of the layer before and every
-/// field j, so that it holds products of k + 1 fields, each vector's elements apart. The result is the sum over K of
-/// every map of every layer. As in the paper's best setting nothing is bent between layers. `weight` of layer k
+/// Layer k has H maps: map h is the vector Σ W_h[i, j] x_{k-1, i} ⊙ x_{0, j} over every map i of the layer before and
+/// every field j, so that it holds products of k + 1 fields, each vector's elements apart. The result is the sum over
+/// K of every map of every layer. As in the paper's best setting nothing is bent between layers. `weight` of layer k
 /// (H_k, H_{k-1} · fields), under the layer's number.
 ///
 /// Each layer is one product with the matrix of all B · K · H_{k-1} · fields products, which is kept for the backward:
