@@ -20,6 +20,7 @@ pub mod random;
 mod shape;
 mod tensor;
 pub mod train;
+pub mod trees;
 
 pub use half;
 

@@ -17,6 +17,7 @@ mod packed;
 mod peers;
 mod support;
 mod test;
+mod trees;
 
 use anyhow::Result;
 use clap::{ArgMatches, Command};
@@ -43,6 +44,7 @@ const TASKS: &[Task] = &[
     models::TASK,
     compare::TASK,
     peers::TASK,
+    trees::TASK,
 ];
 
 fn main() -> ExitCode {

@@ -1,7 +1,7 @@
 //! `cargo xtask peers`: the workloads of `peers/README.md` in warpsmith, candle and PyTorch, in interleaved rounds.
 
 use crate::Task;
-use crate::support::{cargo, output, processor, root, run as run_command, target};
+use crate::support::{cargo, median, output, processor, root, run as run_command, target};
 use anyhow::{Context, Result, bail};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use std::path::{Path, PathBuf};
@@ -211,11 +211,4 @@ fn report(systems: &[System], rows: &[Row], rounds: usize) -> Result<String> {
         text += &format!(" {} |\n", memory.collect::<Vec<_>>().join(" / "));
     }
     Ok(text)
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let n = values.len();
-    if n == 0 { f64::NAN } else { (values[(n - 1) / 2] + values[n / 2]) / 2.0 }
 }

@@ -97,3 +97,11 @@ pub fn processor() -> String {
         fields.get("model name").unwrap_or(&"an unnamed processor")
     )
 }
+
+/// The middle value, or the mean of the middle two; NaN of none.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let n = values.len();
+    if n == 0 { f64::NAN } else { (values[(n - 1) / 2] + values[n / 2]) / 2.0 }
+}
