@@ -8,7 +8,7 @@
 //! cargo run --release --example train_bert
 //! ```
 //!
-//! About two minutes on two cores.
+//! About four minutes on two cores.
 
 mod support;
 
