@@ -1,7 +1,10 @@
 //! BERT on a small scale (Devlin et al. 2019): a Transformer encoder first learns to fill in hidden words of sentences that
-//! nobody labelled. It is then fine-tuned on a few hundred that are marked favourable or not, five times, each with its own
+//! nobody labelled. It is then fine-tuned on two hundred that are marked favourable or not, five times, each with its own
 //! labels and head; the same model that begins with the fine-tuning, on the same labels, shows what the first part is good
 //! for. Every fifth sentence is held out.
+//!
+//! So small a pre-training (14 passes over 19,000 sentences) helps where labels are few; with twice as many the model learns
+//! as much from the labels alone: `--labels 400` shows it.
 //!
 //! ```text
 //! cargo xtask data sentiment
