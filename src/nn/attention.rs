@@ -73,10 +73,10 @@ impl KeyValues {
 /// How the projections of queries, keys and values are kept.
 #[derive(Clone, Debug)]
 enum Projections {
-    /// One below the other: (3E, E) and (3E).
-    Stacked { weight: Param, bias: Param },
+    /// One below the other: weight (3E, E) and bias (3E).
+    Stacked(Box<[Param; 2]>),
     /// Three layers.
-    Separate([Linear; 3]),
+    Separate(Box<[Linear; 3]>),
 }
 
 /// Multi-head attention (Vaswani et al. 2017) over (B, T, E), of a sequence to itself or to another.
@@ -98,10 +98,9 @@ impl MultiheadAttention {
     /// `width` must divide into `heads`; `dropout` falls on the attention weights in training.
     pub fn new(params: &Params, width: usize, heads: usize, dropout: f64) -> Result<Self> {
         let out = params.sub("out_proj");
-        let projections = Projections::Stacked {
-            weight: params.param("in_proj_weight", [3 * width, width], Init::XavierUniform { gain: 1.0 })?,
-            bias: params.param("in_proj_bias", [3 * width], Init::ZEROS)?,
-        };
+        let weight = params.param("in_proj_weight", [3 * width, width], Init::XavierUniform { gain: 1.0 })?;
+        let bias = params.param("in_proj_bias", [3 * width], Init::ZEROS)?;
+        let projections = Projections::Stacked(Box::new([weight, bias]));
         let out_proj = Linear::with_init(&out, width, width, Init::DEFAULT_WEIGHT, Init::ZEROS)?;
         Self::of(projections, out_proj, width, heads, dropout)
     }
@@ -120,7 +119,7 @@ impl MultiheadAttention {
             let shapes: Vec<_> = projections.iter().chain([&out_proj]).map(|layer| *layer.weight.shape()).collect();
             return Err(Error::shape("attention", "four square weights of one width", &shapes));
         }
-        Self::of(Projections::Separate(projections), out_proj, width, heads, dropout)
+        Self::of(Projections::Separate(Box::new(projections)), out_proj, width, heads, dropout)
     }
 
     fn of(projections: Projections, out_proj: Linear, width: usize, heads: usize, dropout: f64) -> Result<Self> {
@@ -135,8 +134,8 @@ impl MultiheadAttention {
     fn project(&self, x: &Tensor, first: usize, count: usize) -> Result<Vec<Tensor>> {
         let e = self.width;
         match &self.projections {
-            Projections::Stacked { weight, bias } => {
-                let (mut weight, mut bias) = (weight.tensor(), bias.tensor());
+            Projections::Stacked(parts) => {
+                let [mut weight, mut bias] = parts.each_ref().map(Param::tensor);
                 if count < 3 {
                     weight = weight.narrow(0, first * e, count * e)?;
                     bias = bias.narrow(0, first * e, count * e)?;
