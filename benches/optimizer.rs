@@ -10,8 +10,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use gpu::{Floor, Gpu, Peak};
 use warpsmith::nn::{Param, Params};
 use warpsmith::optim::{
-    AdaGrad, AdaGradConfig, Adam, AdamConfig, Clip, Ftrl, FtrlConfig, LossScaler, Optimizer, RmsProp, RmsPropConfig,
-    Sgd, SgdConfig,
+    AdaGrad, AdaGradConfig, Adam, AdamConfig, Clip, Ftrl, FtrlConfig, Lion, LionConfig, LossScaler, Optimizer, RmsProp,
+    RmsPropConfig, Sgd, SgdConfig,
 };
 use warpsmith::{DType, Device, Gradients, Result, Tensor};
 
@@ -25,6 +25,7 @@ const RULES: [(&str, usize, Make); 7] = [
     ("amsgrad", 3, |p| Ok(Box::new(Adam::new(p, AdamConfig { amsgrad: true, ..AdamConfig::adam(1e-4) })?))),
     ("adagrad", 1, |p| Ok(Box::new(AdaGrad::new(p, AdaGradConfig::new(1e-3))?))),
     ("rmsprop", 1, |p| Ok(Box::new(RmsProp::new(p, RmsPropConfig::new(1e-3))?))),
+    ("lion", 1, |p| Ok(Box::new(Lion::new(p, LionConfig::new(1e-4))?))),
     ("ftrl", 2, |p| Ok(Box::new(Ftrl::new(p, FtrlConfig::new(1e-3))?))),
 ];
 

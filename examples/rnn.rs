@@ -11,19 +11,16 @@
 mod support;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
-use std::collections::HashMap;
 use std::process::ExitCode;
 use support::figures::{self, Wanted, figure};
 use support::generator;
+use warpsmith::data::{Words, WordsConfig};
 use warpsmith::nn::{Ctx, Dropout, Embedding, Linear, Module, Params, Rnn, RnnConfig, RnnKind};
 use warpsmith::optim::{Adam, AdamConfig, Clip, Optimizer};
 use warpsmith::random::permutation;
 use warpsmith::train::Progress;
 use warpsmith::{DType, Device, Error, Result, Tensor, metrics, no_grad};
 
-/// Ids of what stands before a short sentence, and of words that are not known.
-const PAD: i64 = 0;
-const UNKNOWN: i64 = 1;
 /// Words of a sentence that are read: its last ones.
 const LENGTH: usize = 32;
 const WIDTH: usize = 64;
@@ -54,26 +51,11 @@ impl Set {
         let longest = places.iter().map(|&place| self.sentences[place].len()).max().unwrap_or(0);
         let mut ids = Vec::with_capacity(places.len() * longest);
         for sentence in places.iter().map(|&place| &self.sentences[place]) {
-            ids.extend(std::iter::repeat_n(PAD, longest - sentence.len()).chain(sentence.iter().copied()));
+            ids.extend(std::iter::repeat_n(Words::PADDING, longest - sentence.len()).chain(sentence.iter().copied()));
         }
         let labels = places.iter().map(|&place| self.labels[place]);
         Ok((Tensor::from_vec(ids, [places.len(), longest], device)?, Tensor::from_iter(labels, device)?))
     }
-}
-
-/// Words in lower case; what is neither letter nor digit stands alone.
-fn words(text: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    for c in text.to_lowercase().chars() {
-        if c.is_alphanumeric() || c == '\'' {
-            words.last_mut().into_iter().for_each(|word| word.push(c));
-        } else {
-            words.extend((!c.is_whitespace()).then(|| c.to_string()));
-            words.push(String::new());
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
 }
 
 /// Sentences rated clearly (by at least half a point of four), and the number of words known: those that the training
@@ -89,24 +71,21 @@ fn load() -> Result<(Set, Set, usize)> {
             let mut fields = line.splitn(3, '\t').skip(1);
             let rating = fields.next().and_then(|field| field.parse::<f64>().ok());
             if let (Some(rating), Some(text)) = (rating.filter(|rating| rating.abs() >= 0.5), fields.next()) {
-                rated.push((words(text), i64::from(rating > 0.0)));
+                rated.push((text.to_owned(), i64::from(rating > 0.0)));
             }
         }
     }
-    let mut counts: HashMap<&str, usize> = HashMap::new();
-    let training = rated.iter().enumerate().filter(|(index, _)| index % 5 != 0);
-    training.flat_map(|(_, (words, _))| words).for_each(|word| *counts.entry(word).or_default() += 1);
-    let mut known: Vec<&str> = counts.into_iter().filter(|(_, count)| *count > 1).map(|(word, _)| word).collect();
-    known.sort_unstable();
-    let id = |word: &String| known.binary_search(&word.as_str()).map_or(UNKNOWN, |at| at as i64 + 2);
+    let training = rated.iter().enumerate().filter(|(index, _)| index % 5 != 0).map(|(_, (text, _))| text);
+    let words = Words::of(training, &WordsConfig { min_count: 2, ..Default::default() });
     let mut sets = [Set::default(), Set::default()];
-    for (index, (words, label)) in rated.iter().enumerate() {
+    for (index, (text, label)) in rated.iter().enumerate() {
         let set = &mut sets[usize::from(index % 5 == 0)];
-        set.sentences.push(words[words.len().saturating_sub(LENGTH)..].iter().map(id).collect());
+        let tokens = words.encode(text);
+        set.sentences.push(tokens[tokens.len().saturating_sub(LENGTH)..].to_vec());
         set.labels.push(*label);
     }
     let [training, test] = sets;
-    Ok((training, test, known.len() + 2))
+    Ok((training, test, words.len()))
 }
 
 /// Embeddings, a recurrent layer, and a decision by its last state.

@@ -5,22 +5,152 @@
 //! ```
 //!
 //! Without arguments: 4 layers, 128 wide, on the CPU, for a few minutes. Every 250 steps it prints the loss on the last
-//! tenth of the text, which it does not train on, and a sample; at the end it leaves the model, a checkpoint and a picture
-//! of the curves. `--setting large` is the one for GPUs. `--resume` continues a stopped run bit for bit; `--generate N`
-//! writes N characters with the model of `--resume` and trains nothing.
+//! tenth of the text, which it does not train on, and a sample; at the end it leaves the model, a checkpoint and a
+//! picture of the curves. `--setting large` is the one for GPUs. Ctrl-C ends a run after its step; `--resume` continues
+//! a stopped run bit for bit; `--generate N` writes N characters with the model of `--resume` and trains nothing.
 
-mod support;
+pub mod support;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use support::figures::{Wanted, figure};
 use support::generator;
-use support::language::{Options, train};
 use support::text::{self, Text};
 use warpsmith::models::{Gpt, GptConfig, Sampling};
-use warpsmith::nn::Params;
-use warpsmith::train::Checkpoint;
-use warpsmith::{DType, Result, metrics};
+use warpsmith::nn::{Ctx, Module, Params};
+use warpsmith::optim::{Adam, AdamConfig, Clip, decay_groups, schedule};
+use warpsmith::train::{
+    Checkpoint, Checkpoints, Curves, End, Every, History, LearningRate, Samples, ShowProgress, Trainer, batches, ctrl_c,
+};
+use warpsmith::{DType, Device, Error, Result, Tensor, metrics};
+
+#[derive(Clone)]
+pub struct Options {
+    pub device: Device,
+    pub network: GptConfig,
+    /// Of the whole run, which the rates follow.
+    pub iterations: u64,
+    /// Stops after this many steps in all, as if interrupted.
+    pub steps: Option<u64>,
+    pub batch: usize,
+    pub lr: f64,
+    pub seed: u64,
+    /// Products and attention in bf16, weights, norms and losses in f32.
+    pub bf16: bool,
+    /// Whether steps are captured as graphs, on CUDA devices.
+    pub graph: bool,
+    /// Between two looks at the validation text, a sample and a checkpoint.
+    pub every: u64,
+    /// What samples begin with, how long they are and how they are drawn.
+    pub prompt: String,
+    pub length: usize,
+    pub sampling: Sampling,
+    pub resume: Option<PathBuf>,
+    pub out: PathBuf,
+    /// Ends the run once it is set.
+    pub interrupt: Arc<AtomicBool>,
+}
+
+pub struct Outcome {
+    /// The mean cross-entropy of a character of the validation text at the end, in nats; none if the run stopped early.
+    pub validation: Option<f64>,
+    /// Of each step.
+    pub losses: Vec<f64>,
+    pub files: Vec<PathBuf>,
+    pub params: Params,
+}
+
+/// Steps over which the rate rises.
+const WARMUP: u64 = 100;
+/// What is left of the rate at the end.
+const LAST: f64 = 0.1;
+
+/// AdamW. Decay is for what multiplies: not for biases, gains and the like.
+pub fn optimizer(params: &Params, lr: f64) -> Result<Adam> {
+    let config = AdamConfig { betas: (0.9, 0.99), weight_decay: 0.1, ..AdamConfig::adamw(lr) };
+    let (decayed, others) = decay_groups(params.trainable());
+    Adam::with_groups(vec![(decayed, config), (others, AdamConfig { weight_decay: 0.0, ..config })])
+}
+
+/// The mean cross-entropy of the tokens behind windows.
+fn loss(model: &Gpt, bf16: bool, x: &Tensor, next: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
+    let of = |ctx: &mut Ctx| {
+        let logits = model.forward(x, ctx)?;
+        logits.reshape([next.numel(), logits.dim(-1)?])?.cross_entropy(next, &Default::default())
+    };
+    if bf16 { ctx.autocast(DType::BF16, of) } else { of(ctx) }
+}
+
+/// The mean cross-entropy over the validation text, in windows side by side.
+fn validate(model: &Gpt, options: &Options, tokens: &[i64]) -> Result<f64> {
+    let context = options.network.context;
+    let starts: Vec<usize> = (0..(tokens.len() - 1) / context).map(|i| i * context).collect();
+    let mut sum = 0.0;
+    for some in starts.chunks(options.batch) {
+        let (x, next) = text::windows(tokens, some, context, &options.device)?;
+        sum += loss(model, options.bf16, &x, &next, &mut Ctx::infer())?.item::<f64>()? * some.len() as f64;
+    }
+    Ok(sum / starts.len() as f64)
+}
+
+/// The prompt and how the model goes on.
+fn sample(model: &Gpt, options: &Options, text: &Text, step: u64) -> Result<String> {
+    let characters = &text.characters;
+    let prompt = characters.encode(if options.prompt.is_empty() { "\n" } else { &options.prompt })?;
+    let mut rng = generator(options.seed, 3, step);
+    let more = model.generate(&prompt, options.length, &options.sampling, &mut rng)?;
+    Ok(format!("{}{}", characters.decode(&prompt), characters.decode(&more)))
+}
+
+pub fn train(options: &Options, text: &Text) -> Result<Outcome> {
+    let Options { iterations, batch, seed, bf16, network: GptConfig { context, .. }, .. } = *options;
+    if batch == 0 || text.validation.len() <= context || text.training.len() <= context {
+        let lengths = (text.training.len(), text.validation.len());
+        let message = format!("a batch of {batch} windows of {context} characters from {lengths:?}");
+        return Err(Error::argument("train", message));
+    }
+    let params = Params::new(&options.device, DType::F32, seed);
+    let model = Gpt::new(&params, &options.network)?;
+    // Windows from anywhere, drawn anew for each step.
+    let source = batches(iterations, |_, step| {
+        let places = text::places(&text.training, context, batch, &mut generator(seed, 2, step));
+        let (x, next) = text::windows(&text.training, &places, context, &Device::Cpu)?;
+        Ok(Some(vec![x, next]))
+    });
+    let (every, history, out) = (Every::Steps(options.every), History::new(), &options.out);
+    let mut trainer = Trainer::new(&params, optimizer(&params, options.lr)?, Ctx::train(seed), |inputs, ctx| {
+        Ok(vec![loss(&model, bf16, &inputs[0], &inputs[1], ctx)?])
+    })
+    .clip(Clip::Norm(1.0))
+    .capture(options.graph)
+    .evaluate(every, |_| {
+        let loss = validate(&model, options, &text.validation)?;
+        Ok([("validation loss", loss), ("perplexity", metrics::perplexity(loss))].into())
+    })
+    .callback(ShowProgress::new("characters").per_sample(context))
+    .callback(LearningRate::of_step(|step| schedule::warmup_cosine(step, WARMUP.min(iterations / 2), iterations, LAST)))
+    .callback(Samples::new(every, |run| sample(&model, options, text, run.place().step)))
+    .callback(history.clone())
+    .callback(Curves::new(out.join("curves.svg")).smoothing(0.95))
+    .callback(Checkpoints::new(out).every(every))
+    .stop_after(options.steps)
+    .interrupt_by(options.interrupt.clone());
+    if let Some(path) = &options.resume {
+        trainer.resume(path)?;
+    }
+    let outcome = trainer.fit(&source, 1)?;
+    trainer.save_model(out.join("model.safetensors"))?;
+    drop(trainer);
+    Ok(Outcome {
+        validation: outcome.figures.get("validation loss").filter(|_| outcome.end == End::Complete),
+        losses: history.values("loss"),
+        files: ["model.safetensors", "checkpoint.safetensors", "curves.svg"].map(|name| out.join(name)).to_vec(),
+        params,
+    })
+}
 
 fn command() -> Command {
     let arg = |name: &'static str, default: &'static str, help: &'static str| {
@@ -102,6 +232,7 @@ fn options(args: &ArgMatches, text: &Text) -> Result<Options> {
         },
         resume: args.get_one("resume").cloned(),
         out: args.get_one::<PathBuf>("out").cloned().unwrap_or_default(),
+        interrupt: ctrl_c()?,
     })
 }
 
@@ -110,9 +241,7 @@ fn generate(options: &Options, text: &Text, from: &PathBuf, length: usize) -> Re
     let params = Params::new(&options.device, DType::F32, options.seed);
     let model = Gpt::new(&params, &options.network)?;
     params.load_state_dict(&Checkpoint::load(from)?.model(), &from.display().to_string())?;
-    let prompt = text.characters.encode(&options.prompt)?;
-    let more = model.generate(&prompt, length, &options.sampling, &mut generator(options.seed, 3, 0))?;
-    println!("{}{}", options.prompt, text.characters.decode(&more));
+    println!("{}", sample(&model, &Options { length, ..options.clone() }, text, 0)?);
     Ok(())
 }
 
@@ -128,13 +257,15 @@ fn run(args: &ArgMatches) -> Result<()> {
     Gpt::new(&shapes, &options.network)?;
     println!("GPT of {} layers: {} parameters, on {}", options.network.layers, shapes.numel(), options.device);
     let outcome = train(&options, &text)?;
+    outcome.files.iter().for_each(|f| println!("wrote {}", f.display()));
     match outcome.validation {
         Some(loss) => {
-            println!("validation loss {loss:.4} a character, perplexity {:.2}", metrics::perplexity(loss))
+            println!("validation loss {loss:.4} a character, perplexity {:.2}", metrics::perplexity(loss));
+            let large = args.get_one::<String>("setting").is_some_and(|setting| setting == "large");
+            figure("validation loss", loss, Wanted::AtMost(if large { 1.47 } else { 1.88 }));
         }
         None => println!("stopped after {} of {} steps", outcome.losses.len(), options.iterations),
     }
-    outcome.files.iter().for_each(|f| println!("wrote {}", f.display()));
     Ok(())
 }
 

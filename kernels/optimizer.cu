@@ -73,6 +73,9 @@ DEVICE Numbers numbers(const OptimizerSlot& s, u64 t, f64 rate, f64 scale, f64 b
         decay = (s.flags & OPTIMIZER_DECOUPLED) != 0 ? __dadd_rn(1.0, -__dmul_rn(rate, decay)) : decay;
         rate = __ddiv_rn(rate, 1.0 - power(momentum, t));
         n.bias = static_cast<f32>(__dsqrt_rn(1.0 - power(square, t)));
+    } else if (s.rule == OPTIMIZER_LION) {
+        n.fresh = static_cast<f32>(1.0 - momentum);
+        decay = __dadd_rn(1.0, -__dmul_rn(rate, decay));
     } else if (s.rule == OPTIMIZER_ADAGRAD) {
         rate = __ddiv_rn(rate, __dadd_rn(1.0, __dmul_rn(static_cast<f64>(t - 1), s.options[OPTIMIZER_RATE_DECAY])));
     } else if (s.rule == OPTIMIZER_FTRL) {
@@ -170,6 +173,14 @@ DEVICE void ftrl(const Numbers& n, Element& e, f32 g) {
     e.p = __fdiv_rn(-excess, add(mul(root, n.rate), n.l2));
 }
 
+// The sign of a mean of gradients that is nearer to the last one than the mean that is kept; 0 and NaN are their own signs.
+DEVICE void lion(const Numbers& n, Element& e, f32 g) {
+    f32 c = add(mul(e.state[0], n.momentum), mul(g, n.fresh));
+    f32 sign = c > 0.0f ? 1.0f : c < 0.0f ? -1.0f : c;
+    e.p = sub(mul(e.p, n.decay), mul(n.rate, sign));
+    e.state[0] = add(mul(e.state[0], n.old_square), mul(g, n.fresh_square));
+}
+
 // RULE is one of OPTIMIZER_* that name rules.
 template <u32 RULE>
 DEVICE void update(const Numbers& n, u32 flags, Element& e, f32 g) {
@@ -180,13 +191,14 @@ DEVICE void update(const Numbers& n, u32 flags, Element& e, f32 g) {
     if (RULE == OPTIMIZER_AMSGRAD) return adam(n, flags, e, g, true);
     if (RULE == OPTIMIZER_ADAGRAD) return adagrad(n, e, g);
     if (RULE == OPTIMIZER_RMSPROP) return rmsprop(n, flags, e, g);
+    if (RULE == OPTIMIZER_LION) return lion(n, e, g);
     ftrl(n, e, g);
 }
 
 // The most numbers of state; a pointer tells whether RMSprop has its last two.
 template <u32 RULE>
 constexpr i32 STATES = RULE == OPTIMIZER_SGD ? 0
-                       : RULE == OPTIMIZER_SGD_MOMENTUM || RULE == OPTIMIZER_ADAGRAD ? 1
+                       : RULE == OPTIMIZER_SGD_MOMENTUM || RULE == OPTIMIZER_ADAGRAD || RULE == OPTIMIZER_LION ? 1
                        : RULE == OPTIMIZER_ADAM || RULE == OPTIMIZER_FTRL ? 2 : 3;
 
 // ---- Loads and stores by the slot's type ----
@@ -393,6 +405,7 @@ __global__ void __launch_bounds__(THREADS)
         case OPTIMIZER_AMSGRAD: return sweep<OPTIMIZER_AMSGRAD>(s, n, first, last);
         case OPTIMIZER_ADAGRAD: return sweep<OPTIMIZER_ADAGRAD>(s, n, first, last);
         case OPTIMIZER_RMSPROP: return sweep<OPTIMIZER_RMSPROP>(s, n, first, last);
+        case OPTIMIZER_LION: return sweep<OPTIMIZER_LION>(s, n, first, last);
         default: return sweep<OPTIMIZER_FTRL>(s, n, first, last);
     }
 }

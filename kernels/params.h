@@ -330,6 +330,8 @@ static const u32 OPTIMIZER_ADAGRAD = 4;
 static const u32 OPTIMIZER_RMSPROP = 5;
 /** FTRL-proximal. */
 static const u32 OPTIMIZER_FTRL = 6;
+/** Lion. */
+static const u32 OPTIMIZER_LION = 7;
 /** Switch: look ahead. */
 static const u32 OPTIMIZER_NESTEROV = 1;
 /** Switch: the decay is a factor of the parameter. */

@@ -6,13 +6,13 @@
 mod example;
 mod support;
 
-use example::{digits, generator, language, text};
+use example::{digits, generator, text};
 use std::sync::LazyLock;
 use support::devices;
 use support::random::Random;
 use warpsmith::models::{Gpt, GptConfig, ResNet, ResNetConfig};
 use warpsmith::nn::{Ctx, Module, Params};
-use warpsmith::optim::{Clip, Optimizer, Sgd, SgdConfig};
+use warpsmith::optim::{Adam, AdamConfig, Clip, Optimizer, Sgd, SgdConfig, decay_groups};
 use warpsmith::{DType, Device, Gradients, Result, Tensor};
 
 const STEPS: u64 = 20;
@@ -142,7 +142,12 @@ fn a_transformer_with_dropout_trains_as_on_the_cpu() {
             let config = GptConfig { vocabulary: 76, context: 16, layers: 2, heads: 2, width: 32, dropout: 0.1 };
             Ok(Box::new(Gpt::new(params, &config)?))
         },
-        optimizer: |params| Ok(Box::new(language::optimizer(params, 3e-3)?)),
+        optimizer: |params| {
+            let config = AdamConfig { betas: (0.9, 0.99), weight_decay: 0.1, ..AdamConfig::adamw(3e-3) };
+            let (decayed, others) = decay_groups(params.trainable());
+            let groups = vec![(decayed, config), (others, AdamConfig { weight_decay: 0.0, ..config })];
+            Ok(Box::new(Adam::with_groups(groups)?))
+        },
         clip: Clip::Norm(1.0),
         batch: |step, device| {
             static TEXT: LazyLock<text::Text> = LazyLock::new(|| text::load().unwrap());

@@ -13,8 +13,8 @@ use reference::*;
 use warpsmith::autograd::{Gradient, RowSparse};
 use warpsmith::nn::{Init, Params};
 use warpsmith::optim::{
-    AdaGradConfig, Adam, AdamConfig, Clip, Ftrl, FtrlConfig, Optimizer, RmsPropConfig, Sgd, SgdConfig, clip_grad_norm,
-    clip_grad_value, grad_norm,
+    AdaGradConfig, Adam, AdamConfig, Clip, Ftrl, FtrlConfig, Lion, LionConfig, Optimizer, RmsPropConfig, Sgd,
+    SgdConfig, clip_grad_norm, clip_grad_value, grad_norm,
 };
 use warpsmith::{DType, Device, Gradients, Tensor};
 
@@ -212,6 +212,57 @@ fn ftrl_follows_its_rule() {
     }
 }
 
+fn lion_follows_its_rule() {
+    let base = LionConfig::new(0.05);
+    let configs = [base, LionConfig { weight_decay: 0.3, ..base }, LionConfig { betas: (0.4, 0.7), ..base }];
+    let mut random = Random::fresh("lion");
+    for dtype in DTYPES {
+        for sizes in [vec![1], vec![1023, 7, 4097]] {
+            let problem = Problem::new(dtype, &sizes, &mut random);
+            for c in configs {
+                let found = problem.run(&lion(c), Clip::None);
+                let error = problem.error(&found, &lion_reference(&problem, &c));
+                assert!(error <= 1.0, "{dtype} {sizes:?} {c:?}: {error} times the bound");
+                if sizes == [1] {
+                    continue; // a single element may hide a small change of a constant
+                }
+                for bent in [
+                    LionConfig { lr: c.lr * 1.5, ..c },
+                    LionConfig { betas: (c.betas.0 - 0.3, c.betas.1), ..c },
+                    LionConfig { betas: (c.betas.0, c.betas.1 - 0.3), ..c },
+                    LionConfig { weight_decay: c.weight_decay + 0.6, ..c },
+                ] {
+                    let error = problem.error(&found, &lion_reference(&problem, &bent));
+                    assert!(error > 1.0, "{dtype} {sizes:?}: {c:?} is not told from {bent:?}");
+                }
+            }
+        }
+    }
+    // Where there never was a gradient only the decay moves anything; what is not a number reaches the parameter.
+    for device in devices::devices(6) {
+        let params = Params::new(&device, DType::F32, 0);
+        let p = params.param("p", [5], Init::ONES).unwrap();
+        let mut optimizer =
+            Lion::new(params.trainable(), LionConfig { weight_decay: 0.5, ..LionConfig::new(0.5) }).unwrap();
+        let mut gradients = Gradients::default();
+        let g = Tensor::from_slice(&[0.0f32, -0.0, 1e-30, -1e30, f32::NAN], 5, &device).unwrap();
+        gradients.set(&p, g).unwrap();
+        optimizer.step(&gradients).unwrap();
+        let found = p.to_vec::<f32>().unwrap();
+        assert_eq!(found[..4], [0.75, 0.75, 0.25, 1.25]);
+        assert!(found[4].is_nan());
+    }
+    let problem = Problem::new(DType::F32, &[3], &mut random);
+    for c in [
+        LionConfig { lr: -1.0, ..base },
+        LionConfig { betas: (1.0, 0.9), ..base },
+        LionConfig { betas: (0.9, -0.1), ..base },
+        LionConfig { weight_decay: f64::NAN, ..base },
+    ] {
+        assert!(Lion::new(problem.params(), c).is_err(), "{c:?}");
+    }
+}
+
 #[test]
 fn pytorch_defaults() {
     let sgd = SgdConfig::default();
@@ -276,7 +327,8 @@ fn absent_rows_of_a_sparse_gradient_count_as_zero() {
             let momentum = SgdConfig { momentum: 0.9, weight_decay: 0.1, ..c };
             let a = AdamConfig::adamw(0.01);
             let falling = AdaGradConfig { lr_decay: 0.1, ..AdaGradConfig::new(0.1) };
-            let makes: [Box<Make>; 7] = [
+            let makes: [Box<Make>; 8] = [
+                Box::new(lion(LionConfig { weight_decay: 0.1, ..LionConfig::new(0.01) })),
                 Box::new(sgd(c)),
                 Box::new(sgd(momentum)),
                 Box::new(adam(a)),
@@ -406,7 +458,8 @@ fn a_resumed_run_continues_bit_for_bit() {
         let amsgrad = AdamConfig { amsgrad: true, ..AdamConfig::adamw(0.01) };
         let momentum = SgdConfig { momentum: 0.9, ..SgdConfig::new(0.1) };
         let rms = RmsPropConfig { centered: true, momentum: 0.5, ..RmsPropConfig::new(0.01) };
-        let makes: [Box<Make>; 7] = [
+        let makes: [Box<Make>; 8] = [
+            Box::new(lion(LionConfig::new(0.01))),
             Box::new(adagrad(AdaGradConfig { lr_decay: 0.1, ..AdaGradConfig::new(0.1) })),
             Box::new(rmsprop(rms)),
             Box::new(ftrl(FtrlConfig::new(0.1))),
@@ -493,6 +546,7 @@ crate::support::device_checks!(
     adagrad_follows_its_rule,
     rmsprop_follows_its_rule,
     ftrl_follows_its_rule,
+    lion_follows_its_rule,
     clipping_on_the_way_and_beforehand_agree_with_the_definition,
     absent_rows_of_a_sparse_gradient_count_as_zero,
     a_resumed_run_continues_bit_for_bit,

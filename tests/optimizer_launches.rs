@@ -4,8 +4,8 @@
 use virtual_gpu::VirtualGpu;
 use warpsmith::nn::{Init, Param, Params};
 use warpsmith::optim::{
-    AdaGrad, AdaGradConfig, Adam, AdamConfig, Clip, Ftrl, FtrlConfig, LossScaler, Optimizer, RmsProp, RmsPropConfig,
-    Sgd, SgdConfig,
+    AdaGrad, AdaGradConfig, Adam, AdamConfig, Clip, Ftrl, FtrlConfig, Lion, LionConfig, LossScaler, Optimizer, RmsProp,
+    RmsPropConfig, Sgd, SgdConfig,
 };
 use warpsmith::{DType, Device, Gradients, Result, Tensor};
 
@@ -61,12 +61,13 @@ fn a_step_is_one_launch_whatever_the_dtypes() {
     let gpu = virtual_gpu::install().unwrap();
     let device = Device::cuda(0).unwrap();
     let (params, gradients) = params(&device).unwrap();
-    let optimizers: [Box<dyn Optimizer>; 5] = [
+    let optimizers: [Box<dyn Optimizer>; 6] = [
         Box::new(Sgd::new(params.clone(), SgdConfig { momentum: 0.9, ..SgdConfig::new(0.1) }).unwrap()),
         Box::new(Adam::new(params.clone(), AdamConfig::adamw(0.1)).unwrap()),
         Box::new(AdaGrad::new(params.clone(), AdaGradConfig::default()).unwrap()),
         Box::new(RmsProp::new(params.clone(), RmsPropConfig::default()).unwrap()),
         Box::new(Ftrl::new(params.clone(), FtrlConfig::default()).unwrap()),
+        Box::new(Lion::new(params.clone(), LionConfig::default()).unwrap()),
     ];
     for mut optimizer in optimizers {
         // The first step makes the state.

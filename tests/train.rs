@@ -1,11 +1,11 @@
 //! Whole runs: the same weights whatever the number of threads, and after stopping and resuming.
 
-#[path = "../examples/support/mod.rs"]
+#[path = "../examples/train_resnet.rs"]
+#[allow(dead_code)]
 mod example;
-mod support;
 
-use example::classify::{Options, Outcome, train};
-use example::digits;
+use example::support::digits;
+use example::{Data, Options, Outcome, Set, train};
 use std::path::PathBuf;
 use warpsmith::models::{ResNet, ResNetConfig};
 use warpsmith::nn::{Ctx, Module, Params};
@@ -27,16 +27,21 @@ fn options(name: &str) -> Options {
         seed: 7,
         resume: None,
         out: folder(name),
+        interrupt: Default::default(),
     }
 }
 
+fn data() -> Data {
+    let whole = Data::digits(1).unwrap();
+    let some = |set: Set, n: usize| Set {
+        images: set.images.narrow(0, 0, n).unwrap(),
+        labels: set.labels.narrow(0, 0, n).unwrap(),
+    };
+    Data { training: some(whole.training, 96), test: some(whole.test, 40), scale: (0.5, 0.25), flip: true }
+}
+
 fn run(options: &Options) -> Outcome {
-    let (mut training, mut test) = digits::load().unwrap();
-    for (images, n) in [(&mut training, 96), (&mut test, 40)] {
-        images.labels.truncate(n);
-        images.pixels.truncate(n * 64);
-    }
-    train(options, &training, &test).unwrap()
+    train(options, &data()).unwrap()
 }
 
 fn weights(outcome: &Outcome) -> Vec<(String, Vec<f64>)> {
@@ -89,14 +94,13 @@ fn stopping_and_resuming_gives_the_weights_of_going_through() {
 fn a_checkpoint_of_another_network_is_refused() {
     let small = run(&Options { steps: Some(1), ..options("small") });
     drop(small);
-    let (training, test) = digits::load().unwrap();
     let network = ResNetConfig::cifar(14, 1, 10).unwrap();
     let resume = Some(folder("small").join("checkpoint.safetensors"));
     let larger = Options { network, resume, ..options("larger") };
-    let error = train(&larger, &training, &test).err().map(|e| e.to_string()).unwrap();
+    let error = train(&larger, &data()).err().map(|e| e.to_string()).unwrap();
     assert!(error.contains("layer1.1.conv1.weight"), "{error}");
     let batch = Options { batch: 0, ..options("larger") };
-    assert!(train(&batch, &training, &test).is_err());
+    assert!(train(&batch, &data()).is_err());
     ["small", "larger"].iter().for_each(|n| drop(std::fs::remove_dir_all(folder(n))));
 }
 

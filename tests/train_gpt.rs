@@ -1,13 +1,16 @@
 //! The language model of `train_gpt`: its text, its loop, and generation with what it has read kept.
 
-#[path = "../examples/support/mod.rs"]
+#[path = "../examples/train_gpt.rs"]
+#[allow(dead_code)]
 mod example;
-mod support;
+#[path = "support/random.rs"]
+#[allow(dead_code)]
+mod random;
 
-use example::language::{Options, Outcome, train};
-use example::text::{self, Characters, Text};
+use example::support::text::{self, Characters, Text};
+use example::{Options, Outcome, train};
+use random::Random;
 use std::path::PathBuf;
-use support::random::Random;
 use warpsmith::models::{Gpt, GptCache, GptConfig, Sampling};
 use warpsmith::nn::{Ctx, Module, Params};
 use warpsmith::random::Philox;
@@ -42,6 +45,7 @@ fn options(name: &str) -> Options {
         sampling: Sampling { temperature: 0.8, top_k: Some(5) },
         resume: None,
         out: folder(name),
+        interrupt: Default::default(),
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use task::{Folder, Task, optimizer, weights};
+use warpsmith::data::{DataLoader, TensorDataset};
 use warpsmith::nn::{Ctx, Linear, Module, Params, StateDict};
 use warpsmith::optim::{Clip, LossScaler, Sgd, SgdConfig, schedule};
 use warpsmith::train::{
@@ -154,6 +155,21 @@ fn a_source_that_ends_early_ends_the_epoch_and_an_empty_one_is_an_error() {
     assert!(task.trainer().fit(&broken, 1).unwrap_err().to_string().contains("the disk is gone"));
 }
 
+#[test]
+fn a_data_loader_is_a_source_that_can_be_taken_up_inside_an_epoch() {
+    let data = Task::new(0.0).batch_of(7, 30).unwrap();
+    let loader = || DataLoader::new(TensorDataset::new(&data).unwrap(), 4).shuffle(3).workers(1);
+    let through = Task::new(0.3);
+    assert_eq!(through.trainer().fit(&loader(), 3).unwrap().step, 24, "eight batches, the last one of two");
+    let (first, folder) = (Task::new(0.3), Folder::new("loader"));
+    first.trainer().callback(Checkpoints::new(folder.path())).stop_after(Some(13)).fit(&loader(), 3).unwrap();
+    let second = Task::new(0.3);
+    let mut trainer = second.trainer();
+    trainer.resume(Checkpoints::last_in(folder.path())).unwrap();
+    trainer.fit(&loader(), 3).unwrap();
+    assert_eq!(weights(&second), weights(&through));
+}
+
 /// Everything that keeps state, with dropout, momentum, averages, accumulation and rates that follow a plateau.
 fn elaborate<'a>(task: &'a Task, folder: &Folder, history: &History) -> Trainer<'a> {
     task.trainer()
@@ -206,6 +222,19 @@ fn a_run_that_is_taken_up_anywhere_ends_with_the_same_bits() {
             }
         }
     }
+}
+
+#[test]
+fn a_finished_run_that_is_taken_up_has_nothing_to_do() {
+    let folder = Folder::new("finished");
+    let (task, history) = (Task::new(0.0), History::new());
+    let done = elaborate(&task, &folder, &history).fit(&task.source(3), 2).unwrap();
+    let (second, diary) = (Task::new(0.0), Diary::default());
+    let mut trainer = elaborate(&second, &folder, &History::new()).callback(diary.clone());
+    trainer.resume(Checkpoints::last_in(folder.path())).unwrap();
+    assert_eq!(trainer.fit(&second.source(3), 2).unwrap(), done);
+    assert_eq!(diary.take(), ["run 2.0 4", "Complete 2.0 4", "done 2.0 4"]);
+    assert_eq!(weights(&second), weights(&task));
 }
 
 #[test]
@@ -289,7 +318,9 @@ fn evaluations_see_averages_and_training_does_not() {
     });
     trainer.fit(&averaged.source(6), 1).unwrap();
     assert_eq!(weights(&averaged), weights(&plain), "averages do not touch the training");
-    let model = trainer.run_mut().evaluated_model().unwrap();
+    let folder = Folder::new("averages");
+    trainer.save_model(folder.path().join("model.safetensors")).unwrap();
+    let model = StateDict::load(folder.path().join("model.safetensors"), &Device::Cpu).unwrap();
     drop(trainer);
     let found = found.into_inner().unwrap();
     let mut expected = seen[0].clone();

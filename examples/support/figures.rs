@@ -57,13 +57,13 @@ pub fn figure(name: &str, value: f64, wanted: Wanted) {
     println!("figure: {name} = {} (wanted: {wanted}): {word}", short(value));
 }
 
-/// The end of an example's `main`: an error goes to standard error.
+/// The end of an example's `main`: an error goes to standard error; a run that Ctrl-C ended exits with 130.
 pub fn exit(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
-            ExitCode::FAILURE
+            ExitCode::from(error.exit_code())
         }
     }
 }

@@ -1,11 +1,9 @@
 //! What the examples share.
 #![allow(dead_code)] // each example uses its own part
 
-pub mod classify;
 pub mod digits;
 pub mod fetched;
 pub mod figures;
-pub mod language;
 pub mod tables;
 pub mod text;
 

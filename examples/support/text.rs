@@ -1,40 +1,11 @@
 //! 1.1 MB of Shakespeare's plays, as characters (see `examples/data/SOURCES.md`).
 
+pub use warpsmith::data::Characters;
+
 use warpsmith::random::{Philox, below};
-use warpsmith::{Device, Error, Result, Tensor};
+use warpsmith::{Device, Result, Tensor};
 
 static FILE: &str = include_str!("../data/shakespeare.txt");
-
-/// The distinct characters of a text, numbered in order.
-#[derive(Clone)]
-pub struct Characters {
-    all: Vec<char>,
-}
-
-impl Characters {
-    pub fn of(text: &str) -> Self {
-        let mut all: Vec<char> = text.chars().collect();
-        all.sort_unstable();
-        all.dedup();
-        Characters { all }
-    }
-
-    pub fn len(&self) -> usize {
-        self.all.len()
-    }
-
-    pub fn encode(&self, text: &str) -> Result<Vec<i64>> {
-        let number = |c: char| {
-            let unknown = || Error::argument("text", format!("{c:?} is not among the {} characters known", self.len()));
-            self.all.binary_search(&c).map(|at| at as i64).map_err(|_| unknown())
-        };
-        text.chars().map(number).collect()
-    }
-
-    pub fn decode(&self, tokens: &[i64]) -> String {
-        tokens.iter().filter_map(|&token| self.all.get(usize::try_from(token).ok()?)).collect()
-    }
-}
 
 /// A text cut in two: the first nine tenths are for training, the rest for validation.
 pub struct Text {

@@ -1,7 +1,7 @@
 //! Batches of a data set, in an order that depends on the seed and the epoch only.
 
 use super::dataset::{Dataset, generator, guarded, numbered, purpose, sample_rng, samples};
-use super::prefetch::{Batch, Batches, Producer};
+use super::prefetch::{Batch, EpochBatches, Producer};
 use crate::random::{Philox, permutation};
 use crate::{Device, Error, Result, Tensor};
 use std::sync::Arc;
@@ -141,15 +141,15 @@ impl DataLoader {
     }
 
     /// The batches of an epoch.
-    pub fn epoch(&self, epoch: u64) -> Batches {
+    pub fn epoch(&self, epoch: u64) -> EpochBatches {
         self.epoch_from(epoch, 0)
     }
 
     /// The batches of an epoch from number `first` on; the ones before it are not made.
-    pub fn epoch_from(&self, epoch: u64, first: usize) -> Batches {
+    pub fn epoch_from(&self, epoch: u64, first: usize) -> EpochBatches {
         if self.batch == 0 {
             let error = Error::argument("DataLoader", "batches of 0 samples never end: ask for at least 1");
-            return Batches::here(Box::new(std::iter::once(Err(error))), Some(1), None);
+            return EpochBatches::here(Box::new(std::iter::once(Err(error))), Some(1), None);
         }
         let end = self.batches_per_epoch();
         let first = first.min(end);
@@ -162,10 +162,10 @@ impl DataLoader {
         };
         let workers = self.workers.min(end - first);
         if workers == 0 {
-            return Batches::here(producer(first, 1), Some(end - first), self.device.clone());
+            return EpochBatches::here(producer(first, 1), Some(end - first), self.device.clone());
         }
         let producers = (0..workers).map(|worker| producer(first + worker, workers)).collect();
-        Batches::threads(producers, self.ahead, Some(end - first), self.device.clone())
+        EpochBatches::threads(producers, self.ahead, Some(end - first), self.device.clone())
     }
 }
 

@@ -6,6 +6,10 @@
 //! depends on the seed and the epoch only, with threads that work ahead. What can only be read from its beginning is a
 //! [`Stream`], for a [`StreamLoader`].
 //!
+//! Readers: [`load_idx`], [`Table`] (CSV, with the feature `csv`) with [`Features`] for what is missing or a category,
+//! `ImageFolder` (PNG and JPEG, with the feature `image`), [`Characters`], [`Words`] and `BytePairs` (with the feature
+//! `tokenizers`) for text, [`TensorDataset::load`] and [`MappedDataset`] for safetensors.
+//!
 //! ```
 //! use warpsmith::data::{DataLoader, TensorDataset};
 //! use warpsmith::{DType, Device, Tensor};
@@ -25,16 +29,33 @@
 //! # Ok::<(), warpsmith::Error>(())
 //! ```
 
+#[cfg(feature = "tokenizers")]
+mod byte_pairs;
 pub mod collate;
 mod dataset;
+mod idx;
+#[cfg(feature = "image")]
+mod image_folder;
 mod loader;
 mod mapped;
 mod prefetch;
 pub mod split;
 mod stream;
+mod table;
+mod text;
+pub mod transform;
 
+#[cfg(feature = "tokenizers")]
+pub use byte_pairs::BytePairs;
 pub use dataset::{Concat, Dataset, Map, Subset, TensorDataset, sample_rng};
+pub use idx::{load_idx, read_idx};
+#[cfg(feature = "image")]
+pub use image_folder::ImageFolder;
 pub use loader::DataLoader;
 pub use mapped::MappedDataset;
-pub use prefetch::Batches;
-pub use stream::{Samples, Stream, StreamLoader};
+pub use prefetch::EpochBatches;
+pub use stream::{LimitedStream, Samples, Stream, StreamLoader};
+pub use table::{Categories, Column, Features, Fill, Filler, FittedFeatures, Standardiser, Table, Unknown};
+#[cfg(feature = "csv")]
+pub use table::{ColumnType, CsvOptions};
+pub use text::{Characters, Windows, Words, WordsConfig};

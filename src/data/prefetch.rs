@@ -13,7 +13,7 @@ pub(super) type Producer = Box<dyn Iterator<Item = Result<Batch>> + Send>;
 ///
 /// An error stands in its batch's place, and the batches after it follow. Dropped early, it waits for its threads, which
 /// finish the batches that they are at.
-pub struct Batches {
+pub struct EpochBatches {
     source: Source,
     /// Batches that are still to come; unknown for streams.
     left: Option<usize>,
@@ -33,9 +33,9 @@ enum Source {
     Ended,
 }
 
-impl Batches {
+impl EpochBatches {
     pub(super) fn here(producer: Producer, left: Option<usize>, device: Option<Device>) -> Self {
-        Batches { source: Source::Here(producer), left, device }
+        EpochBatches { source: Source::Here(producer), left, device }
     }
 
     /// Each producer in its own thread, at most `ahead` finished batches waiting in its queue; taken in turns.
@@ -57,7 +57,7 @@ impl Batches {
             }
             queues.push(receiver);
         }
-        Batches { source: Source::Threads { queues, threads, turn: 0, failed }, left, device }
+        EpochBatches { source: Source::Threads { queues, threads, turn: 0, failed }, left, device }
     }
 
     fn take(&mut self) -> Option<Result<Batch>> {
@@ -91,7 +91,7 @@ impl Batches {
     }
 }
 
-impl Iterator for Batches {
+impl Iterator for EpochBatches {
     type Item = Result<Vec<Tensor>>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -108,14 +108,14 @@ impl Iterator for Batches {
     }
 }
 
-impl Drop for Batches {
+impl Drop for EpochBatches {
     fn drop(&mut self) {
         self.end();
     }
 }
 
-impl std::fmt::Debug for Batches {
+impl std::fmt::Debug for EpochBatches {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Batches").field("left", &self.left).finish_non_exhaustive()
+        f.debug_struct("EpochBatches").field("left", &self.left).finish_non_exhaustive()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::collate;
 use super::dataset::{generator, guarded, purpose};
-use super::prefetch::{Batch, Batches};
+use super::prefetch::{Batch, EpochBatches};
 use crate::random::{Philox, below};
 use crate::{Device, Error, Result, Tensor};
 use std::sync::Arc;
@@ -105,14 +105,20 @@ impl StreamLoader {
         self
     }
 
+    /// The loader with an end after `batches` in each epoch, for streams that have none: what a
+    /// [`Trainer`](crate::train::Trainer) takes, which must know how long an epoch is.
+    pub fn limit(self, batches: usize) -> LimitedStream {
+        LimitedStream { loader: self, batches }
+    }
+
     /// The batches of an epoch.
-    pub fn epoch(&self, epoch: u64) -> Batches {
+    pub fn epoch(&self, epoch: u64) -> EpochBatches {
         self.epoch_from(epoch, 0)
     }
 
     /// The batches of an epoch from number `first` on. The samples before it are read and dropped: a stream has no other
     /// way there.
-    pub fn epoch_from(&self, epoch: u64, first: usize) -> Batches {
+    pub fn epoch_from(&self, epoch: u64, first: usize) -> EpochBatches {
         let (seed, capacity) = self.shuffle.unwrap_or((0, 1));
         let rng = generator(seed, epoch, purpose::BUFFER);
         let mut run = Run {
@@ -142,9 +148,39 @@ impl StreamLoader {
                 }))
             });
         match self.ahead {
-            0 => Batches::here(Box::new(producer), None, self.device.clone()),
-            ahead => Batches::threads(vec![Box::new(producer)], ahead, None, self.device.clone()),
+            0 => EpochBatches::here(Box::new(producer), None, self.device.clone()),
+            ahead => EpochBatches::threads(vec![Box::new(producer)], ahead, None, self.device.clone()),
         }
+    }
+}
+
+/// A [`StreamLoader`] whose epochs have at most so many batches; see [`StreamLoader::limit`].
+///
+/// ```
+/// use warpsmith::data::{Samples, StreamLoader};
+/// use warpsmith::{Device, Result, Tensor};
+/// let forever = |epoch: u64| -> Result<Samples> {
+///     Ok(Box::new((epoch as i64..).map(|i| Ok(vec![Tensor::scalar(i, &Device::Cpu)?]))))
+/// };
+/// let loader = StreamLoader::new(forever, 4).limit(10);
+/// assert_eq!(loader.batches_from(0, 0).count(), 10);
+/// assert_eq!(loader.batches_from(0, 8).count(), 2);
+/// ```
+#[derive(Clone)]
+pub struct LimitedStream {
+    loader: StreamLoader,
+    batches: usize,
+}
+
+impl LimitedStream {
+    /// How many batches an epoch has at most.
+    pub fn batches_per_epoch(&self) -> usize {
+        self.batches
+    }
+
+    /// The batches of an epoch from number `first` on; those before it are read and dropped.
+    pub fn batches_from(&self, epoch: u64, first: usize) -> impl Iterator<Item = Result<Vec<Tensor>>> + use<> {
+        self.loader.epoch_from(epoch, first).take(self.batches.saturating_sub(first))
     }
 }
 

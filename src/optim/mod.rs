@@ -11,6 +11,7 @@ mod ema;
 mod ftrl;
 mod group;
 mod joined;
+mod lion;
 mod rmsprop;
 mod scaler;
 pub mod schedule;
@@ -23,12 +24,37 @@ pub use clip::{Clip, clip_grad_norm, clip_grad_value, grad_norm};
 pub use ema::Ema;
 pub use ftrl::{Ftrl, FtrlConfig};
 pub use joined::Joined;
+pub use lion::{Lion, LionConfig};
 pub use rmsprop::{RmsProp, RmsPropConfig};
 pub use scaler::{LossScaler, LossScalerConfig};
 pub use sgd::{Sgd, SgdConfig};
 
-use crate::nn::StateDict;
+use crate::nn::{Param, StateDict};
 use crate::{Gradients, Result, Tensor};
+
+/// Parts parameters into those that weight decay is for and the others, as most recipes have it: what has two axes or
+/// more multiplies and decays (matrices, kernels, embeddings); vectors and scalars do not (biases, the gains of norms).
+///
+/// ```
+/// use warpsmith::nn::{LayerNorm, Linear, Params};
+/// use warpsmith::optim::{Adam, AdamConfig, decay_groups};
+/// use warpsmith::{DType, Device};
+///
+/// let params = Params::new(&Device::Cpu, DType::F32, 0);
+/// Linear::new(&params.sub("fc"), 8, 4)?;
+/// LayerNorm::new(&params.sub("norm"), &[4])?;
+/// let (decayed, others) = decay_groups(params.trainable());
+/// assert_eq!(decayed[0].0, "fc.weight");
+/// assert_eq!(others.len(), 3);
+/// let config = AdamConfig { weight_decay: 0.1, ..AdamConfig::adamw(1e-3) };
+/// let groups = vec![(decayed, config), (others, AdamConfig { weight_decay: 0.0, ..config })];
+/// let optimizer = Adam::with_groups(groups)?;
+/// # let _ = optimizer;
+/// # Ok::<(), warpsmith::Error>(())
+/// ```
+pub fn decay_groups(params: Vec<(String, Param)>) -> (Vec<(String, Param)>, Vec<(String, Param)>) {
+    params.into_iter().partition(|(_, param)| param.rank() >= 2)
+}
 
 /// Updates parameters from gradients.
 ///

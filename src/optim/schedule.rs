@@ -68,4 +68,94 @@ mod tests {
         assert_eq!(multi_step(9, &[5, 10], 0.5), 0.5);
         assert_eq!(multi_step(10, &[5, 10], 0.5), 0.25);
     }
+
+    fn same(found: impl Fn(u64) -> f64, expected: &[f64]) {
+        for (step, &expected) in expected.iter().enumerate() {
+            let found = found(step as u64);
+            assert!((found - expected).abs() <= 1e-12 * expected.abs().max(1e-6), "step {step}: {found}, {expected}");
+        }
+    }
+
+    /// PyTorch's schedulers compute each rate from the one before it: so does this, from its documentation.
+    fn chain(n: usize, next: impl Fn(usize, f64) -> f64) -> Vec<f64> {
+        (1..n).fold(vec![1.0], |mut all, t| {
+            all.push(next(t, all[t - 1]));
+            all
+        })
+    }
+
+    #[test]
+    fn steps_and_powers_are_pytorchs() {
+        same(|t| step(t, 30, 0.1), &chain(100, |t, lr| if t % 30 == 0 { lr * 0.1 } else { lr }));
+        same(|t| exponential(t, 0.95), &chain(200, |_, lr| lr * 0.95));
+        same(|t| multi_step(t, &[30, 80], 0.1), &chain(100, |t, lr| if t == 30 || t == 80 { lr * 0.1 } else { lr }));
+        // The documentation's example of MultiStepLR with a rate of 0.05.
+        for (epoch, lr) in [(0, 0.05), (29, 0.05), (30, 0.005), (79, 0.005), (80, 0.0005), (99, 0.0005)] {
+            assert!((0.05 * multi_step(epoch, &[30, 80], 0.1) - lr).abs() < 1e-15);
+        }
+    }
+
+    #[test]
+    fn linear_is_pytorchs() {
+        // The documentation's example: a rate of 0.05, start factor 0.5, four steps.
+        same(|t| 0.05 * linear(t, 0.5, 1.0, 4), &[0.025, 0.03125, 0.0375, 0.04375, 0.05, 0.05, 0.05]);
+        let (first, last, total) = (0.25, 0.75, 10);
+        let next = |t: usize, lr: f64| {
+            if t > total {
+                return lr;
+            }
+            lr * (1.0 + (last - first) / (total as f64 * first + (t - 1) as f64 * (last - first)))
+        };
+        let mut expected = chain(15, next);
+        expected.iter_mut().for_each(|lr| *lr *= first);
+        same(|t| linear(t, first, last, total as u64), &expected);
+    }
+
+    #[test]
+    fn cosine_is_pytorchs() {
+        let (total, last) = (40, 0.1);
+        let next = |t: usize, lr: f64| {
+            let of = |t: usize| 1.0 + (PI * t as f64 / total as f64).cos();
+            last + (lr - last) * of(t) / of(t - 1)
+        };
+        same(|t| cosine(t, total as u64, last), &chain(total, next));
+        // What PyTorch 2 gives.
+        for (step, expected) in
+            [(1, 0.9986128001799076), (2, 0.994459753267812), (20, 0.5500000000000002), (39, 0.10138719982009242)]
+        {
+            assert!((cosine(step, 40, 0.1) - expected).abs() < 1e-12, "{step}");
+        }
+        assert!((cosine(40, 40, 0.1) - 0.1).abs() < 1e-15);
+        assert_eq!(cosine(1000, 40, 0.1), cosine(40, 40, 0.1));
+    }
+
+    #[test]
+    fn one_cycle_is_pytorchs() {
+        // OneCycleLR(max_lr=1, total_steps=10): peak at step 0.3 · 10 − 1 = 2, end at step 9.
+        let (low, high) = (0.04, 1.0);
+        let half = |from: f64, to: f64, share: f64| (from + to) / 2.0 + (from - to) / 2.0 * (PI * share).cos();
+        let mut expected = vec![low, half(low, high, 0.5), high];
+        expected.extend((1..=7).map(|t| half(high, low / 1e4, f64::from(t) / 7.0)));
+        same(|t| one_cycle(t, 10, 0.3), &expected);
+        assert!((one_cycle(9, 10, 0.3) - 4e-6).abs() < 1e-15);
+        assert_eq!(one_cycle(50, 10, 0.3), one_cycle(9, 10, 0.3));
+        // What PyTorch 2 gives, with a peak between two steps too.
+        let ten = [(1, 0.52), (3, 0.9504846320134737), (5, 0.6112620219362893), (8, 0.049519367986526286)];
+        let ninety_nine = [
+            (1, 0.04277635449857542),
+            (29, 0.9998943310686162),
+            (30, 0.9996622923608097),
+            (31, 0.9983029032683899),
+            (60, 0.5817626280790485),
+            (98, 4e-06),
+        ];
+        for (total, rise, values) in [(10, 0.3, &ten[..]), (99, 0.305, &ninety_nine[..])] {
+            for &(step, expected) in values {
+                let found = one_cycle(step, total, rise);
+                assert!((found - expected).abs() <= 1e-12 * expected, "{total}, step {step}: {found}, {expected}");
+            }
+        }
+        // A peak between two steps is not touched.
+        assert!((0..=99).map(|t| one_cycle(t, 99, 0.305)).fold(0.0, f64::max) < 1.0);
+    }
 }

@@ -1,6 +1,6 @@
 //! Where batches come from.
 
-use crate::data::DataLoader;
+use crate::data::{DataLoader, LimitedStream};
 use crate::{Result, Tensor};
 
 /// Batches of one epoch, in order.
@@ -8,7 +8,8 @@ pub type BatchIter<'a> = Box<dyn Iterator<Item = Result<Vec<Tensor>>> + 'a>;
 
 /// What a [`Trainer`](super::Trainer) trains on: epochs of batches, a batch being what the training closure takes. The
 /// same epoch and place give the same batch whenever they are asked for: then a run that is taken up again inside an
-/// epoch goes on as if it had never stopped. A [`DataLoader`] is one, and [`batches`] makes one of a function.
+/// epoch goes on as if it had never stopped. A [`DataLoader`] is one, a
+/// [`StreamLoader`](crate::data::StreamLoader) with a limit too, and [`batches`] makes one of a function.
 pub trait Batches {
     /// How many batches an epoch has. An epoch whose iterator ends earlier is over there.
     fn batches_per_epoch(&self) -> u64;
@@ -63,5 +64,15 @@ impl Batches for DataLoader {
 
     fn batches_from(&self, epoch: u64, first: u64) -> Result<BatchIter<'_>> {
         Ok(Box::new(self.epoch_from(epoch, first as usize)))
+    }
+}
+
+impl Batches for LimitedStream {
+    fn batches_per_epoch(&self) -> u64 {
+        LimitedStream::batches_per_epoch(self) as u64
+    }
+
+    fn batches_from(&self, epoch: u64, first: u64) -> Result<BatchIter<'_>> {
+        Ok(Box::new(LimitedStream::batches_from(self, epoch, first as usize)))
     }
 }

@@ -131,8 +131,8 @@ pub trait Callback: Send {
         Ok(StateDict::new())
     }
 
-    /// Takes back what [`state`](Callback::state) gave, before [`run_start`](Callback::run_start). A checkpoint of a run
-    /// without this callback has nothing for it: then this is not called.
+    /// Takes back what [`state`](Callback::state) gave, before [`run_start`](Callback::run_start). A checkpoint of a
+    /// run without this callback has nothing for it: then this is not called.
     fn load_state(&mut self, _state: &StateDict) -> Result<()> {
         Ok(())
     }

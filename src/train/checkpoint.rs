@@ -10,7 +10,8 @@ use std::path::Path;
 ///
 /// In the file, the model's entries begin with `model.`, the optimizer's with `optimizer.`, a loss scaler's with
 /// `scaler.`; `random.NAME` holds a generator, `counter.NAME` a number and `history.NAME` a list of numbers. A
-/// [`Trainer`](super::Trainer) adds averaged weights (`average.`) and the state of its callbacks (`callback.KEY.`).
+/// [`Trainer`](super::Trainer) adds averaged weights (`average.`), the last figures (`figure.`) and the state of its callbacks
+/// (`callback.KEY.`).
 #[derive(Clone, Debug, Default)]
 pub struct Checkpoint {
     dict: StateDict,

@@ -42,8 +42,8 @@ pub fn smoothed(values: &[f64], keep: f64) -> Vec<f64> {
         .collect()
 }
 
-/// Draws one panel per entry (title, x axis, curves), one above the other, into a file, atomically: a PNG where its name
-/// ends so, else an SVG.
+/// Draws one panel per entry (title, x axis, curves), one above the other, into a file, atomically: a PNG where its
+/// name ends so, else an SVG.
 pub fn draw_curves(path: impl AsRef<Path>, panels: &[(&str, &str, Vec<Curve>)]) -> Result<()> {
     let path = path.as_ref();
     let size = (900, 320 * panels.len().max(1) as u32);

@@ -91,8 +91,8 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// How far the run is. After the last step of an epoch, until the next one starts or the loop ends, `epoch` is still
-    /// that epoch's.
+    /// How far the run is. After the last step of an epoch, until the next one starts or the loop ends, `epoch` is
+    /// still that epoch's.
     pub fn place(&self) -> Place {
         self.place
     }
@@ -127,8 +127,8 @@ impl Run<'_> {
         self.step.optimizer().lr()
     }
 
-    /// Multiplies the rate of the step that begins: called from [`step_start`](super::Callback::step_start). The rate is
-    /// the optimizer's first one times the factors of all callbacks.
+    /// Multiplies the rate of the step that begins: called from [`step_start`](super::Callback::step_start). The rate
+    /// is the optimizer's first one times the factors of all callbacks.
     pub fn scale_lr(&mut self, factor: f64) {
         self.factor *= factor;
     }
@@ -212,6 +212,9 @@ impl Run<'_> {
         }
         let Place { epoch, batch, step } = self.place;
         let (epoch, batch) = if self.epoch_over { (epoch + 1, 0) } else { (epoch, batch) };
+        let mut figures = StateDict::new();
+        self.figures.iter().try_for_each(|(name, value)| figures.insert_numbers(name, &[value]))?;
+        out.set_part("figure", figures);
         for (name, value) in [("epoch", epoch), ("batch", batch), ("step", step)] {
             out.set_counter(name, value)?;
         }
@@ -228,6 +231,10 @@ impl Run<'_> {
         }
         if let Some(ema) = &mut self.ema {
             ema.load_state_dict(&from.part("average"), "averages of the checkpoint")?;
+        }
+        self.figures = Figures::new();
+        for (name, value) in from.part("figure").iter() {
+            value.to_f64_vec()?.into_iter().for_each(|value| self.figures.insert(name, value));
         }
         (self.place, self.epoch_over) = (place, false);
         Ok(())

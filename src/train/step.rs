@@ -17,10 +17,10 @@ const GRAPHS: usize = 4;
 /// steps and launched as one from then on: the host gives one piece of work to the device where it gave thousands. The
 /// bits are those of plain steps. On the CPU every step is a plain one, so that programs have one path.
 ///
-/// The closure computes the loss from the inputs. It is called for plain steps and captures only, and so must not depend
-/// on anything that changes from step to step but its inputs: what it reads on the host is as it was at the capture. It
-/// reads no values of tensors, copies none from the host, draws from its [`Ctx`]'s generator alone, and does its work on
-/// the thread that it is called on.
+/// The closure computes the loss from the inputs. It is called for plain steps and captures only, and so must not
+/// depend on anything that changes from step to step but its inputs: what it reads on the host is as it was at the
+/// capture. It reads no values of tensors, copies none from the host, draws from its [`Ctx`]'s generator alone, and
+/// does its work on the thread that it is called on.
 ///
 /// ```
 /// use warpsmith::nn::{Ctx, Linear, Module, Params};
@@ -131,7 +131,8 @@ where
         self
     }
 
-    /// Whether steps are captured at all (they are unless this says no): for programs that leave the choice to their user.
+    /// Whether steps are captured at all (they are unless this says no): for programs that leave the choice to their
+    /// user.
     pub fn with_capture(mut self, capturing: bool) -> Self {
         self.capturing = capturing;
         self.shapes.clear();
@@ -163,10 +164,10 @@ where
         (self.ctx, self.optimizer, self.scaler)
     }
 
-    /// Whether a step with such inputs is launched as a graph.
+    /// Whether a step with such inputs (those of all its micro-batches, one after another) is launched as a graph.
     pub fn is_captured(&self, inputs: &[Tensor]) -> bool {
         let inputs = signature(inputs);
-        self.shapes.iter().any(|known| known.inputs == inputs && known.parts == 1 && known.captured.is_some())
+        self.shapes.iter().any(|known| known.inputs == inputs && known.captured.is_some())
     }
 
     /// One step on these inputs, which may be on the host.
@@ -209,8 +210,8 @@ where
         });
         let graphs = self.shapes.iter().filter(|known| known.captured.is_some()).count();
         let known = &mut self.shapes[at];
-        // Addresses and keys are written into the work. A state that was loaded may lack what a first update makes, which
-        // is not to be captured.
+        // Addresses and keys are written into the work. A state that was loaded may lack what a first update makes,
+        // which is not to be captured.
         if known.generation != generation {
             (known.generation, known.plain, known.captured) = (generation, known.plain.min(WARM_UP - 1), None);
         }

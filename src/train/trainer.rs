@@ -11,7 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// With a loss scaler, so many steps in a row may have a loss that is not finite: each is skipped and the scale shrinks.
+/// With a loss scaler, so many steps in a row may have a loss that is not finite: each is skipped and the scale
+/// shrinks.
 const SKIPS: u32 = 20;
 
 /// When something is done.
@@ -51,8 +52,8 @@ type Evaluate<'a> = Box<dyn FnMut(&Run<'_>) -> Result<Figures> + 'a>;
 /// The loop that training is: batches, forward, backward, update; with evaluations, [callbacks](Callback), gradient
 /// accumulation, averaged weights, and runs that are taken up again where they stopped, bit for bit.
 ///
-/// The training closure computes the loss of a batch from its tensors, which are on the parameters' device, and gives it
-/// first; what it gives behind the loss are scalars, the values of [figures](Trainer::figures). It is as a
+/// The training closure computes the loss of a batch from its tensors, which are on the parameters' device, and gives
+/// it first; what it gives behind the loss are scalars, the values of [figures](Trainer::figures). It is as a
 /// [`CapturedStep`]'s: on a CUDA device, steps are captured and launched as graphs where
 /// [that is asked for](Trainer::capture).
 ///
@@ -230,13 +231,18 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// Takes up the run that wrote this checkpoint, at its place, which may be inside an epoch. The model, the optimizer
-    /// and the trainer are made as they were for that run. An error changes nothing.
+    /// Takes up the run that wrote this checkpoint, at its place, which may be inside an epoch. The model, the
+    /// optimizer and the trainer are made as they were for that run. An error changes nothing.
     pub fn resume(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let checkpoint = Checkpoint::load(path)?;
         self.run.restore(&checkpoint)?;
         self.restored = Some(checkpoint);
         Ok(())
+    }
+
+    /// Writes the model alone, with averaged weights where weights are averaged.
+    pub fn save_model(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        self.run.evaluated_model()?.save(path)
     }
 
     /// The run as callbacks see it.
@@ -249,8 +255,8 @@ impl<'a> Trainer<'a> {
         &mut self.run
     }
 
-    /// Trains until so many epochs are done in all, from where the run is: at the beginning, at a checkpoint's place, or
-    /// where an earlier call ended.
+    /// Trains until so many epochs are done in all, from where the run is: at the beginning, at a checkpoint's place,
+    /// or where an earlier call ended.
     pub fn fit(&mut self, source: &dyn Batches, epochs: u64) -> Result<Outcome> {
         let batches = source.batches_per_epoch();
         if batches == 0 && epochs > 0 {
@@ -443,13 +449,13 @@ impl<'a> Trainer<'a> {
     /// The name of each callback's state: the second of two with one name is `NAME-2`.
     fn keys(&self) -> Vec<Option<String>> {
         let mut seen = HashMap::<String, u32>::new();
-        let key = |callback: &Box<dyn Callback + 'a>| {
+        let keys = self.callbacks.iter().map(|callback| {
             let key = callback.key()?.to_owned();
             let count = seen.entry(key.clone()).or_default();
             *count += 1;
             Some(if *count == 1 { key } else { format!("{key}-{count}") })
-        };
-        self.callbacks.iter().map(key).collect()
+        });
+        keys.collect()
     }
 
     /// Calls all callbacks, then shows what they had to say.

@@ -4,7 +4,8 @@ use crate::support::check::round;
 use crate::support::{Random, devices};
 use warpsmith::nn::{Param, Params};
 use warpsmith::optim::{
-    AdaGrad, AdaGradConfig, Adam, AdamConfig, Clip, Ftrl, FtrlConfig, Optimizer, RmsProp, RmsPropConfig, Sgd, SgdConfig,
+    AdaGrad, AdaGradConfig, Adam, AdamConfig, Clip, Ftrl, FtrlConfig, Lion, LionConfig, Optimizer, RmsProp,
+    RmsPropConfig, Sgd, SgdConfig,
 };
 use warpsmith::{DType, Device, Element, Gradients, Result, Tensor, with_dtype};
 
@@ -241,6 +242,32 @@ pub(super) fn ftrl_reference(problem: &Problem, c: &FtrlConfig) -> Course {
         }
     }
     (out, peaks)
+}
+
+/// Algorithm 2 of the paper.
+pub(super) fn lion_reference(problem: &Problem, c: &LionConfig) -> Course {
+    let (mut out, mut peaks) = (problem.start.clone(), magnitudes(&problem.start));
+    let mut means: Vec<Vec<f64>> = out.iter().map(|v| vec![0.0; v.len()]).collect();
+    for gradients in &problem.gradients {
+        for (k, g) in gradients.iter().enumerate() {
+            for i in 0..g.len() {
+                let (p, m, (b1, b2)) = (&mut out[k][i], &mut means[k][i], c.betas);
+                let direction = b1 * *m + (1.0 - b1) * g[i];
+                *p -= c.lr * (direction.partial_cmp(&0.0).map_or(0.0, |o| o as i8 as f64) + c.weight_decay * *p);
+                *m = b2 * *m + (1.0 - b2) * g[i];
+                peaks[k][i] = peaks[k][i].max(p.abs());
+                // So near to 0, rounding decides the sign.
+                if direction != 0.0 && direction.abs() < 1e-6 {
+                    peaks[k][i] = f64::INFINITY;
+                }
+            }
+        }
+    }
+    (out, peaks)
+}
+
+pub(super) fn lion(c: LionConfig) -> impl Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>> {
+    move |p| Ok(Box::new(Lion::new(p, c)?))
 }
 
 pub(super) fn adagrad(c: AdaGradConfig) -> impl Fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>> {

@@ -1,4 +1,5 @@
 //! A small network with dropout on made-up data, for tests of whole runs.
+#![allow(dead_code)] // each test uses its own part
 
 use std::path::{Path, PathBuf};
 use warpsmith::nn::{Ctx, Dropout, Linear, Module, Params};
@@ -19,7 +20,11 @@ pub fn optimizer(params: &Params) -> Sgd {
 
 impl Task {
     pub fn new(dropout: f64) -> Self {
-        let params = Params::new(&Device::Cpu, DType::F32, 5);
+        Self::on(&Device::Cpu, dropout)
+    }
+
+    pub fn on(device: &Device, dropout: f64) -> Self {
+        let params = Params::new(device, DType::F32, 5);
         let first = Linear::new(&params.sub("fc1"), 6, 8).unwrap();
         let layers = (first, Dropout::new(dropout).unwrap(), Linear::new(&params.sub("fc2"), 8, 3).unwrap());
         Task { params, layers }
@@ -40,7 +45,9 @@ impl Task {
 
     /// The loss of data that it is not trained on.
     pub fn error(&self) -> Result<f64> {
-        let [x, y] = &self.batch_of(99, 20)?[..] else { unreachable!("two tensors") };
+        let batch =
+            self.batch_of(99, 20)?.iter().map(|t| t.to_device(self.params.device())).collect::<Result<Vec<_>>>()?;
+        let [x, y] = &batch[..] else { unreachable!("two tensors") };
         self.logits(x, &mut Ctx::infer())?.cross_entropy(y, &Default::default())?.item::<f64>()
     }
 

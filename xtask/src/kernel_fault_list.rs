@@ -206,6 +206,10 @@ pub const FAULTS: &[Fault] = faults! {
         " total(": "steps[0] + 1 >= scaling.interval" => "steps[0] >= scaling.interval", "a scale that grows a step late";
         "DEVICE void rmsprop": "maximum(sub(v, mul(mean, mean)), 0.0f)" => "v", "a mean that is not taken out";
         "DEVICE void ftrl": "sub(z, minimum(maximum(z, -n.l1), n.l1))" => "z", "no threshold";
+        "DEVICE void lion": ": c < 0.0f ? -1.0f : c;" => ": -1.0f;", "a step where there is no gradient";
+        "DEVICE void lion": "mul(g, n.fresh_square)" => "mul(g, n.fresh)", "the mean forgets as fast as the direction";
+        "DEVICE Numbers numbers": "decay = __dadd_rn(1.0, -__dmul_rn(rate, decay));\n    } else if (s.rule == OPTIMIZER_ADAGRAD)" =>
+            "decay = 1.0;\n    } else if (s.rule == OPTIMIZER_ADAGRAD)", "no decay";
         "    step(const OptimizerSlot": "    __syncthreads();" => "", "options are read before they are written";
         "DEVICE void update_at": "*at<f32>(s.master, index) = e.p;" => "", "a master weight that stays";
     }

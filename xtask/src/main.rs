@@ -3,6 +3,7 @@
 //! A task is a file here and a line in [`TASKS`].
 
 mod codegen;
+mod compare;
 mod counters;
 mod data;
 mod faults;
@@ -41,6 +42,7 @@ const TASKS: &[Task] = &[
     kernel_faults::TASK,
     counters::TASK,
     models::TASK,
+    compare::TASK,
     peers::TASK,
     trees::TASK,
 ];

@@ -47,14 +47,32 @@ const MODELS: &[Model] = &[
     model("derivative", "a derivative by shrinking steps and by autograd", &[], When::Quick),
     model("likelihood", "maximum likelihood; densities and entropies", &[], When::Quick),
     model("linear_regression", "closed form, full batch, stochastic, mini-batch", &["diabetes"], When::Quick),
-    model("classifiers", "perceptron, logistic and softmax regression", &["breast-cancer"], When::Quick),
+    model("classifiers", "perceptron, logistic and softmax regression", &["breast-cancer", "titanic"], When::Quick),
     model("mlp", "over-fitting shown, and cured by dropout and weight decay", &[], When::Quick),
+    model("nearest_neighbours", "k nearest neighbours by one matrix product and top-k", &[], When::Quick),
     model("lenet", "a convolutional network with max pooling on MNIST", &["mnist-5k"], When::Whole),
     model("rnn", "Elman network, LSTM and GRU read sentences", &["sentiment"], When::Whole),
-    model("nearest_neighbours", "distances by one matrix product, top k, a vote", &[], When::Quick),
-    model("trees", "boosted trees, DART, a random forest, LambdaRank", &["adult", "diabetes"], When::Whole),
     model("train_resnet", "ResNet-20 on handwritten digits", &[], When::Whole),
+    Model {
+        name: "train_resnet_fashion",
+        example: "train_resnet",
+        arguments: &["--data", "fashion-mnist", "--epochs", "10"],
+        what: "ResNet-20 on Fashion-MNIST, ten epochs",
+        data: &["fashion-mnist"],
+        when: When::Long,
+    },
     model("train_gpt", "a Transformer writes like Shakespeare", &[], When::Long),
+    model("train_transformer", "encoder and decoder with sinusoidal positions, on sequences", &[], When::Whole),
+    model("train_bert", "masked-LM pre-training, then fine-tuning", &["sentiment"], When::Whole),
+    model("train_multimodal", "ERNIE-M + ResNet-101 on images with text", &[], When::Whole),
+    model("dssm", "two towers: recall@10 against popularity", &["womens-reviews"], When::Whole),
+    model(
+        "recommend",
+        "Wide & Deep, FM, FFM, DeepFM, xDeepFM, DCN against logistic regression",
+        &["adult"],
+        When::Whole,
+    ),
+    model("trees", "boosted trees, random forest, DART, LambdaRank", &["adult", "diabetes", "wine"], When::Whole),
 ];
 
 pub const TASK: Task = Task {
@@ -137,7 +155,7 @@ struct Build {
 
 const RELEASE: Build = Build { arguments: &["--release", "--package", "warpsmith"], folder: "release" };
 /// As `cargo xtask test` builds its tests, so that nothing but the examples themselves is left to compile.
-const TEST: Build = Build { arguments: &["--profile", "test", "--workspace"], folder: "debug" };
+const TEST: Build = Build { arguments: &["--profile", "test", "--workspace", "--all-features"], folder: "debug" };
 
 /// Runs one example, showing what it prints; gives the figures it missed.
 fn one(model: &Model, build: &Build, rows: &mut Rows) -> Result<Vec<String>> {

@@ -51,12 +51,13 @@ fn run(arguments: &ArgMatches) -> Result<()> {
     steps.task("NVRTC", nvrtc::install_if_absent);
     steps.command("formatting", cargo(&["fmt", "--all", "--check"]));
     steps.command("generated code", cargo(&["run", "--quiet", "--package", "xtask", "--", "codegen", "--check"]));
-    steps.command("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
+    steps
+        .command("lints", cargo(&["clippy", "--workspace", "--all-features", "--all-targets", "--", "-D", "warnings"]));
     let tests = |only: &[&str]| {
         let mut command =
             if nextest { cargo(&["nextest", "run", "--no-fail-fast"]) } else { cargo(&["test", "--no-fail-fast"]) };
-        // Always the whole workspace, for a part of it is built with other features, and so built again.
-        command.arg("--workspace");
+        // Always the whole workspace with all features: whatever differs is built again.
+        command.args(["--workspace", "--all-features"]);
         if only.is_empty() {
             // Examples hold no tests: lints compile them all, and the quick ones run.
             command.args(["--lib", "--bins", "--tests"]);
@@ -80,8 +81,8 @@ fn run(arguments: &ArgMatches) -> Result<()> {
         steps.command(name, command);
     }
     steps.task("models that train in seconds", models::quick);
-    steps.command("examples in the docs", cargo(&["test", "--workspace", "--doc"]));
-    let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
+    steps.command("examples in the docs", cargo(&["test", "--workspace", "--all-features", "--doc"]));
+    let mut doc = cargo(&["doc", "--workspace", "--all-features", "--no-deps"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
     steps.command("documentation", doc);
     steps.task("packed crate", packed::check);

@@ -1,7 +1,7 @@
 //! All tensors are cut into chunks, and the chunks of all tensors share the threads; blocks are widened to f32 (or
 //! updated in place) and narrowed.
 
-use super::rules::{AdaGrad, Adam, Centered, Ftrl, Momentum, Numbers, RmsProp, Sgd, Update};
+use super::rules::{AdaGrad, Adam, Centered, Ftrl, Lion, Momentum, Numbers, RmsProp, Sgd, Update};
 use super::{Grad, Rule, Settings, Slot};
 use crate::device::View;
 use crate::device::cpu::{BLOCK, Float, GRAIN, Real, for_each_chunk, load_strided, map_ranges, vectorize};
@@ -214,6 +214,7 @@ fn run<A: Real>(rule: Rule, n: &Numbers<A>, p: &mut [A], g: &[A], [a, b, c]: [&m
             (true, true) => sweep(Centered, n, p, g, [a, b, c]),
         },
         Rule::Ftrl { .. } => sweep(Ftrl, n, p, g, [a, b]),
+        Rule::Lion { .. } => sweep(Lion, n, p, g, [a]),
     }
 }
 

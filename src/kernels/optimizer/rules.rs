@@ -72,6 +72,15 @@ pub enum Rule {
         /// Added to the root of the sum of squares.
         beta: f64,
     },
+    /// Lion (Chen et al. 2023). State: the mean of g.
+    Lion {
+        /// β₁: how much of the mean gradient enters the direction.
+        beta1: f64,
+        /// β₂: how much of the mean gradient is kept.
+        beta2: f64,
+        /// The decay of the parameter itself.
+        weight_decay: f64,
+    },
 }
 
 /// A rule as `kernels/optimizer.cu` knows it.
@@ -94,6 +103,7 @@ impl Rule {
             Rule::AdaGrad { .. } => "adagrad",
             Rule::RmsProp { .. } => "rmsprop",
             Rule::Ftrl { .. } => "ftrl",
+            Rule::Lion { .. } => "lion",
         }
     }
 
@@ -101,7 +111,7 @@ impl Rule {
     pub fn states(&self) -> usize {
         match *self {
             Rule::Sgd { .. } => 0,
-            Rule::SgdMomentum { .. } | Rule::AdaGrad { .. } => 1,
+            Rule::SgdMomentum { .. } | Rule::AdaGrad { .. } | Rule::Lion { .. } => 1,
             Rule::Adam { amsgrad, .. } => 2 + usize::from(amsgrad),
             Rule::RmsProp { momentum, centered, .. } => 1 + usize::from(centered) + usize::from(momentum != 0.0),
             Rule::Ftrl { .. } => 2,
@@ -160,6 +170,11 @@ impl Rule {
             Rule::Ftrl { l1, l2, beta } => {
                 (p::OPTIMIZER_FTRL, 0, &[(p::OPTIMIZER_L1, l1), (p::OPTIMIZER_L2, l2), (p::OPTIMIZER_BETA, beta)])
             }
+            Rule::Lion { beta1, beta2, weight_decay } => (
+                p::OPTIMIZER_LION,
+                0,
+                &[(p::OPTIMIZER_DECAY, weight_decay), (p::OPTIMIZER_MOMENTUM, beta1), (p::OPTIMIZER_SQUARE, beta2)],
+            ),
         };
         let mut options = [0.0; 5];
         for &(place, value) in places {
@@ -198,6 +213,7 @@ impl Rule {
                 rate /= 1.0 - power(momentum, t);
                 n.bias = A::of((1.0 - power(square, t)).sqrt());
             }
+            Rule::Lion { .. } => decay = 1.0 - rate * decay,
             Rule::AdaGrad { lr_decay, .. } => rate /= 1.0 + (t - 1) as f64 * lr_decay,
             Rule::Ftrl { l1, l2, beta } => {
                 n.l1 = A::of(l1);
@@ -401,5 +417,24 @@ impl Update<2> for Ftrl {
         let z = z + g - sigma * p;
         let excess = z - z.maximum(-n.l1).minimum(n.l1);
         (-excess / (root * n.rate + n.l2), [squares, z])
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Lion;
+
+impl Update<1> for Lion {
+    #[inline(always)]
+    fn update<A: Real>(self, n: &Numbers<A>, p: A, g: A, [m]: [A; 1]) -> (A, [A; 1]) {
+        let c = m * n.momentum + g * n.fresh;
+        // 0 and NaN are their own signs.
+        let sign = if c > A::ZERO {
+            A::ONE
+        } else if c < A::ZERO {
+            -A::ONE
+        } else {
+            c
+        };
+        (p * n.decay - n.rate * sign, [m * n.old_square + g * n.fresh_square])
     }
 }

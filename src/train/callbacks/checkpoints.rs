@@ -6,9 +6,9 @@ use crate::train::{Callback, Every, Figures, Run};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// Writes checkpoints into a folder: `checkpoint.safetensors`, the last one, after each epoch (or as [`every`] says) and
-/// when the run ends or is interrupted; where asked for, `best.safetensors` with the best figure so far, and the last
-/// few as `step-NUMBER.safetensors`.
+/// Writes checkpoints into a folder: `checkpoint.safetensors`, the last one, after each epoch (or as [`every`] says)
+/// and when the run ends or is interrupted; where asked for, `best.safetensors` with the best figure so far, and the
+/// last few as `step-NUMBER.safetensors`.
 ///
 /// Each file is written beside the old one, forced to disk and renamed: whenever a process dies, what is there can be
 /// read. What it leaves unfinished is removed when the run is taken up again.
@@ -73,6 +73,21 @@ impl Checkpoints {
         self.folder.join(format!("step-{step:08}.safetensors"))
     }
 
+    /// Removes numbered files beyond those to be kept.
+    fn remove_old(&mut self) -> Result<()> {
+        while self.kept.len() > self.keep {
+            let step = self.kept.remove(0);
+            let old = self.numbered(step);
+            match std::fs::remove_file(&old) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::Io { action: "removing", path: old, source });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn ask(&mut self, run: &mut Run<'_>) {
         let step = run.place().step;
         if self.at == Some(step) {
@@ -97,7 +112,8 @@ impl Callback for Checkpoints {
             remove_leftovers(&file)?;
         }
         self.at = (step > 0).then_some(step);
-        Ok(())
+        // What was to go when the process ended.
+        self.remove_old()
     }
 
     fn step_over(&mut self, run: &mut Run<'_>) -> Result<()> {
@@ -122,17 +138,8 @@ impl Callback for Checkpoints {
         if path != Self::last_in(&self.folder) {
             return Ok(());
         }
-        while self.kept.len() > self.keep {
-            let step = self.kept.remove(0);
-            let old = self.numbered(step);
-            match std::fs::remove_file(&old) {
-                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::Io { action: "removing", path: old, source });
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        // Not before the new ones are there.
+        self.remove_old()
     }
 
     fn loop_end(&mut self, run: &mut Run<'_>) -> Result<()> {

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 /// Series with more points than this are smoothed.
 const MANY: usize = 40;
 
-/// Draws losses, rates and figures after each epoch and at the end, as SVG or PNG. Figures whose names end with the same
-/// word share a panel: `loss` and `validation loss`. What is found at every step is drawn pale, and smoothed by an
+/// Draws losses, rates and figures after each epoch and at the end, as SVG or PNG. Figures whose names end with the
+/// same word share a panel: `loss` and `validation loss`. What is found at every step is drawn pale, and smoothed by an
 /// exponential moving average.
 ///
 /// ```

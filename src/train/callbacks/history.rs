@@ -31,8 +31,8 @@ impl History {
         Self::default()
     }
 
-    /// The points (step counted from 1, value) of a figure: `loss`, `learning rate`, `gradient norm`, and those that the
-    /// training closure and evaluations give.
+    /// The points (step counted from 1, value) of a figure: `loss`, `learning rate`, `gradient norm`, and those that
+    /// the training closure and evaluations give.
     pub fn get(&self, name: &str) -> Vec<(f64, f64)> {
         self.0.lock().iter().find(|series| series.name == name).map_or(vec![], |series| series.points.clone())
     }

@@ -4,8 +4,8 @@ use crate::Result;
 use crate::nn::StateDict;
 use crate::train::{Callback, Figures, Progress, Run, Step};
 
-/// Shows a [`Progress`] bar (plain lines where standard error is no terminal) with the loss and figures of the last step,
-/// and a line that stays for each evaluation and epoch.
+/// Shows a [`Progress`] bar (plain lines where standard error is no terminal) with the loss and figures of the last
+/// step, and a line that stays for each evaluation and epoch.
 pub struct ShowProgress {
     unit: &'static str,
     per_sample: usize,

@@ -1,5 +1,5 @@
-//! TensorBoard's event files: records as TensorFlow frames them (length, its check, bytes, their check), each holding an
-//! `Event` of `event.proto` in protocol buffers' encoding.
+//! TensorBoard's event files: records as TensorFlow frames them (length, its check, bytes, their check), each holding
+//! an `Event` of `event.proto` in protocol buffers' encoding.
 
 use crate::train::Figures;
 use crate::train::crc::crc32c;
