@@ -6,9 +6,10 @@
 //! ```
 //!
 //! A few seconds in all. Adult is the census of 1994 (who earns more than 50,000 dollars?), diabetes 442 patients with
-//! the progress of their illness, digits the handwritten ones of `examples/data`; the queries to rank are made up. What
-//! is wanted of each figure is what LightGBM reaches with the same settings (scikit-learn for the forest), less a
-//! tolerance: `cargo xtask trees` compares them and writes `docs/trees.md`.
+//! the progress of their illness, digits the handwritten ones of `examples/data`; the queries to rank are made up. What is
+//! wanted of each figure is what LightGBM reaches with the same settings (`cargo xtask trees` compares them and writes
+//! `docs/trees.md`), less 0.001 of the AUC, 0.003 of accuracy and NDCG, three of the 360 digits, or one hundredth of an
+//! RMSE; the forest is held to what boosting is.
 
 #[path = "support/tree_export.rs"]
 mod export;
@@ -66,13 +67,13 @@ fn tasks(chosen: &[String]) -> Result<Vec<Task>> {
         // A country that one person came from may be among the test rows only.
         let model = Model::Boosted(BoostConfig { unknown: Unknown::Missing, ..boosted(Objective::Logistic) });
         let figures: Vec<(_, Measure, _)> =
-            vec![("AUC", auc, Wanted::AtLeast(0.926)), ("accuracy", accuracy, Wanted::AtLeast(0.871))];
+            vec![("AUC", auc, Wanted::AtLeast(0.9265)), ("accuracy", accuracy, Wanted::AtLeast(0.871))];
         tasks.push(Task { name: "adult", model, folds: vec![table.split(0)?], figures });
     }
     if wanted("digits") {
         let folds = || Ok::<_, warpsmith::Error>(vec![digits()?]);
         let softmax = Model::Boosted(BoostConfig { rounds: 50, ..boosted(Objective::Softmax { classes: 10 }) });
-        let figures: Vec<(_, Measure, _)> = vec![("accuracy", accuracy, Wanted::AtLeast(0.95))];
+        let figures: Vec<(_, Measure, _)> = vec![("accuracy", accuracy, Wanted::AtLeast(0.955))];
         tasks.push(Task { name: "digits", model: softmax, folds: folds()?, figures: figures.clone() });
         let forest = Model::Forest(ForestConfig::classification(10, 64));
         tasks.push(Task { name: "digits, forest", model: forest, folds: folds()?, figures });
@@ -87,17 +88,17 @@ fn tasks(chosen: &[String]) -> Result<Vec<Task>> {
         // Each fifth is held out once.
         let folds = |table: &Table| (0..5).map(|fold| table.split(fold)).collect::<Result<Vec<_>>>();
         let l2 = Model::Boosted(small(Objective::L2));
-        tasks.push(Task { name: "diabetes", model: l2, folds: folds(&progress)?, figures: figures(59.0) });
+        tasks.push(Task { name: "diabetes", model: l2, folds: folds(&progress)?, figures: figures(58.1) });
         let dart = Model::Boosted(dart);
-        tasks.push(Task { name: "diabetes, DART", model: dart, folds: folds(&progress)?, figures: figures(60.0) });
+        tasks.push(Task { name: "diabetes, DART", model: dart, folds: folds(&progress)?, figures: figures(59.3) });
         let entropy = Model::Boosted(small(Objective::CrossEntropy));
         let name = "diabetes, cross-entropy";
-        tasks.push(Task { name, model: entropy, folds: folds(&share)?, figures: figures(0.169) });
+        tasks.push(Task { name, model: entropy, folds: folds(&share)?, figures: figures(0.166) });
     }
     if wanted("ranking") {
         let model = Model::Boosted(boosted(Objective::LambdaRank(LambdaRank::default())));
         let folds = vec![(queries(1000, 1)?, queries(300, 2)?)];
-        let figures: Vec<(_, Measure, _)> = vec![("NDCG@10", ndcg, Wanted::AtLeast(0.9))];
+        let figures: Vec<(_, Measure, _)> = vec![("NDCG@10", ndcg, Wanted::AtLeast(0.9446))];
         tasks.push(Task { name: "ranking", model, folds, figures });
     }
     Ok(tasks)

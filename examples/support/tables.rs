@@ -3,7 +3,7 @@
 use std::path::Path;
 use warpsmith::random::{Philox, below};
 use warpsmith::trees::Features;
-use warpsmith::{Error, Result, metrics};
+use warpsmith::{Error, Result, data, metrics};
 
 /// Rows with their labels, and the sizes of the groups that they make where they are to be ranked.
 #[derive(Default)]
@@ -32,33 +32,15 @@ impl Table {
     }
 }
 
-/// A CSV file's columns: where every value is a number, a column of numbers; else categories. `?` and nothing are
-/// missing values. `label` names the column of labels, and `value` says what one's text means.
+/// A CSV file's columns; those of text are categories. `?` is a missing value too. `label` names the column of labels, and
+/// `value` says what one's text means.
 pub fn csv(path: &Path, label: &str, value: impl Fn(&str) -> Result<f64>) -> Result<Table> {
-    let io = |source| Error::Io { action: "reading", path: path.to_owned(), source };
-    let text = std::fs::read_to_string(path).map_err(io)?;
-    let mut lines = text.lines().map(|line| line.split(',').map(str::trim).collect::<Vec<_>>());
-    let names = lines.next().unwrap_or_default();
-    let rows: Vec<Vec<&str>> = lines.collect();
-    if let Some(row) = rows.iter().position(|row| row.len() != names.len()) {
-        let message = format!("row {row} has {} values for {} columns", rows[row].len(), names.len());
-        return Err(Error::Format { what: path.display().to_string(), message });
-    }
-    let (mut features, mut labels) = (Features::new(), None);
-    for (at, name) in names.iter().enumerate() {
-        let texts = rows.iter().map(|row| row[at]);
-        let present = |text: &&str| !text.is_empty() && *text != "?";
-        features = if *name == label {
-            labels = Some(texts.map(&value).collect::<Result<Vec<f64>>>()?);
-            features
-        } else if texts.clone().filter(present).all(|text| text.parse::<f64>().is_ok()) {
-            features.numeric(name, texts.map(|text| text.parse().unwrap_or(f64::NAN)).collect())?
-        } else {
-            features.categorical(name, texts.map(|text| Some(text).filter(present)))?
-        };
-    }
-    let missing = || Error::argument("csv", format!("{} has no column {label}", path.display()));
-    Ok(Table { features, labels: labels.ok_or_else(missing)?, groups: None })
+    let mut options = data::CsvOptions::default();
+    options.missing.push("?".into());
+    let table = data::Table::load_csv(path, &options)?;
+    let texts = table.texts(label)?;
+    let labels = texts.iter().map(|text| value(text.as_deref().unwrap_or_default())).collect::<Result<_>>()?;
+    Ok(Table { features: Features::from_table(&table.without(&[label])?)?, labels, groups: None })
 }
 
 /// A label that is written as a number.

@@ -26,6 +26,7 @@
 mod binning;
 mod boost;
 mod config;
+mod convert;
 mod dart;
 mod features;
 mod file;
@@ -40,7 +41,6 @@ mod partition;
 mod rank;
 mod sample;
 mod split;
-mod tensor;
 mod tree;
 #[cfg(test)]
 mod unit_tests;

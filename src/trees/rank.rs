@@ -104,33 +104,32 @@ impl LambdaRank {
         if ideal <= 0.0 {
             return;
         }
+        // Everything in the order of the scores.
         let order = ranking(scores);
         let discounts: Vec<f64> = (0..order.len()).map(discount).collect();
-        let spread = scores[order[0]] != scores[order[order.len() - 1]];
-        let mut sum = 0.0;
+        let gains: Vec<f64> = order.iter().map(|&row| gain(labels[row])).collect();
+        let scores: Vec<f64> = order.iter().map(|&row| scores[row]).collect();
+        let spread = scores[0] != scores[scores.len() - 1];
+        let (mut sum, mut found) = (0.0, vec![[0.0; 2]; order.len()]);
         for first in 0..order.len().min(self.truncation) {
             for second in first + 1..order.len() {
-                let (a, b) = (order[first], order[second]);
-                if labels[a] == labels[b] {
+                if gains[first] == gains[second] {
                     continue;
                 }
-                let (high, low) = if labels[a] > labels[b] { (a, b) } else { (b, a) };
+                let (high, low) = if gains[first] > gains[second] { (first, second) } else { (second, first) };
                 let difference = scores[high] - scores[low];
-                let swap = (gain(labels[high]) - gain(labels[low])) * (discounts[first] - discounts[second]) / ideal;
+                let swap = (gains[high] - gains[low]) * (discounts[first] - discounts[second]) / ideal;
                 let weight = if self.normalize && spread { swap / (0.01 + difference.abs()) } else { swap };
                 let p = sigmoid(-self.sigmoid * difference);
-                let (gradient, hessian) = (self.sigmoid * p * weight, self.sigmoid.powi(2) * p * (1.0 - p) * weight);
-                out[high][0] -= gradient;
-                out[low][0] += gradient;
-                out[high][1] += hessian;
-                out[low][1] += hessian;
+                let gradient = self.sigmoid * p * weight;
+                let hessian = self.sigmoid * (1.0 - p) * gradient;
+                found[high] = [found[high][0] - gradient, found[high][1] + hessian];
+                found[low] = [found[low][0] + gradient, found[low][1] + hessian];
                 sum += 2.0 * gradient;
             }
         }
-        if self.normalize && sum > 0.0 {
-            let factor = (1.0 + sum).log2() / sum;
-            out.iter_mut().flatten().for_each(|v| *v *= factor);
-        }
+        let factor = if self.normalize && sum > 0.0 { (1.0 + sum).log2() / sum } else { 1.0 };
+        order.iter().zip(found).for_each(|(&row, [g, h])| out[row] = [g * factor, h * factor]);
     }
 
     /// The mean NDCG of the groups, cut off at `truncation`; a group without relevant rows counts 1.

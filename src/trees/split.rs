@@ -140,6 +140,7 @@ impl Best<'_> {
     fn numeric(&mut self, cells: &[Cell], missing: Cell) {
         let (parent, l2) = (self.parent, self.parent.config.l2);
         let some_missing = parent.scale.count(missing) > 0;
+        let (least, all) = (parent.config.min_data.max(1) as u64, parent.scale.count(parent.total));
         for missing_left in [false, true] {
             if missing_left && !some_missing {
                 break;
@@ -151,6 +152,13 @@ impl Best<'_> {
                     continue;
                 }
                 left = add(left, cell);
+                let count = parent.scale.count(left);
+                if count < least {
+                    continue;
+                }
+                if count + least > all {
+                    break;
+                }
                 if let Some((l, r)) = parent.children(left) {
                     let missing_left = if some_missing { missing_left } else { l.count > r.count };
                     self.offer(left, (l, r), l2, missing_left, || Rule::UpTo(bin as u8));

@@ -138,6 +138,16 @@ fn samples_follow_the_seed() {
     assert!(used.iter().filter(|u| **u).count() > 1);
 }
 
+/// Scores follow rows that a round left out: were they to stay, each round would fit the same again, and overshoot.
+#[test]
+fn rows_that_are_left_out_have_scores_too() {
+    let (table, target) = mixed(1000, 8);
+    let config = BoostConfig { rounds: 30, learning_rate: 0.3, row_fraction: 0.5, ..BoostConfig::new(Objective::L2) };
+    let model = Boosted::fit(&table, &Target::new(&target), &config).unwrap();
+    let loss = |rounds: usize| model.truncated(rounds).loss(&table, &Target::new(&target)).unwrap();
+    assert!(loss(30) < loss(8) && loss(8) < loss(2), "{} {} {}", loss(2), loss(8), loss(30));
+}
+
 /// Rows that are left out still get the round's tree: with a learning rate of 1 and one round, all that fell into a
 /// leaf have its value.
 #[test]

@@ -216,10 +216,10 @@ fn smoothing_and_limits_of_categories() {
         let mut order: Vec<usize> = (0..kinds).filter(|&k| of(k).1 >= 20).collect();
         order.sort_by(|&a, &b| (of(a).0 / (of(a).1 as f64 + 20.0)).total_cmp(&(of(b).0 / (of(b).1 as f64 + 20.0))));
         let most = order.len().div_ceil(2).min(3);
-        let mut best = 0f64;
+        let (mut best, mut set) = (0f64, None);
         for order in [order.clone(), order.into_iter().rev().collect()] {
             let (mut g, mut n, mut since) = (0.0, 0, 0);
-            for &k in order.iter().take(most) {
+            for (place, &k) in order.iter().take(most).enumerate() {
                 g += of(k).0;
                 n += of(k).1;
                 since += of(k).1;
@@ -231,12 +231,22 @@ fn smoothing_and_limits_of_categories() {
                 }
                 since = 0;
                 let score = |g: f64, n: usize| g * g / (n as f64 + 3.5);
-                best = best.max(score(g, n) + score(-g, rows - n));
+                let gain = score(g, n) + score(-g, rows - n);
+                if gain > best {
+                    (best, set) = (gain, Some((order[..=place].to_vec(), g, n)));
+                }
             }
         }
         let found = model.importance(Importance::Gain)[0].1;
-        splits += (found > 0.0) as usize;
         assert!((found - best).abs() < 1e-6, "case {case}: {found} {best}");
+        let Some((set, g, n)) = set else { continue };
+        splits += 1;
+        for (score, k) in model.scores(&table).unwrap().iter().zip(&kind) {
+            // The gradients sum to nothing, so the right side has −g.
+            let (g, n) = if set.contains(k) { (g, n) } else { (-g, rows - n) };
+            let wanted = mean - g / (n as f64 + 3.5);
+            assert!((score - wanted).abs() < 1e-6, "case {case}: {score} {wanted}");
+        }
     }
     assert!(splits > 40, "{splits}");
 }
