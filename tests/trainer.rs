@@ -510,4 +510,10 @@ fn figures_that_do_not_fit_the_closure_and_a_foreign_checkpoint_are_explained() 
     let error = trainer.resume(Checkpoints::last_in(folder.path())).unwrap_err().to_string();
     assert!(error.contains("fc1.weight"), "{error}");
     assert_eq!(trainer.run().place(), Place::default());
+    // An epoch that has become shorter than where the run stands.
+    task.trainer().callback(Checkpoints::new(folder.path())).stop_after(Some(9)).fit(&task.source(20), 1).unwrap();
+    let mut trainer = task.trainer();
+    trainer.resume(Checkpoints::last_in(folder.path())).unwrap();
+    let error = trainer.fit(&task.source(9), 1).unwrap_err().to_string();
+    assert!(error.contains("at batch 9 of an epoch") && error.contains("9 batches"), "{error}");
 }
