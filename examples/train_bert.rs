@@ -32,7 +32,7 @@ const BEGIN: i64 = 2;
 const HIDDEN: i64 = 3;
 const FIRST_WORD: i64 = 4;
 /// Tokens of a sentence that are read.
-const LENGTH: usize = 32;
+const LENGTH: usize = 28;
 const BATCH: usize = 32;
 
 fn command() -> Command {
@@ -46,6 +46,7 @@ fn command() -> Command {
         .arg(arg("device", "cpu", support::DEVICES))
         .arg(arg("steps", "3000", "of the pre-training").value_parser(number()))
         .arg(arg("epochs", "12", "of the fine-tuning").value_parser(number()))
+        .arg(arg("lr", "0.001", "peak learning rate of the fine-tuning").value_parser(value_parser!(f64)))
         .arg(arg("labels", "400", "sentences of the fine-tuning").value_parser(number()))
         .arg(arg("seeds", "5", "fine-tunings").value_parser(number()))
         .arg(arg("seed", "1", "of the pre-training and the first fine-tuning").value_parser(value_parser!(u64)))
@@ -59,22 +60,23 @@ struct Sentence {
     rating: f64,
 }
 
-/// Words in lower case; what is neither letter nor digit stands alone.
+/// Words in lower case, and what stands between them: `:)` and `!!!` are words too.
 fn words(text: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
+    let mut words: Vec<String> = vec![];
+    let mut last = None;
     for c in text.to_lowercase().chars() {
-        if c.is_alphanumeric() || c == '\'' {
-            words.last_mut().into_iter().for_each(|word| word.push(c));
-        } else {
-            words.extend((!c.is_whitespace()).then(|| c.to_string()));
-            words.push(String::new());
+        let kind = (!c.is_whitespace()).then(|| c.is_alphanumeric() || c == '\'');
+        match words.last_mut() {
+            Some(word) if kind.is_some() && kind == last => word.push(c),
+            _ if kind.is_some() => words.push(c.to_string()),
+            _ => {}
         }
+        last = kind;
     }
-    words.retain(|word| !word.is_empty());
     words
 }
 
-/// Training and test sentences, and the number of distinct tokens: words that the training sentences have three times.
+/// Training and test sentences, and the number of distinct tokens: words that the training sentences have four times.
 fn load() -> Result<(Vec<Sentence>, Vec<Sentence>, usize)> {
     let folder = support::fetched::folder("sentiment")?;
     let mut texts = vec![];
@@ -91,7 +93,7 @@ fn load() -> Result<(Vec<Sentence>, Vec<Sentence>, usize)> {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     let training = texts.iter().enumerate().filter(|(index, _)| index % 5 != 0);
     training.flat_map(|(_, (words, _))| words).for_each(|word| *counts.entry(word).or_default() += 1);
-    let mut known: Vec<&str> = counts.into_iter().filter(|(_, count)| *count > 2).map(|(word, _)| word).collect();
+    let mut known: Vec<&str> = counts.into_iter().filter(|(_, count)| *count > 3).map(|(word, _)| word).collect();
     known.sort_unstable();
     let token = |word: &String| known.binary_search(&word.as_str()).map_or(UNKNOWN, |at| at as i64 + FIRST_WORD);
     let mut parts = [vec![], vec![]];
@@ -114,7 +116,7 @@ fn batch(sentences: &[Vec<i64>], device: &Device) -> Result<(Tensor, Tensor)> {
 }
 
 /// Chooses 15 % of a sentence's words to be predicted, of which 80 % are hidden, 10 % replaced by any word and 10 % left:
-/// their places and what they were.
+/// their places and what they were. The first place is asked for each of them too: so it learns to stand for the whole.
 fn hide(tokens: &mut [i64], vocabulary: usize, rng: &mut Philox) -> Vec<(usize, i64)> {
     let mut hidden = vec![];
     for (place, token) in tokens.iter_mut().enumerate().skip(1) {
@@ -127,6 +129,8 @@ fn hide(tokens: &mut [i64], vocabulary: usize, rng: &mut Philox) -> Vec<(usize, 
             }
         }
     }
+    let whole: Vec<_> = hidden.iter().map(|&(_, word)| (0, word)).collect();
+    hidden.extend(whole);
     hidden
 }
 
@@ -136,6 +140,7 @@ struct Run {
     device: Device,
     steps: u64,
     epochs: u64,
+    lr: f64,
 }
 
 impl Run {
@@ -186,7 +191,7 @@ impl Run {
         if let Some(pretrained) = begin {
             params.load_state_dict_partial(pretrained, "the pre-trained model")?;
         }
-        let mut optimizer = Adam::new(params.trainable(), AdamConfig::adamw(FINE_TUNING_RATE))?;
+        let mut optimizer = Adam::new(params.trainable(), AdamConfig::adamw(self.lr))?;
         let mut ctx = Ctx::train(seed);
         let logits = |sentences: &[&Sentence], ctx: &mut Ctx| -> Result<(Tensor, Tensor)> {
             let tokens: Vec<_> = sentences.iter().map(|sentence| sentence.tokens.clone()).collect();
@@ -202,7 +207,7 @@ impl Run {
                 let sentences: Vec<_> = places.iter().map(|&place| training[place]).collect();
                 let (logits, labels) = logits(&sentences, &mut ctx)?;
                 let loss = logits.cross_entropy(&labels, &Default::default())?;
-                optimizer.set_lr(FINE_TUNING_RATE * schedule::warmup_cosine(step, total.div_ceil(10), total, 0.0));
+                optimizer.set_lr(self.lr * schedule::warmup_cosine(step, total.div_ceil(10), total, 0.0));
                 optimizer.step_clipped(&loss.backward()?, Clip::Norm(1.0))?;
                 step += 1;
             }
@@ -217,7 +222,6 @@ impl Run {
 }
 
 const PRETRAINING_RATE: f64 = 2e-3;
-const FINE_TUNING_RATE: f64 = 1e-3;
 
 /// Sentences rated clearly: by at least half a point.
 fn clear(sentences: &[Sentence]) -> Vec<&Sentence> {
@@ -235,7 +239,8 @@ fn run(args: &ArgMatches) -> Result<()> {
     let sizes = BertConfig { vocabulary, positions: LENGTH, types: 1, ..BertConfig::named("tiny")? };
     let config = BertConfig { width: 64, layers: 2, heads: 4, feed_forward: 128, std: 0.05, ..sizes };
     let device = support::device(args.get_one::<String>("device").map_or("cpu", String::as_str))?;
-    let run = Run { config, device: device.clone(), steps: number("steps"), epochs: number("epochs") };
+    let lr = args.get_one::<f64>("lr").copied().unwrap_or_default();
+    let run = Run { config, device: device.clone(), steps: number("steps"), epochs: number("epochs"), lr };
     let path = |name: &str| args.get_one::<PathBuf>(name).cloned();
     let pretrained = match path("pretrained") {
         Some(from) => StateDict::load(from, &device)?,

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! First the structure at full size, ERNIE-M base with ResNet-101, which takes no memory; then the same structure at reduced
-//! size learns, about two minutes on two cores. What the best guess reaches that knows only the number, or only the digit, is
+//! size learns, about half a minute on two cores. What the best guess reaches that knows only the number, or only the digit, is
 //! counted from the test pairs themselves.
 
 mod support;
@@ -46,7 +46,7 @@ fn command() -> Command {
     Command::new("train_multimodal")
         .about("ERNIE-M and a residual network classify handwritten digits with sentences")
         .arg(arg("device", "cpu", support::DEVICES))
-        .arg(arg("steps", "1500", "updates").value_parser(value_parser!(u64).range(1..)))
+        .arg(arg("steps", "2500", "updates").value_parser(value_parser!(u64).range(1..)))
         .arg(arg("batch", "32", "pairs per step").value_parser(value_parser!(usize)))
         .arg(arg("lr", "0.001", "peak learning rate").value_parser(value_parser!(f64)))
         .arg(arg("seed", "1", "of weights, pairs and dropout").value_parser(value_parser!(u64)))

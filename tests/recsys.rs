@@ -148,15 +148,15 @@ fn ids(device: &Device) -> Tensor {
 }
 
 /// The table, its numbers a parameter so that they have a gradient.
-fn features(params: &Params) -> Result<Features> {
+fn features(params: &Params) -> Result<FieldInput> {
     let numbers = params.param("numbers", [ROWS, 2], Init::ZEROS)?;
-    Ok(Features { ids: ids(params.device()), numbers: Some(numbers.tensor()) })
+    Ok(FieldInput { ids: ids(params.device()), numbers: Some(numbers.tensor()) })
 }
 
 /// The features with numbers that are read anew at every call.
 fn check_features(
     what: &str,
-    make: impl Fn(&Params) -> Result<Box<dyn Fn(&Features) -> Result<Tensor>>>,
+    make: impl Fn(&Params) -> Result<Box<dyn Fn(&FieldInput) -> Result<Tensor>>>,
     definition: impl Fn(&Values) -> Array,
 ) {
     let forward = |params: &Params| -> Result<Forward> {
@@ -437,9 +437,9 @@ fn check_model<M: CtrModel + 'static>(
     make: impl Fn(&Params) -> Result<M>,
     definition: impl Fn(&Values) -> Array,
 ) {
-    let make = |p: &Params| -> Result<Box<dyn Fn(&Features) -> Result<Tensor>>> {
+    let make = |p: &Params| -> Result<Box<dyn Fn(&FieldInput) -> Result<Tensor>>> {
         let model = make(p)?;
-        Ok(Box::new(move |x: &Features| model.forward(x, &mut Ctx::infer())))
+        Ok(Box::new(move |x: &FieldInput| model.forward(x, &mut Ctx::infer())))
     };
     check_features(what, make, definition);
 }
@@ -608,7 +608,7 @@ fn gradients_of_tables_are_row_sparse() {
     let params = Params::new(&Device::Cpu, DType::F32, 1);
     let model = WideAndDeep::new(&params, &fields(), &[[0, 2]], &config()).unwrap();
     let numbers = Tensor::ones([ROWS, 2], DType::F32, &Device::Cpu).unwrap();
-    let x = Features { ids: ids(&Device::Cpu), numbers: Some(numbers) };
+    let x = FieldInput { ids: ids(&Device::Cpu), numbers: Some(numbers) };
     let loss = model.forward(&x, &mut Ctx::train(1)).unwrap().sum_all().unwrap();
     let gradients = loss.backward().unwrap();
     for (name, rows) in [("wide.weights.ids.weight", 9 + 5), ("deep.embedding.weight", 9)] {
@@ -650,12 +650,15 @@ fn what_cannot_be_is_refused() {
     refused(Mlp::new(&p("h"), 3, &[4], 1.5), &["1.5"]);
     let model = LogisticRegression::new(&p("i"), &fields()).unwrap();
     let (ids, mut ctx) = (ids(&Device::Cpu), Ctx::infer());
-    refused(model.forward(&Features { ids: ids.clone(), numbers: None }, &mut ctx), &["2 numbers", "none"]);
+    refused(model.forward(&FieldInput { ids: ids.clone(), numbers: None }, &mut ctx), &["2 numbers", "none"]);
     let one = Tensor::ones([ROWS, 1], DType::F32, &Device::Cpu).unwrap();
-    refused(model.forward(&Features { ids: ids.clone(), numbers: Some(one.clone()) }, &mut ctx), &["(5, 2)", "[5, 1]"]);
+    refused(
+        model.forward(&FieldInput { ids: ids.clone(), numbers: Some(one.clone()) }, &mut ctx),
+        &["(5, 2)", "[5, 1]"],
+    );
     let crossed = CrossedFields::new(&p("j"), &fields(), &[[0, 2]]).unwrap();
     assert_eq!(crossed.fields().sizes, [4, 1, 6, 24]);
-    refused(crossed.forward(&Features { ids: one.clone(), numbers: None }), &["[5, 3]", "[5, 1]"]);
+    refused(crossed.forward(&FieldInput { ids: one.clone(), numbers: None }), &["[5, 3]", "[5, 1]"]);
     let cross = CrossNetwork::new(&p("k"), 4, 1, CrossKind::Vector).unwrap();
     refused(cross.forward(&one, &mut ctx), &["(B, 4)"]);
     let cin = CompressedInteraction::new(&p("l"), 3, &[2]).unwrap();
@@ -696,7 +699,7 @@ fn loss(model: &WideAndDeep, params: &Params, step: u64) -> Tensor {
     let mut rng = warpsmith::random::Philox::new(step);
     let numbers = Tensor::normal(0.0, 1.0, [ROWS, 2], DType::F32, params.device(), &mut rng).unwrap();
     let target = Tensor::from_slice(&[1f32, 0.0, 1.0, 1.0, 0.0], ROWS, params.device()).unwrap();
-    let x = Features { ids: ids(params.device()), numbers: Some(numbers) };
+    let x = FieldInput { ids: ids(params.device()), numbers: Some(numbers) };
     model.forward(&x, &mut Ctx::train(1)).unwrap().bce_with_logits(&target, None, Reduction::Mean).unwrap()
 }
 

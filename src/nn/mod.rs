@@ -42,7 +42,7 @@ pub use pool::{AdaptiveAvgPool2d, AvgPool2d, Flatten, MaxPool2d};
 pub use positions::SinusoidalPositions;
 pub use recsys::{
     BiInteraction, CompressedInteraction, CrossKind, CrossNetwork, CrossedFields, EmbeddingBag, FactorizationMachine,
-    FeatureEmbedding, Features, FieldAwareProducts, FieldEmbedding, Fields, LinearTerm, Mlp,
+    FeatureEmbedding, FieldAwareProducts, FieldEmbedding, FieldInput, Fields, LinearTerm, Mlp,
 };
 pub use rnn::{Rnn, RnnConfig, RnnKind, RnnOutput};
 pub(crate) use safetensors::entries as safetensors_entries;

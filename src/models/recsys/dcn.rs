@@ -1,7 +1,7 @@
 //! Deep & Cross networks.
 
 use super::{CtrModel, DeepConfig, concatenated, concatenated_width};
-use crate::nn::{CrossKind, CrossNetwork, Ctx, Features, FieldEmbedding, Fields, Linear, Mlp, Module, Params};
+use crate::nn::{CrossKind, CrossNetwork, Ctx, FieldEmbedding, FieldInput, Fields, Linear, Mlp, Module, Params};
 use crate::{Result, Tensor};
 
 /// The structure of a [`Dcn`].
@@ -59,7 +59,7 @@ impl Dcn {
 }
 
 impl CtrModel for Dcn {
-    fn forward(&self, x: &Features, ctx: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, x: &FieldInput, ctx: &mut Ctx) -> Result<Tensor> {
         let first = concatenated(&self.embedding.forward(&x.ids)?, &self.fields, x)?;
         let crossed = self.cross.forward(&first, ctx)?;
         let last = if self.stacked {

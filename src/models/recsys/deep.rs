@@ -2,8 +2,8 @@
 
 use super::{CtrModel, DeepConfig, DeepLogit, concatenated, concatenated_width};
 use crate::nn::{
-    CompressedInteraction, CrossedFields, Ctx, FactorizationMachine, FeatureEmbedding, Features, FieldAwareProducts,
-    FieldEmbedding, Fields, Linear, LinearTerm, Module, Params,
+    CompressedInteraction, CrossedFields, Ctx, FactorizationMachine, FeatureEmbedding, FieldAwareProducts,
+    FieldEmbedding, FieldInput, Fields, Linear, LinearTerm, Module, Params,
 };
 use crate::{Result, Tensor};
 
@@ -49,7 +49,7 @@ impl WideAndDeep {
 }
 
 impl CtrModel for WideAndDeep {
-    fn forward(&self, x: &Features, ctx: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, x: &FieldInput, ctx: &mut Ctx) -> Result<Tensor> {
         let wide = self.wide.forward(&self.crosses.forward(x)?)?;
         let deep = concatenated(&self.embedding.forward(&x.ids)?, &self.fields, x)?;
         wide.add(&self.deep.forward(&deep, ctx)?)
@@ -75,7 +75,7 @@ impl DeepFm {
 }
 
 impl CtrModel for DeepFm {
-    fn forward(&self, x: &Features, ctx: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, x: &FieldInput, ctx: &mut Ctx) -> Result<Tensor> {
         let vectors = self.vectors.forward(x)?;
         let shallow = self.linear.forward(x)?.add(&FactorizationMachine.forward(&vectors, ctx)?)?;
         shallow.add(&self.deep.forward(&vectors.flatten(1, -1)?, ctx)?)
@@ -103,7 +103,7 @@ impl DeepFfm {
 }
 
 impl CtrModel for DeepFfm {
-    fn forward(&self, x: &Features, ctx: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, x: &FieldInput, ctx: &mut Ctx) -> Result<Tensor> {
         let products = self.products.forward(x)?.flatten(1, -1)?;
         let shallow = self.linear.forward(x)?.add(&products.sum(&[1])?)?;
         shallow.add(&self.deep.forward(&products, ctx)?)
@@ -134,7 +134,7 @@ impl XDeepFm {
 }
 
 impl CtrModel for XDeepFm {
-    fn forward(&self, x: &Features, ctx: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, x: &FieldInput, ctx: &mut Ctx) -> Result<Tensor> {
         let vectors = self.vectors.forward(x)?;
         let maps = self.interaction.forward(&vectors, ctx)?;
         let shallow = self.linear.forward(x)?.add(&self.weights.forward(&maps, ctx)?.squeeze(-1)?)?;

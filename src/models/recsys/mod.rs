@@ -10,13 +10,13 @@ pub use deep::{DeepFfm, DeepFm, WideAndDeep, XDeepFm};
 pub use dssm::{Dssm, DssmConfig, Tower, TowerConfig, TowerInput};
 pub use shallow::{Ffm, Fm, LogisticRegression};
 
-use crate::nn::{Ctx, Features, Fields, Init, Linear, Mlp, Module, Params};
+use crate::nn::{Ctx, FieldInput, Fields, Init, Linear, Mlp, Module, Params};
 use crate::{Result, Tensor};
 
 /// A model of the click-through-rate kind: how likely something is for each row of features.
 pub trait CtrModel: Send + Sync {
     /// The logit of each row: (B). Its sigmoid is the probability, [`Tensor::bce_with_logits`] the loss.
-    fn forward(&self, x: &Features, ctx: &mut Ctx) -> Result<Tensor>;
+    fn forward(&self, x: &FieldInput, ctx: &mut Ctx) -> Result<Tensor>;
 }
 
 /// What models with embeddings and a deep part have in common.
@@ -70,7 +70,7 @@ fn concatenated_width(fields: &Fields, width: usize) -> usize {
 }
 
 /// Embeddings (B, fields, width) side by side, and the numbers behind them.
-fn concatenated(embeddings: &Tensor, fields: &Fields, x: &Features) -> Result<Tensor> {
+fn concatenated(embeddings: &Tensor, fields: &Fields, x: &FieldInput) -> Result<Tensor> {
     let flat = embeddings.flatten(1, -1)?;
     match x.numbers(fields)? {
         Some(numbers) => Tensor::cat(&[&flat, numbers], 1),

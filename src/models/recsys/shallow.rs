@@ -2,7 +2,8 @@
 
 use super::CtrModel;
 use crate::nn::{
-    Ctx, FactorizationMachine, FeatureEmbedding, Features, FieldAwareProducts, Fields, Init, LinearTerm, Module, Params,
+    Ctx, FactorizationMachine, FeatureEmbedding, FieldAwareProducts, FieldInput, Fields, Init, LinearTerm, Module,
+    Params,
 };
 use crate::{Result, Tensor};
 
@@ -19,7 +20,7 @@ impl LogisticRegression {
 }
 
 impl CtrModel for LogisticRegression {
-    fn forward(&self, x: &Features, _: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, x: &FieldInput, _: &mut Ctx) -> Result<Tensor> {
         self.linear.forward(x)
     }
 }
@@ -41,7 +42,7 @@ impl Fm {
 }
 
 impl CtrModel for Fm {
-    fn forward(&self, x: &Features, ctx: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, x: &FieldInput, ctx: &mut Ctx) -> Result<Tensor> {
         self.linear.forward(x)?.add(&FactorizationMachine.forward(&self.vectors.forward(x)?, ctx)?)
     }
 }
@@ -65,7 +66,7 @@ impl Ffm {
 }
 
 impl CtrModel for Ffm {
-    fn forward(&self, x: &Features, _: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, x: &FieldInput, _: &mut Ctx) -> Result<Tensor> {
         self.linear.forward(x)?.add(&self.products.forward(x)?.sum(&[1, 2])?)
     }
 }

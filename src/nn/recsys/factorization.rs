@@ -1,6 +1,6 @@
 //! Products of every two fields: factorisation machines, and field-aware ones.
 
-use super::fields::{FeatureEmbedding, Features, Fields};
+use super::fields::{FeatureEmbedding, FieldInput, Fields};
 use crate::nn::{Ctx, Init, Module, Params};
 use crate::{Error, Result, Tensor};
 
@@ -73,7 +73,7 @@ impl FieldAwareProducts {
     }
 
     /// (B, pairs, K).
-    pub fn forward(&self, x: &Features) -> Result<Tensor> {
+    pub fn forward(&self, x: &FieldInput) -> Result<Tensor> {
         let vectors = self.vectors.forward(x)?;
         let vectors = vectors.reshape([vectors.dim(0)?, self.fields * self.fields, self.width])?;
         let [left, right] = &self.sides;

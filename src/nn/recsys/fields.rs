@@ -26,14 +26,14 @@ impl Fields {
 
 /// Rows of a table as models read them.
 #[derive(Clone, Debug)]
-pub struct Features {
+pub struct FieldInput {
     /// (B, fields): an id of each categorical field, i64, u32 or u8.
     pub ids: Tensor,
     /// (B, numbers), in the parameters' dtype; none where the table has no numbers.
     pub numbers: Option<Tensor>,
 }
 
-impl Features {
+impl FieldInput {
     /// The numbers, checked to be as many as `fields` has.
     pub(crate) fn numbers(&self, fields: &Fields) -> Result<Option<&Tensor>> {
         let found = self.numbers.as_ref().filter(|_| fields.numbers > 0);
@@ -149,7 +149,7 @@ impl FeatureEmbedding {
     }
 
     /// (B, fields + numbers, width).
-    pub fn forward(&self, x: &Features) -> Result<Tensor> {
+    pub fn forward(&self, x: &FieldInput) -> Result<Tensor> {
         let ids = self.ids.forward(&x.ids)?;
         match (&self.numbers, x.numbers(&self.fields)?) {
             (Some(vectors), Some(numbers)) => {
@@ -181,7 +181,7 @@ impl LinearTerm {
     }
 
     /// (B).
-    pub fn forward(&self, x: &Features) -> Result<Tensor> {
+    pub fn forward(&self, x: &FieldInput) -> Result<Tensor> {
         self.weights.forward(x)?.sum(&[1, 2])?.add(&self.bias.tensor())
     }
 }
@@ -224,7 +224,7 @@ impl CrossedFields {
     }
 
     /// The features with the crossed fields behind the categorical ones.
-    pub fn forward(&self, x: &Features) -> Result<Features> {
+    pub fn forward(&self, x: &FieldInput) -> Result<FieldInput> {
         if self.pairs.is_empty() {
             return Ok(x.clone());
         }
@@ -236,6 +236,6 @@ impl CrossedFields {
         let ids = x.ids.to_dtype(DType::I64)?;
         let [first, second] = [ids.index_select(1, &self.columns[0])?, ids.index_select(1, &self.columns[1])?];
         let crossed = first.mul(&self.sizes)?.add(&second)?;
-        Ok(Features { ids: Tensor::cat(&[ids, crossed], 1)?, numbers: x.numbers.clone() })
+        Ok(FieldInput { ids: Tensor::cat(&[ids, crossed], 1)?, numbers: x.numbers.clone() })
     }
 }

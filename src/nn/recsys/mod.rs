@@ -10,6 +10,6 @@ mod mlp;
 pub use bag::EmbeddingBag;
 pub use cross::{CrossKind, CrossNetwork};
 pub use factorization::{BiInteraction, FactorizationMachine, FieldAwareProducts};
-pub use fields::{CrossedFields, FeatureEmbedding, Features, FieldEmbedding, Fields, LinearTerm};
+pub use fields::{CrossedFields, FeatureEmbedding, FieldEmbedding, FieldInput, Fields, LinearTerm};
 pub use interaction::CompressedInteraction;
 pub use mlp::Mlp;
