@@ -361,6 +361,7 @@ fn a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint() {
         let Error::Diverged { step: 8, epoch: 1, batch: 2, kept: Some(kept), .. } = &error else { panic!("{error:?}") };
         let message = error.to_string();
         assert!(message.contains("at step 8 (epoch 1, batch 2") && message.contains("checkpoint"), "{message}");
+        assert!(message.starts_with("the loss became "), "{message}");
         // The one of step 6: that of step 8 was due, and has weights that are not numbers.
         assert_eq!(*saved.lock().unwrap(), [2, 4, 6]);
         assert_eq!(*kept, Checkpoints::last_in(folder.path()));
