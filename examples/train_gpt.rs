@@ -9,7 +9,7 @@
 //! picture of the curves. `--setting large` is the one for GPUs. Ctrl-C ends a run after its step; `--resume` continues
 //! a stopped run bit for bit; `--generate N` writes N characters with the model of `--resume` and trains nothing.
 
-pub mod support;
+pub(crate) mod support;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ use warpsmith::train::{
 use warpsmith::{DType, Device, Error, Result, Tensor, metrics};
 
 #[derive(Clone)]
-pub struct Options {
+pub(crate) struct Options {
     pub device: Device,
     pub network: GptConfig,
     /// Of the whole run, which the rates follow.
@@ -54,12 +54,13 @@ pub struct Options {
     pub interrupt: Arc<AtomicBool>,
 }
 
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The mean cross-entropy of a character of the validation text at the end, in nats; none if the run stopped early.
     pub validation: Option<f64>,
     /// Of each step.
     pub losses: Vec<f64>,
     pub files: Vec<PathBuf>,
+    #[allow(dead_code)] // for tests, which compare the weights of runs
     pub params: Params,
 }
 
@@ -69,7 +70,7 @@ const WARMUP: u64 = 100;
 const LAST: f64 = 0.1;
 
 /// AdamW. Decay is for what multiplies: not for biases, gains and the like.
-pub fn optimizer(params: &Params, lr: f64) -> Result<Adam> {
+pub(crate) fn optimizer(params: &Params, lr: f64) -> Result<Adam> {
     let config = AdamConfig { betas: (0.9, 0.99), weight_decay: 0.1, ..AdamConfig::adamw(lr) };
     let (decayed, others) = decay_groups(params.trainable());
     Adam::with_groups(vec![(decayed, config), (others, AdamConfig { weight_decay: 0.0, ..config })])
@@ -105,7 +106,7 @@ fn sample(model: &Gpt, options: &Options, text: &Text, step: u64) -> Result<Stri
     Ok(format!("{}{}", characters.decode(&prompt), characters.decode(&more)))
 }
 
-pub fn train(options: &Options, text: &Text) -> Result<Outcome> {
+pub(crate) fn train(options: &Options, text: &Text) -> Result<Outcome> {
     let Options { iterations, batch, seed, bf16, network: GptConfig { context, .. }, .. } = *options;
     if batch == 0 || text.validation.len() <= context || text.training.len() <= context {
         let lengths = (text.training.len(), text.validation.len());

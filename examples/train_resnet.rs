@@ -11,7 +11,7 @@
 //! TensorBoard. Fashion-MNIST takes hours on a CPU. Ctrl-C ends a run after its step; `--resume` continues a stopped
 //! run bit for bit.
 
-pub mod support;
+pub(crate) mod support;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ use warpsmith::train::{Checkpoints, Curves, Every, Goal, LearningRate, MetricLog
 use warpsmith::{DType, Device, Error, Result, Tensor};
 
 #[derive(Clone)]
-pub struct Options {
+pub(crate) struct Options {
     pub device: Device,
     pub network: ResNetConfig,
     pub epochs: u64,
@@ -46,13 +46,13 @@ pub struct Options {
 }
 
 /// Images (N, 1, S, S) and their labels (N).
-pub struct Set {
+pub(crate) struct Set {
     pub images: Tensor,
     pub labels: Tensor,
 }
 
 /// What to train on.
-pub struct Data {
+pub(crate) struct Data {
     pub training: Set,
     pub test: Set,
     /// Mean and standard deviation of pixels, which the network sees with 0 and 1.
@@ -99,10 +99,11 @@ impl Data {
     }
 }
 
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Of the test images after the last epoch; none if the run stopped before the first epoch's end.
     pub accuracy: Option<f64>,
     pub files: Vec<PathBuf>,
+    #[allow(dead_code)] // for tests, which compare the weights of runs
     pub params: Params,
 }
 
@@ -123,7 +124,7 @@ fn accuracy(model: &ResNet, set: &Set, scale: (f64, f64), device: &Device) -> Re
     Ok(count.item::<f64>()? / set.len() as f64)
 }
 
-pub fn train(options: &Options, data: &Data) -> Result<Outcome> {
+pub(crate) fn train(options: &Options, data: &Data) -> Result<Outcome> {
     let Options { epochs, batch, seed, device, out, .. } = options;
     if *batch == 0 || *batch > data.training.len() {
         let message = format!("a batch of {batch} out of {} images", data.training.len());

@@ -361,6 +361,7 @@ fn a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint() {
         let Error::Diverged { step: 8, epoch: 1, batch: 2, kept: Some(kept), .. } = &error else { panic!("{error:?}") };
         let message = error.to_string();
         assert!(message.contains("at step 8 (epoch 1, batch 2") && message.contains("checkpoint"), "{message}");
+        assert!(message.starts_with("the loss became "), "{message}");
         // The one of step 6: that of step 8 was due, and has weights that are not numbers.
         assert_eq!(*saved.lock().unwrap(), [2, 4, 6]);
         assert_eq!(*kept, Checkpoints::last_in(folder.path()));
@@ -510,4 +511,10 @@ fn figures_that_do_not_fit_the_closure_and_a_foreign_checkpoint_are_explained() 
     let error = trainer.resume(Checkpoints::last_in(folder.path())).unwrap_err().to_string();
     assert!(error.contains("fc1.weight"), "{error}");
     assert_eq!(trainer.run().place(), Place::default());
+    // An epoch that has become shorter than where the run stands.
+    task.trainer().callback(Checkpoints::new(folder.path())).stop_after(Some(9)).fit(&task.source(20), 1).unwrap();
+    let mut trainer = task.trainer();
+    trainer.resume(Checkpoints::last_in(folder.path())).unwrap();
+    let error = trainer.fit(&task.source(9), 1).unwrap_err().to_string();
+    assert!(error.contains("at batch 9 of an epoch") && error.contains("9 batches"), "{error}");
 }

@@ -123,7 +123,7 @@ fn tensorboard(folder: &Path) -> Points {
     while !rest.is_empty() {
         let checked = |bytes: &[u8], check: &[u8]| {
             let crc = crc32c(bytes);
-            let masked = (crc >> 15 | crc << 17).wrapping_add(0xa282_ead8);
+            let masked = crc.rotate_left(17).wrapping_add(0xa282_ead8);
             assert_eq!(masked.to_le_bytes(), check);
         };
         let length = take(&mut rest, 8);

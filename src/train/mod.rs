@@ -11,6 +11,7 @@ mod crc;
 #[cfg(feature = "train")]
 mod curves;
 mod figures;
+mod fit;
 #[cfg(feature = "train")]
 mod font;
 #[cfg(feature = "train")]
