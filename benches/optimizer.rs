@@ -18,7 +18,7 @@ use warpsmith::{DType, Device, Gradients, Result, Tensor};
 type Make = fn(Vec<(String, Param)>) -> Result<Box<dyn Optimizer>>;
 
 /// Names, numbers of state and how they are made.
-const RULES: [(&str, usize, Make); 7] = [
+const RULES: [(&str, usize, Make); 8] = [
     ("sgd", 0, |p| Ok(Box::new(Sgd::new(p, SgdConfig::new(1e-3))?))),
     ("sgd with momentum", 1, |p| Ok(Box::new(Sgd::new(p, SgdConfig { momentum: 0.9, ..SgdConfig::new(1e-3) })?))),
     ("adamw", 2, |p| Ok(Box::new(Adam::new(p, AdamConfig::adamw(1e-4))?))),

@@ -53,9 +53,9 @@ impl Set {
 fn breast_cancer() -> Result<(Set, Set)> {
     let file = fetched::folder("breast-cancer")?.join("breast_cancer.csv");
     let mut sets = [(); 2].map(|()| Set { rows: vec![], classes: vec![] });
-    for (index, row) in fetched::numbers(&file, 1)?.into_iter().enumerate() {
+    for (index, row) in fetched::numbers(&file, 1)?.to_vec2::<f32>()?.into_iter().enumerate() {
         let set = &mut sets[usize::from(index % 5 == 0)];
-        set.rows.push(row[..30].iter().map(|&value| value as f32).collect());
+        set.rows.push(row[..30].to_vec());
         set.classes.push(row[30] as i64);
     }
     let n = sets[0].rows.len() as f32;

@@ -90,13 +90,13 @@ impl Set {
 
 /// Every fifth image is for the test.
 fn load() -> Result<(Set, Set)> {
-    let rows = support::fetched::numbers(&support::fetched::folder("mnist-5k")?.join("mnist_5k.csv"), 0)?;
+    let table = support::fetched::numbers(&support::fetched::folder("mnist-5k")?.join("mnist_5k.csv"), 0)?;
     let mut sets = [(); 2].map(|()| Set { images: vec![], labels: vec![] });
-    for (index, row) in rows.iter().enumerate() {
+    for (index, row) in table.to_vec2::<f32>()?.iter().enumerate() {
         let set = &mut sets[usize::from(index % 5 == 0)];
         let mut image = [[0.0; SIDE]; SIDE];
         for (pixel, value) in image.as_flattened_mut().iter_mut().zip(row) {
-            *pixel = *value as f32 / 255.0;
+            *pixel = value / 255.0;
         }
         set.images.push(image);
         set.labels.push(row[SIDE * SIDE] as i64);

@@ -24,9 +24,9 @@ fn command() -> Command {
 
 /// Standardised measurements with a column of ones before them (N, 11), and the progression (N), standardised too.
 fn load(device: &Device) -> Result<(Tensor, Tensor)> {
-    let rows = support::fetched::numbers(&support::fetched::folder("diabetes")?.join("diabetes.csv"), 1)?;
-    let (n, columns) = (rows.len(), rows[0].len());
-    let table = Tensor::from_vec(rows.concat(), [n, columns], &Device::Cpu)?;
+    let table = support::fetched::numbers(&support::fetched::folder("diabetes")?.join("diabetes.csv"), 1)?;
+    let table = table.to_dtype(DType::F64)?;
+    let (n, columns) = (table.dims()[0], table.dims()[1]);
     let table = ((&table - &table.mean_keepdim(&[0])?)? / table.std_keepdim(&[0], 0.0)?)?;
     let ones = Tensor::ones([n, 1], DType::F64, &Device::Cpu)?;
     let x = Tensor::cat(&[&ones, &table.narrow(1, 0, columns - 1)?], 1)?;

@@ -19,7 +19,7 @@ use warpsmith::nn::{Ctx, Dropout, Embedding, Linear, Module, Params, Rnn, RnnCon
 use warpsmith::optim::{Adam, AdamConfig, Clip, Optimizer};
 use warpsmith::random::permutation;
 use warpsmith::train::Progress;
-use warpsmith::{DType, Device, Error, Result, Tensor, metrics, no_grad};
+use warpsmith::{DType, Device, Result, Tensor, metrics, no_grad};
 
 /// Words of a sentence that are read: its last ones.
 const LENGTH: usize = 32;
@@ -61,20 +61,8 @@ impl Set {
 /// Sentences rated clearly (by at least half a point of four), and the number of words known: those that the training
 /// sentences have twice.
 fn load() -> Result<(Set, Set, usize)> {
-    let folder = support::fetched::folder("sentiment")?;
-    let mut rated = vec![];
-    for name in ["amazonReviewSnippets", "movieReviewSnippets", "nytEditorialSnippets", "tweets"] {
-        let path = folder.join(format!("{name}_GroundTruth.txt"));
-        let bytes =
-            std::fs::read(&path).map_err(|source| Error::Io { action: "reading", path: path.clone(), source })?;
-        for line in String::from_utf8_lossy(&bytes).lines() {
-            let mut fields = line.splitn(3, '\t').skip(1);
-            let rating = fields.next().and_then(|field| field.parse::<f64>().ok());
-            if let (Some(rating), Some(text)) = (rating.filter(|rating| rating.abs() >= 0.5), fields.next()) {
-                rated.push((text.to_owned(), i64::from(rating > 0.0)));
-            }
-        }
-    }
+    let rated = support::fetched::rated_sentences()?.into_iter().filter(|(_, rating)| rating.abs() >= 0.5);
+    let rated: Vec<(String, i64)> = rated.map(|(text, rating)| (text, i64::from(rating > 0.0))).collect();
     let training = rated.iter().enumerate().filter(|(index, _)| index % 5 != 0).map(|(_, (text, _))| text);
     let words = Words::of(training, &WordsConfig { min_count: 2, ..Default::default() });
     let mut sets = [Set::default(), Set::default()];

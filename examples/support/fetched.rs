@@ -1,7 +1,8 @@
 //! Data sets that `cargo xtask data NAME` fetches.
 
 use std::path::{Path, PathBuf};
-use warpsmith::{Error, Result};
+use warpsmith::data::{CsvOptions, Table};
+use warpsmith::{Error, Result, Tensor};
 
 /// The folder `target/data/NAME`; an error that says what to do where it was not fetched yet.
 pub fn folder(name: &str) -> Result<PathBuf> {
@@ -15,19 +16,23 @@ pub fn folder(name: &str) -> Result<PathBuf> {
     Err(Error::argument("data", message))
 }
 
-/// The rows of a file of comma-separated numbers, after so many lines that hold something else.
-pub fn numbers(path: &Path, skip: usize) -> Result<Vec<Vec<f64>>> {
-    let text = std::fs::read_to_string(path);
-    let text = text.map_err(|source| Error::Io { action: "reading", path: path.to_owned(), source })?;
-    let mut rows: Vec<Vec<f64>> = vec![];
-    for (number, line) in text.lines().enumerate().skip(skip) {
-        let bad = |message: String| Error::Format { what: format!("{}:{}", path.display(), number + 1), message };
-        let row = line.split(',').map(|field| field.parse::<f64>().map_err(|error| bad(format!("{field:?}: {error}"))));
-        let row = row.collect::<Result<Vec<f64>>>()?;
-        if let Some(first) = rows.first().filter(|first| first.len() != row.len()) {
-            return Err(bad(format!("{} fields, where the first row has {}", row.len(), first.len())));
-        }
-        rows.push(row);
+/// The table (rows, columns) in a CSV file of numbers without a header, after so many lines that hold something else.
+pub fn numbers(path: &Path, skip: usize) -> Result<Tensor> {
+    let table = Table::load_csv(path, &CsvOptions { skip, header: false, ..Default::default() })?;
+    table.tensor(&table.names().iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// Sentences of the set `sentiment` and what people thought of each, from -4 (bad) to 4 (good): reviews of products, of
+/// films, editorials and tweets.
+pub fn rated_sentences() -> Result<Vec<(String, f64)>> {
+    let folder = folder("sentiment")?;
+    let options = CsvOptions { delimiter: b'\t', header: false, quotes: false, ..Default::default() };
+    let mut sentences = vec![];
+    for name in ["amazonReviewSnippets", "movieReviewSnippets", "nytEditorialSnippets", "tweets"] {
+        // A number, the mean rating, the sentence.
+        let table = Table::load_csv(folder.join(format!("{name}_GroundTruth.txt")), &options)?;
+        let texts = table.texts("2")?.into_iter().map(Option::unwrap_or_default);
+        sentences.extend(texts.zip(table.numbers("1")?));
     }
-    Ok(rows)
+    Ok(sentences)
 }
