@@ -27,22 +27,19 @@ pub(crate) fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -
     sync_folder(&folder).map_err(io)
 }
 
-/// Removes temporary files of `path` that processes which were killed have left behind.
-pub(crate) fn remove_leftovers(path: &Path) -> Result<()> {
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+/// Removes temporary files that processes which were killed have left behind in a folder, of files with such names.
+pub(crate) fn remove_leftovers(folder: &Path, is_of: impl Fn(&str) -> bool) -> Result<()> {
     let io = |source| Error::Io { action: "reading", path: folder.to_owned(), source };
-    let (begin, own) = (format!(".{}.", name.to_string_lossy()), format!(".{}.", std::process::id()));
     for entry in std::fs::read_dir(folder).map_err(io)? {
         let found = entry.map_err(io)?;
         let name = found.file_name();
-        let rest = name.to_str().and_then(|name| name.strip_prefix(&begin)?.strip_suffix(".tmp"));
-        let left = rest.is_some_and(|rest| {
-            // PROCESS.COUNT
-            let mut numbers = rest.split('.');
-            let (process, count) = (numbers.next(), numbers.next());
-            [process, count].iter().all(|n| n.is_some_and(|n| n.parse::<u64>().is_ok())) && numbers.next().is_none()
-        });
-        if left && !name.to_string_lossy().contains(&own) {
+        // .NAME.PROCESS.COUNT.tmp
+        let middle = name.to_str().and_then(|name| name.strip_prefix('.')?.strip_suffix(".tmp"));
+        let mut parts = middle.unwrap_or_default().rsplitn(3, '.');
+        let number = |part: Option<&str>| part.and_then(|part| part.parse::<u64>().ok());
+        let (count, process) = (number(parts.next()), number(parts.next()));
+        let other = process.is_some_and(|process| process != u64::from(std::process::id()));
+        if count.is_some() && other && parts.next().is_some_and(&is_of) {
             std::fs::remove_file(found.path()).map_err(io)?;
         }
     }
@@ -89,7 +86,7 @@ mod tests {
         // Only what a process that was killed has left of this file goes.
         let names = [".file.1.0.tmp", ".file.1.x.tmp", ".other.1.0.tmp", ".file.tmp", "file.1.0.tmp"];
         names.iter().for_each(|name| std::fs::write(folder.join(name), "").unwrap());
-        remove_leftovers(&path).unwrap();
+        remove_leftovers(&folder, |name| name == "file").unwrap();
         assert!(!folder.join(names[0]).exists() && names[1..].iter().all(|name| folder.join(name).exists()));
         std::fs::remove_dir_all(&folder).unwrap();
     }

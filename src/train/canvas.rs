@@ -7,6 +7,9 @@ use plotters_backend::{BackendColor, BackendCoord, BackendStyle, BackendTextStyl
 
 type Drawn = Result<(), DrawingErrorKind<std::io::Error>>;
 
+/// The size of text whose glyphs' pixels are one pixel.
+pub(super) const PIXEL: f64 = 13.5;
+
 pub(super) enum Canvas<'a> {
     Svg(SVGBackend<'a>),
     Pixels(&'a mut Pixels),
@@ -63,9 +66,10 @@ impl Pixels {
     }
 }
 
-/// How large a pixel of a glyph is in text of this size.
+/// How large a pixel of a glyph is in text of this size: glyphs are about as wide as the drawing code takes letters to
+/// be where it does not ask.
 fn zoom(size: f64) -> i32 {
-    (size / HEIGHT as f64).round().max(1.0) as i32
+    (size / PIXEL).round().max(1.0) as i32
 }
 
 /// Width and height; a column and a row are left between glyphs.

@@ -1,6 +1,6 @@
 //! Pictures of curves, as SVG or PNG: no fonts are needed to draw them.
 
-use super::canvas::{Canvas, Pixels};
+use super::canvas::{Canvas, PIXEL, Pixels};
 use crate::{Error, Result};
 use plotters::prelude::*;
 use std::path::Path;
@@ -50,11 +50,12 @@ pub fn draw_curves(path: impl AsRef<Path>, panels: &[(&str, &str, Vec<Curve>)]) 
     let failed = |message| Error::Format { what: path.display().to_string(), message };
     let bytes = if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
         let mut pixels = Pixels::new(size.0, size.1);
-        draw(&Canvas::Pixels(&mut pixels).into_drawing_area(), panels).map_err(failed)?;
+        draw(&Canvas::Pixels(&mut pixels).into_drawing_area(), panels, 2.0 * PIXEL).map_err(failed)?;
         pixels.png()
     } else {
         let mut svg = String::new();
-        draw(&Canvas::Svg(SVGBackend::with_string(&mut svg, size)).into_drawing_area(), panels).map_err(failed)?;
+        draw(&Canvas::Svg(SVGBackend::with_string(&mut svg, size)).into_drawing_area(), panels, 12.0)
+            .map_err(failed)?;
         svg.into_bytes()
     };
     crate::nn::write_atomically(path, |to| to.write_all(&bytes))
@@ -62,15 +63,16 @@ pub fn draw_curves(path: impl AsRef<Path>, panels: &[(&str, &str, Vec<Curve>)]) 
 
 type Area<'a> = DrawingArea<Canvas<'a>, plotters::coord::Shift>;
 
-fn draw(root: &Area<'_>, panels: &[(&str, &str, Vec<Curve>)]) -> Result<(), String> {
+/// `text` is the size of the smaller letters.
+fn draw(root: &Area<'_>, panels: &[(&str, &str, Vec<Curve>)], text: f64) -> Result<(), String> {
     root.fill(&WHITE).map_err(|e| e.to_string())?;
     for (area, (title, x_axis, curves)) in root.split_evenly((panels.len().max(1), 1)).iter().zip(panels) {
-        panel(area, title, x_axis, curves)?;
+        panel(area, title, x_axis, curves, text)?;
     }
     root.present().map_err(|e| e.to_string())
 }
 
-fn panel(area: &Area<'_>, title: &str, x_axis: &str, curves: &[Curve]) -> Result<(), String> {
+fn panel(area: &Area<'_>, title: &str, x_axis: &str, curves: &[Curve], size: f64) -> Result<(), String> {
     let finite = |c: &Curve| -> Vec<(f64, f64)> {
         c.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect()
     };
@@ -83,13 +85,17 @@ fn panel(area: &Area<'_>, title: &str, x_axis: &str, curves: &[Curve]) -> Result
     };
     let text = |e: DrawingAreaErrorKind<std::io::Error>| e.to_string();
     let mut chart = ChartBuilder::on(area)
-        .caption(title, ("sans-serif", 18))
+        .caption(title, ("sans-serif", 1.5 * size))
         .margin(12)
-        .x_label_area_size(36)
+        .margin_right(24)
+        .x_label_area_size(48)
         .y_label_area_size(84)
         .build_cartesian_2d(span(|p| p.0), span(|p| p.1))
         .map_err(text)?;
-    chart.configure_mesh().light_line_style(WHITE).x_desc(x_axis).draw().map_err(text)?;
+    let letters = ("sans-serif", size);
+    let mut mesh = chart.configure_mesh();
+    mesh.light_line_style(WHITE).x_desc(x_axis).label_style(letters).axis_desc_style(letters);
+    mesh.draw().map_err(text)?;
     let colours = [RGBColor(31, 119, 180), RGBColor(214, 90, 20), RGBColor(44, 140, 44), RGBColor(148, 60, 160)];
     for (i, curve) in curves.iter().enumerate() {
         let colour = colours[i % colours.len()].mix(if curve.pale { 0.3 } else { 1.0 });
@@ -99,7 +105,13 @@ fn panel(area: &Area<'_>, title: &str, x_axis: &str, curves: &[Curve]) -> Result
             .label(curve.name.clone())
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
     }
-    chart.configure_series_labels().border_style(BLACK).background_style(WHITE).draw().map_err(text)?;
+    chart
+        .configure_series_labels()
+        .label_font(letters)
+        .border_style(BLACK)
+        .background_style(WHITE)
+        .draw()
+        .map_err(text)?;
     Ok(())
 }
 

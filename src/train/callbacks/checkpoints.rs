@@ -107,10 +107,13 @@ impl Callback for Checkpoints {
         let io = |source| Error::Io { action: "creating", path: self.folder.clone(), source };
         std::fs::create_dir_all(&self.folder).map_err(io)?;
         let step = run.place().step;
-        let numbered = self.kept.iter().map(|&step| self.numbered(step));
-        for file in [Self::last_in(&self.folder), Self::best_in(&self.folder)].into_iter().chain(numbered) {
-            remove_leftovers(&file)?;
-        }
+        let numbered = |name: &str| {
+            let digits = name.strip_prefix("step-").and_then(|rest| rest.strip_suffix(".safetensors"));
+            digits.is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))
+        };
+        remove_leftovers(&self.folder, |name| {
+            ["checkpoint.safetensors", "best.safetensors"].contains(&name) || numbered(name)
+        })?;
         self.at = (step > 0).then_some(step);
         // What was to go when the process ended.
         self.remove_old()
