@@ -82,18 +82,8 @@ fn words(text: &str) -> Vec<String> {
 
 /// Training and test sentences, and the number of distinct tokens: words that the training sentences have six times.
 fn load() -> Result<(Vec<Sentence>, Vec<Sentence>, usize)> {
-    let folder = support::fetched::folder("sentiment")?;
-    let mut texts = vec![];
-    for name in ["amazonReviewSnippets", "movieReviewSnippets", "nytEditorialSnippets", "tweets"] {
-        let path = folder.join(format!("{name}_GroundTruth.txt"));
-        let bytes =
-            std::fs::read(&path).map_err(|source| Error::Io { action: "reading", path: path.clone(), source })?;
-        for line in String::from_utf8_lossy(&bytes).lines() {
-            let mut fields = line.splitn(3, '\t').skip(1);
-            let rating = fields.next().and_then(|field| field.parse::<f64>().ok());
-            texts.extend(rating.zip(fields.next()).map(|(rating, text)| (words(text), rating)));
-        }
-    }
+    let rated = support::fetched::rated_sentences()?.into_iter();
+    let texts: Vec<(Vec<String>, f64)> = rated.map(|(text, rating)| (words(&text), rating)).collect();
     let mut counts: HashMap<&str, usize> = HashMap::new();
     let training = texts.iter().enumerate().filter(|(index, _)| index % 5 != 0);
     training.flat_map(|(_, (words, _))| words).for_each(|word| *counts.entry(word).or_default() += 1);
