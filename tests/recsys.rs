@@ -554,7 +554,8 @@ fn two_towers() {
             }))
         };
         let unit = |x: &Array| {
-            let length = |row| (0..3).map(|k| x.at(&[row, k]).powi(2)).sum::<f64>().sqrt();
+            // The towers' own guard against rows of zeros.
+            let length = |row| ((0..3).map(|k| x.at(&[row, k]).powi(2)).sum::<f64>() + 1e-12).sqrt();
             Array::from_fn(&x.dims, |i| x.at(i) / length(i[0]))
         };
         let tower = |v: &Values, at: &str, x: &Array| {

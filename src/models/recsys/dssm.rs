@@ -80,7 +80,7 @@ pub struct DssmConfig {
     pub query: TowerConfig,
     /// The items' tower.
     pub item: TowerConfig,
-    /// The width of the common space.
+    /// The width of the common space, in which towers give vectors of length 1 (x / √(‖x‖² + 10⁻¹²)).
     pub outputs: usize,
     /// What cosines are divided by before the softmax (the paper's 1/γ).
     pub temperature: f64,
