@@ -56,8 +56,8 @@ const MODELS: &[Model] = &[
     Model {
         name: "train_resnet_fashion",
         example: "train_resnet",
-        arguments: &["--data", "fashion-mnist", "--epochs", "10"],
-        what: "ResNet-20 on Fashion-MNIST, ten epochs",
+        arguments: &["--data", "fashion-mnist", "--epochs", "7"],
+        what: "ResNet-20 on Fashion-MNIST in seven epochs",
         data: &["fashion-mnist"],
         when: When::Long,
     },
@@ -233,7 +233,7 @@ impl Rows {
             let Some(lines) = self.lines.get(model.name) else { continue };
             lines.iter().for_each(|line| page += &format!("{line}\n"));
             let cells: Vec<Vec<&str>> = lines.iter().map(|line| line.split(" | ").collect()).collect();
-            let shown: Vec<String> = cells.iter().take(2).map(|cells| format!("{} {}", cells[1], cells[2])).collect();
+            let shown: Vec<String> = cells.iter().take(2).map(|cells| format!("{} = {}", cells[1], cells[2])).collect();
             let arguments = model.arguments.join(" ");
             let command = [model.example, &arguments].join(" ");
             let figures = shown.join(", ") + if cells.len() > 2 { ", …" } else { "" };
