@@ -6,9 +6,9 @@
 //! cargo xtask data fashion-mnist && cargo run --release --example train_resnet -- --data fashion-mnist
 //! ```
 //!
-//! Without arguments: ResNet-20 on the digits, on the CPU, in two minutes; it prints the test accuracy after each epoch
+//! Without arguments: ResNet-20 on the digits, on the CPU, in half a minute; it prints the test accuracy after each epoch
 //! (the last epoch's is the result) and leaves the model, checkpoints, pictures of the curves and logs, also for
-//! TensorBoard. Fashion-MNIST takes hours on a CPU. Ctrl-C ends a run after its step; `--resume` continues a stopped
+//! TensorBoard. Fashion-MNIST takes half an hour. Ctrl-C ends a run after its step; `--resume` continues a stopped
 //! run bit for bit.
 
 pub(crate) mod support;
