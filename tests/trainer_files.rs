@@ -271,7 +271,7 @@ fn a_png_shows_its_curves_and_letters() {
     let path = folder.path().join("curves.PNG");
     let values: Vec<f64> = (0..200).map(|i| 1.0 / f64::from(i + 1)).collect();
     let points: Vec<(f64, f64)> = values.iter().enumerate().map(|(i, &v)| (i as f64, v)).collect();
-    let smooth: Vec<(f64, f64)> = points.iter().map(|p| p.0).zip(smoothed(&values, 0.9)).collect();
+    let smooth: Vec<(f64, f64)> = points.iter().map(|p| p.0).zip(smoothed(&values, 0.9).unwrap()).collect();
     let panel = |title: &'static str| {
         (title, "step", vec![Curve::pale("each", points.clone()), Curve::new("smooth", smooth.clone())])
     };

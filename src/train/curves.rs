@@ -1,6 +1,7 @@
 //! Pictures of curves, as SVG or PNG: no fonts are needed to draw them.
 
 use super::canvas::{Canvas, PIXEL, Pixels};
+use crate::metrics::Smoothed;
 use crate::{Error, Result};
 use plotters::prelude::*;
 use std::path::Path;
@@ -29,17 +30,10 @@ impl Curve {
 }
 
 /// The exponential moving average of values, which keeps `keep` of itself at each; without the bias of its start
-/// (Kingma and Ba 2015, section 3).
-pub fn smoothed(values: &[f64], keep: f64) -> Vec<f64> {
-    let (mut average, mut weight) = (0.0, 0.0);
-    values
-        .iter()
-        .map(|v| {
-            average = keep * average + (1.0 - keep) * v;
-            weight = keep * weight + (1.0 - keep);
-            average / weight
-        })
-        .collect()
+/// (Kingma and Ba 2015, section 3): [`Smoothed`] of each. An error unless `keep` is in [0, 1).
+pub fn smoothed(values: &[f64], keep: f64) -> Result<Vec<f64>> {
+    let mut average = Smoothed::new(keep)?;
+    Ok(values.iter().map(|&value| average.add(value)).collect())
 }
 
 /// Draws one panel per entry (title, x axis, curves), one above the other, into a file, atomically: a PNG where its
@@ -121,7 +115,7 @@ mod tests {
 
     #[test]
     fn the_average_of_a_constant_is_the_constant_from_the_start() {
-        for v in smoothed(&[3.0; 5], 0.9) {
+        for v in smoothed(&[3.0; 5], 0.9).unwrap() {
             assert!((v - 3.0).abs() < 1e-12);
         }
     }

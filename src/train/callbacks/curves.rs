@@ -59,7 +59,7 @@ impl Curves {
             // A rate is no noise.
             if points.len() > MANY && name != "learning rate" {
                 let values: Vec<f64> = points.iter().map(|&(_, y)| y).collect();
-                let smooth = points.iter().map(|&(x, _)| x).zip(smoothed(&values, self.keep)).collect();
+                let smooth = points.iter().map(|&(x, _)| x).zip(smoothed(&values, self.keep)?).collect();
                 curves.push(Curve::pale(format!("{name}, each step"), points));
                 curves.push(Curve::new(name.clone(), smooth));
             } else {
