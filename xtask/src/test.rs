@@ -5,8 +5,8 @@ use crate::support::{cargo, line, run as run_command};
 use crate::{full, models, nvrtc, packed};
 use anyhow::{Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use std::process;
 use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::{env, process};
 
 pub const TASK: Task = Task {
     command: || {
@@ -74,7 +74,7 @@ fn run(arguments: &ArgMatches) -> Result<()> {
     }
     // Inputs and calls in thousands, as many as take one to four minutes on two cores.
     for (name, test, count) in [("random PTX", "fuzz", FUZZ_INPUTS), ("random driver calls", "sequences", FUZZ_CALLS)] {
-        let seed = (fresh_seed() >> 32).to_string();
+        let seed = env::var("WARPSMITH_TEST_SEED").unwrap_or_else(|_| (fresh_seed() >> 32).to_string());
         println!("VIRTUAL_GPU_FUZZ={count} VIRTUAL_GPU_FUZZ_SEED={seed}");
         let mut command = tests(&[test]);
         command.env("VIRTUAL_GPU_FUZZ", count).env("VIRTUAL_GPU_FUZZ_SEED", seed);
