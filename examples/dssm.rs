@@ -45,6 +45,7 @@ fn command() -> Command {
             arg("epochs", "20", "passes over the training reviews, at most")
                 .value_parser(value_parser!(u64).range(1..)),
         )
+        .arg(support::steps())
         .arg(arg("batch", "256", "reviews per step").value_parser(value_parser!(usize)))
         .arg(arg("temperature", "0.07", "what cosines are divided by").value_parser(value_parser!(f64)))
         .arg(arg("seed", "1", "of weights, shuffles and dropout").value_parser(value_parser!(u64)))
@@ -208,6 +209,9 @@ fn run(args: &ArgMatches) -> Result<()> {
             optimizer.step(&loss.backward()?)?;
             let message = format!("epoch {epoch}, best validation recall {best:.4}");
             progress.step(step, &message, batch[2].numel());
+            if support::stops(args, step, &progress) {
+                return Ok(());
+            }
         }
         let found = recall(&model, &pieces, &validation)?;
         progress.line(&format!("epoch {}: validation recall@{K} {found:.4}", epoch + 1));

@@ -33,6 +33,7 @@ fn command() -> Command {
         .about("A LeNet-style convolutional network with max pooling on 5,000 digits of MNIST")
         .arg(arg("device", "cpu", support::DEVICES))
         .arg(arg("epochs", "15", "passes over the training images").value_parser(value_parser!(u64).range(1..)))
+        .arg(support::steps())
         .arg(arg("batch", "50", "images per step").value_parser(value_parser!(usize)))
         .arg(arg("lr", "0.002", "peak learning rate").value_parser(value_parser!(f64)))
         .arg(arg("seed", "1", "of weights, shuffles and shifts").value_parser(value_parser!(u64)))
@@ -143,6 +144,9 @@ fn run(args: &ArgMatches) -> Result<()> {
             optimizer.step(&loss.backward()?)?;
             step += 1;
             progress.step(step, &format!("loss {:.4}", loss.item::<f32>()?), places.len());
+            if support::stops(args, step, &progress) {
+                return Ok(());
+            }
         }
         share = accuracy(&network, &test, &device)?;
         progress.line(&format!("epoch {epoch}/{epochs}: test accuracy {:.2} %", 100.0 * share));

@@ -33,6 +33,7 @@ fn command() -> Command {
         .about("An Elman network, an LSTM and a GRU tell favourable sentences from unfavourable ones")
         .arg(arg("device", "cpu", support::DEVICES))
         .arg(arg("epochs", "4", "passes over the training sentences").value_parser(value_parser!(u64).range(1..)))
+        .arg(support::steps())
         .arg(arg("batch", "64", "sentences per step").value_parser(value_parser!(usize)))
         .arg(arg("lr", "0.002", "learning rate").value_parser(value_parser!(f64)))
         .arg(arg("seed", "1", "of weights, shuffles and dropout").value_parser(value_parser!(u64)))
@@ -127,7 +128,7 @@ fn run(args: &ArgMatches) -> Result<()> {
     println!("{} training and {} test sentences, {words} words known", training.labels.len(), test.labels.len());
     println!("who always says the commoner answer is right in {:.1} %", 100.0 * majority);
     let per_epoch = training.labels.len().div_ceil(batch) as u64;
-    for (name, kind) in [("Elman network", RnnKind::Tanh), ("LSTM", RnnKind::Lstm), ("GRU", RnnKind::Gru)] {
+    'kinds: for (name, kind) in [("Elman network", RnnKind::Tanh), ("LSTM", RnnKind::Lstm), ("GRU", RnnKind::Gru)] {
         let params = Params::new(&device, DType::F32, seed);
         let reader = Reader::new(&params, words, kind)?;
         let mut adam = Adam::new(params.trainable(), AdamConfig::adam(lr))?;
@@ -142,6 +143,9 @@ fn run(args: &ArgMatches) -> Result<()> {
                 adam.step_clipped(&loss.backward()?, Clip::Norm(1.0))?;
                 step += 1;
                 progress.step(step, &format!("{name}, loss {:.4}", loss.item::<f32>()?), places.len());
+                if support::stops(args, step, &progress) {
+                    continue 'kinds;
+                }
             }
             share = accuracy(&reader, &test, &device)?;
             progress.line(&format!("{name}, epoch {epoch}/{epochs}: test accuracy {:.2} %", 100.0 * share));

@@ -7,7 +7,9 @@ pub mod figures;
 pub mod tables;
 pub mod text;
 
+use clap::{Arg, ArgMatches, value_parser};
 use warpsmith::random::Philox;
+use warpsmith::train::Progress;
 use warpsmith::{Device, Error, Result};
 
 /// The values that [`device`] takes, for `--help`.
@@ -30,6 +32,20 @@ pub fn device(name: &str) -> Result<Device> {
         }
         _ => Err(Error::argument("device", format!("expected {DEVICES}; got {name}"))),
     }
+}
+
+/// `--steps`, for [`stops`].
+pub fn steps() -> Arg {
+    Arg::new("steps").long("steps").value_name("VALUE").help("stop early").value_parser(value_parser!(u64).range(1..))
+}
+
+/// Whether `--steps` ends a run before its figures, after so many steps. Then it says so.
+pub fn stops(args: &ArgMatches, step: u64, progress: &Progress) -> bool {
+    let stops = args.get_one("steps") == Some(&step);
+    if stops {
+        progress.line(&format!("stopped after {step} steps"));
+    }
+    stops
 }
 
 /// A generator for one purpose and number, so that resuming needs none of the earlier draws.

@@ -53,7 +53,7 @@ const MODELS: &[Model] = &[
         &["breast-cancer", "titanic"],
         When::Quick(&[]),
     ),
-    model("mlp", "over-fitting shown, and cured by dropout and weight decay", &[], When::Quick(&[])),
+    model("mlp", "over-fitting shown, and cured by dropout and weight decay", &[], When::Quick(&["--epochs", "60"])),
     model("nearest_neighbours", "k nearest neighbours by one matrix product and top-k", &[], When::Quick(&[])),
     model("lenet", "a convolutional network with max pooling on MNIST", &["mnist-5k"], When::Whole),
     model("rnn", "Elman network, LSTM and GRU read sentences", &["sentiment"], When::Whole),
