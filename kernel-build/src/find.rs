@@ -169,7 +169,22 @@ fn python_folders() -> Vec<PathBuf> {
     folders
 }
 
-/// The target folder of the build that `inside` belongs to: the nearest one above it that cargo has marked.
-pub(crate) fn target_folder(inside: &Path) -> Option<PathBuf> {
-    inside.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file()).map(Path::to_owned)
+/// The target folder of the build script whose `OUT_DIR` this is: the nearest one above it that cargo has marked. It marks
+/// only what it makes; one that was there before (restored from a cache, say) is known by what lies beneath it:
+/// `PROFILE/build/PACKAGE/out`.
+pub(crate) fn target_folder(out: &Path) -> Option<PathBuf> {
+    let marked = out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    marked.or_else(|| out.ancestors().nth(4)).map(Path::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::target_folder;
+    use std::path::Path;
+
+    #[test]
+    fn a_target_folder_without_cargo_s_mark_is_known_by_its_shape() {
+        let out = Path::new("/nowhere/target/debug/build/package-0123456789abcdef/out");
+        assert_eq!(target_folder(out).as_deref(), Some(Path::new("/nowhere/target")));
+    }
 }

@@ -15,12 +15,13 @@ use std::process;
 use std::time::Instant;
 
 const LIST: &str = "docs/full-test.md";
-/// Seeds for every test: with all models and all properties' cases, about an hour and a half on two cores.
+/// Seeds for every test: with all models and all properties' cases, about an hour and a half in one process; two share it
+/// out in less (`--shard`), for the long ones keep one core busy.
 const SEEDS: u64 = 2;
 /// Cases of every property (256 as a rule).
 const CASES: &str = "2048";
 /// Inputs for the PTX loader and driver calls of each seed, in thousands, several times what the ordinary run takes.
-const FUZZ: [(&str, &str); 2] = [("fuzz", "4000"), ("sequences", "4000")];
+const FUZZ: [(&str, &str); 2] = [("fuzz", "4000"), ("sequences", "2000")];
 const MODELS: [&str; 3] = ["a100", "rtx4090", "h100"];
 
 /// What of the sweep is wanted.
@@ -117,17 +118,22 @@ fn shards(base: u64) -> Result<Vec<Shard>> {
     for number in 0..SEEDS {
         // Neighbours differ in every bit (the increment of SplitMix64).
         let seed = base.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_string();
+        // The whole workspace with all features, as `cargo xtask test` builds it: whatever differs is built again.
+        let cargo_test = |arguments: &[&str]| cargo(&[&["test", "--workspace", "--all-features"], arguments].concat());
+        let mut tests = vec![("unit tests".to_owned(), cargo_test(&["--no-fail-fast", "--lib", "--bins"]))];
         for package in [".", "virtual-gpu", "kernel-build"] {
-            for test in test_files(&root().join(package).join("tests"))? {
-                // The whole workspace, for a part of it is built with other features, and so built again.
-                let mut command = cargo(&["test", "--workspace", "--no-fail-fast", "--test", &test]);
-                command.env("WARPSMITH_TEST_SEED", &seed).env("PROPTEST_RNG_SEED", &seed);
-                command.env("PROPTEST_CASES", CASES).env("WARPSMITH_TEST_MODELS", "all");
-                shards.push(Shard { name: format!("{test}, seed {}", number + 1), command });
+            for test in test_targets(&root().join(package).join("tests"))? {
+                let command = cargo_test(&["--no-fail-fast", "--test", &test]);
+                tests.push((test, command));
             }
         }
+        for (test, mut command) in tests {
+            command.env("WARPSMITH_TEST_SEED", &seed).env("PROPTEST_RNG_SEED", &seed);
+            command.env("PROPTEST_CASES", CASES).env("WARPSMITH_TEST_MODELS", "all");
+            shards.push(Shard { name: format!("{test}, seed {}", number + 1), command });
+        }
         for (test, count) in FUZZ {
-            let mut command = cargo(&["test", "--workspace", "--test", test]);
+            let mut command = cargo_test(&["--test", test]);
             command.env("VIRTUAL_GPU_FUZZ", count).env("VIRTUAL_GPU_FUZZ_SEED", seed.get(..9).unwrap_or(&seed));
             shards.push(Shard { name: format!("long {test}, seed {}", number + 1), command });
         }
@@ -141,13 +147,12 @@ fn shards(base: u64) -> Result<Vec<Shard>> {
     Ok(shards)
 }
 
-/// The tests of a folder, by name; none where it does not exist.
-fn test_files(folder: &Path) -> Result<Vec<String>> {
-    let Ok(entries) = fs::read_dir(folder) else { return Ok(vec![]) };
+/// The tests of a folder as cargo finds them, by name: files, and folders with a `main.rs`.
+fn test_targets(folder: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
-    for entry in entries {
+    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
         let path: PathBuf = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "rs") {
+        if path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").is_file() {
             names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
         }
     }
