@@ -170,6 +170,8 @@ impl Gpu {
     }
 
     fn count(&self, gpu: &VirtualGpu, name: &str, floor: &Floor, call: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        // What was launched before, a forward pass, is not this call's.
+        self.wait()?;
         gpu.clear_profile();
         call()?;
         self.wait()?;
