@@ -21,7 +21,7 @@ const SEEDS: u64 = 2;
 /// Cases of every property (256 as a rule).
 const CASES: &str = "2048";
 /// Inputs for the PTX loader and driver calls of each seed, in thousands, several times what the ordinary run takes.
-const FUZZ: [(&str, &str); 2] = [("fuzz", "4000"), ("sequences", "2000")];
+const FUZZ: [(&str, &str); 2] = [("fuzz", "4000"), ("sequences", "4000")];
 const MODELS: [&str; 3] = ["a100", "rtx4090", "h100"];
 
 /// What of the sweep is wanted.

@@ -30,8 +30,8 @@ struct Model {
 
 #[derive(Clone, Copy, PartialEq)]
 enum When {
-    /// In seconds: also in `cargo xtask test`, with these arguments where the default setting takes longer.
-    Quick(&'static [&'static str]),
+    /// In seconds: also in `cargo xtask test`.
+    Quick,
     /// In minutes.
     Whole,
     /// In more than that: only when it is named, or with `--long`.
@@ -43,18 +43,13 @@ const fn model(name: &'static str, what: &'static str, data: &'static [&'static 
 }
 
 const MODELS: &[Model] = &[
-    model("gradient_descent", "y = w·x by hand: one weight, autograd", &[], When::Quick(&[])),
-    model("derivative", "a derivative by shrinking steps and by autograd", &[], When::Quick(&[])),
-    model("likelihood", "maximum likelihood; densities and entropies", &[], When::Quick(&[])),
-    model("linear_regression", "closed form, full batch, stochastic, mini-batch", &["diabetes"], When::Quick(&[])),
-    model(
-        "classifiers",
-        "perceptron, logistic and softmax regression",
-        &["breast-cancer", "titanic"],
-        When::Quick(&[]),
-    ),
-    model("mlp", "over-fitting shown, and cured by dropout and weight decay", &[], When::Quick(&["--epochs", "60"])),
-    model("nearest_neighbours", "k nearest neighbours by one matrix product and top-k", &[], When::Quick(&[])),
+    model("gradient_descent", "y = w·x by hand: one weight, autograd", &[], When::Quick),
+    model("derivative", "a derivative by shrinking steps and by autograd", &[], When::Quick),
+    model("likelihood", "maximum likelihood; densities and entropies", &[], When::Quick),
+    model("linear_regression", "closed form, full batch, stochastic, mini-batch", &["diabetes"], When::Quick),
+    model("classifiers", "perceptron, logistic and softmax regression", &["breast-cancer", "titanic"], When::Quick),
+    model("mlp", "over-fitting shown, and cured by dropout and weight decay", &[], When::Quick),
+    model("nearest_neighbours", "k nearest neighbours by one matrix product and top-k", &[], When::Quick),
     model("lenet", "a convolutional network with max pooling on MNIST", &["mnist-5k"], When::Whole),
     model("rnn", "Elman network, LSTM and GRU read sentences", &["sentiment"], When::Whole),
     model("train_resnet", "ResNet-20 on handwritten digits", &[], When::Whole),
@@ -70,14 +65,14 @@ const MODELS: &[Model] = &[
     model("train_transformer", "encoder and decoder with sinusoidal positions, on sequences", &[], When::Whole),
     model("train_bert", "masked-LM pre-training, then fine-tuning", &["sentiment"], When::Whole),
     model("train_multimodal", "ERNIE-M + ResNet-101 on images with text", &[], When::Whole),
-    model("dssm", "two towers: recall@10 against popularity", &["womens-reviews"], When::Quick(&["--epochs", "2"])),
+    model("dssm", "two towers: recall@10 against popularity", &["womens-reviews"], When::Quick),
     model(
         "recommend",
         "Wide & Deep, FM, FFM, DeepFM, xDeepFM, DCN against logistic regression",
         &["adult"],
         When::Whole,
     ),
-    model("trees", "boosted trees, random forest, DART, LambdaRank", &["adult", "diabetes"], When::Quick(&[])),
+    model("trees", "boosted trees, random forest, DART, LambdaRank", &["adult", "diabetes"], When::Quick),
 ];
 
 pub const TASK: Task = Task {
@@ -132,7 +127,7 @@ fn run(arguments: &ArgMatches) -> Result<()> {
     let mut rows = Rows::read()?;
     let mut missed = vec![];
     for model in wanted {
-        missed.extend(one(model, model.arguments, &RELEASE, &mut rows)?);
+        missed.extend(one(model, &RELEASE, &mut rows)?);
         rows.write()?;
     }
     finish(&missed)
@@ -140,17 +135,11 @@ fn run(arguments: &ArgMatches) -> Result<()> {
 
 /// The rows that take seconds, in the profile that tests are built with, so that CI builds nothing for them.
 pub fn quick() -> Result<()> {
-    let quick: Vec<(&Model, &[&str])> = MODELS
-        .iter()
-        .filter_map(|model| match model.when {
-            When::Quick(arguments) => Some((model, arguments)),
-            _ => None,
-        })
-        .collect();
-    TEST.examples(&quick.iter().map(|(model, _)| *model).collect::<Vec<_>>())?;
+    let quick: Vec<&Model> = MODELS.iter().filter(|model| model.when == When::Quick).collect();
+    TEST.examples(&quick)?;
     let mut missed = vec![];
-    for (model, arguments) in quick {
-        missed.extend(one(model, arguments, &TEST, &mut Rows::default())?);
+    for model in quick {
+        missed.extend(one(model, &TEST, &mut Rows::default())?);
     }
     finish(&missed)
 }
@@ -182,10 +171,10 @@ impl Build {
 }
 
 /// Runs one example, showing what it prints; gives the figures it missed.
-fn one(model: &Model, arguments: &[&str], build: &Build, rows: &mut Rows) -> Result<Vec<String>> {
+fn one(model: &Model, build: &Build, rows: &mut Rows) -> Result<Vec<String>> {
     model.data.iter().try_for_each(|name| data::fetch_named(name))?;
     let mut command = Command::new(target().join(build.folder).join("examples").join(model.example));
-    command.current_dir(root()).args(arguments).stdout(Stdio::piped());
+    command.current_dir(root()).args(model.arguments).stdout(Stdio::piped());
     println!("\n== {}\n{}", model.name, line(&command));
     let started = Instant::now();
     let mut child = command.spawn().with_context(|| format!("`{}` does not start", line(&command)))?;

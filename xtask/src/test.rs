@@ -96,7 +96,7 @@ fn shard(text: &str) -> Result<(usize, usize)> {
 }
 
 /// Thousands of inputs for the PTX loader, and of driver calls: a minute or two, side by side.
-const FUZZ: &str = "400";
+const FUZZ: &str = "1000";
 
 /// A seed that nobody had before: the time, stirred (the finaliser of SplitMix64).
 fn fresh_seed() -> u64 {
